@@ -1,1 +1,75 @@
-//! Placeholder.
+//! Start processes in Linux namespaces, from any program, however large and however many threads it has.
+//!
+//! ```text
+//!  Command ──plan()──► Plan ──spawn_paused()──► PausedChild ──resume()──► Child ──wait()──► ExitStatus
+//!  collects,           checked,                 one clone3 done;          execve done
+//!  never fails         printable                write id maps, wire
+//!                                               its network, then go
+//! ```
+//!
+//! A start is data. [`Command`] collects what you want; [`Plan`] is the checked list of system calls, printable before
+//! anything is done; [`PausedChild`] is a process that waits, so that its parent can write its id maps and attach its
+//! network; [`Child`] runs your program. What fails between is one [`Error`] that names the system call, what it was
+//! done to, the errno and a hint.
+//!
+//! ```no_run
+//! use ns_core::{Command, Namespaces};
+//!
+//! let status = Command::new("/bin/sh")
+//!     .args(["-c", "echo I am $$ on $(hostname)"])
+//!     .namespaces(Namespaces::PID | Namespaces::UTS | Namespaces::MOUNT)
+//!     .hostname("web")
+//!     .spawn()?
+//!     .wait()?;
+//! assert!(status.success());
+//! # Ok::<(), ns_core::Error>(())
+//! ```
+//!
+//! # Theory of operation
+//!
+//! There is exactly one `clone3`, with CLONE_PIDFD, CLONE_CLEAR_SIGHAND, the new namespaces and, if wanted,
+//! CLONE_INTO_CGROUP. The child shares its parent's memory (CLONE_VM) on a private stack until `execve`, so that a start
+//! costs the same from a program that holds gigabytes; what that demands of the child, and when memory is copied
+//! instead, is told in [`cellkit_core::ChildStep`] and in [`Plan::shares_memory`].
+//!
+//! Parent and child share one socket pair:
+//!
+//! ```text
+//!   parent                                       child
+//!     │  clone3 ──────────────────────────────────► │ closes what it must not inherit
+//!     │  writes uid_map, gid_map, attaches veth     │ waits
+//!     │  "go" ────────────────────────────────────► │ runs the plan
+//!     │ ◄──────────────── terminal (if one was asked for)
+//!     │ ◄──────────────── fault {step, errno, text} │ and ends, or
+//!     │ ◄──────────────── end of file               │ execve: the kernel closed the child's end
+//! ```
+//!
+//! End of file on the child's side (its parent died) ends the child. End of file on the parent's side means that the
+//! child's memory is its own by now, since the kernel swaps it before it closes descriptors, in `execve` as in death.
+//!
+//! # What the payload gets
+//!
+//! Its descriptors are those asked for and no others; its capabilities are those asked for and none if none were;
+//! the inheritable and ambient sets are empty; signal dispositions, signal mask, umask (022), CPU affinity and session
+//! keyring are fresh. Nothing is inherited because nobody thought of it.
+#![deny(unsafe_code)]
+
+mod capability;
+mod child;
+mod command;
+mod dumpable;
+mod hint;
+mod namespaces;
+mod paused;
+mod plan;
+mod program;
+mod step;
+mod sys;
+
+pub use capability::{Capability, CapabilitySet};
+pub use cellkit_core::{ChildSteps, Error, ErrorKind, Observer, Result, StepText};
+pub use child::{Child, ExitStatus};
+pub use command::{Command, Stdio};
+pub use namespaces::{Cgroup, Ipc, Kind, Mount, Namespaces, Net, NsFd, Pid, Time, TimeOffsets, User, Uts};
+pub use paused::PausedChild;
+pub use plan::Plan;

@@ -1,0 +1,84 @@
+//! What the errnos of this crate's system calls mean, in words that can be followed.
+#![forbid(unsafe_code)]
+
+use cellkit_core::{HintRow, HintTable};
+
+const fn row(operation: &'static str, errno: i32, hint: &'static str) -> HintRow {
+    HintRow { operation, errno, hint }
+}
+
+pub(crate) static HINTS: HintTable = HintTable(&[
+    row(
+        "clone3",
+        libc::EPERM,
+        "namespaces need CAP_SYS_ADMIN: run as root, or ask for a user namespace too. If one was asked for, it is \
+         switched off here: see kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns, or the \
+         seccomp profile of the container this runs in",
+    ),
+    row(
+        "clone3",
+        libc::ENOSPC,
+        "a limit on namespaces is reached, or they are nested too deep (32): see /proc/sys/user/max_*_namespaces",
+    ),
+    row("clone3", libc::EUSERS, "user namespaces are nested too deep (32)"),
+    row(
+        "clone3",
+        libc::EAGAIN,
+        "a limit on processes is reached: see ulimit -u, pids.max of the cgroup, kernel.pid_max",
+    ),
+    row("clone3", libc::ENOMEM, "no memory, or the pid namespace this runs in has lost its PID 1"),
+    row("clone3", libc::ENOSYS, "a seccomp filter hides clone3: allow it in the profile of the container this runs in"),
+    row("clone3", libc::EINVAL, "this kernel lacks one of the kinds of namespace asked for: see /proc/self/ns"),
+    row("clone3", libc::EACCES, "the caller may not move processes into that cgroup: see cgroups(7), delegation"),
+    row("clone3", libc::EBUSY, "that cgroup has child groups with controllers: processes may live in leaves only"),
+    row("clone3", libc::EOPNOTSUPP, "that cgroup is of an invalid domain: see its cgroup.type"),
+    row("clone3", libc::EMFILE, "the limit on open files is reached: see ulimit -n"),
+    row(
+        "execve",
+        libc::ENOENT,
+        "no such command in the container; if the file is there, the interpreter or loader it names is not",
+    ),
+    row("execve", libc::EACCES, "the file is not executable, or its file system is mounted noexec"),
+    row("execve", libc::ENOEXEC, "neither a program for this machine nor a script that begins with #!"),
+    row("execve", libc::ELOOP, "symbolic links lead in a circle"),
+    row("execve", libc::E2BIG, "arguments and environment are too long together: see execve(2)"),
+    row("execve", libc::EISDIR, "this is a directory"),
+    row("setresuid", libc::EINVAL, "this user id is not mapped into the user namespace: see its uid_map"),
+    row("setresgid", libc::EINVAL, "this group id is not mapped into the user namespace: see its gid_map"),
+    row("setgroups", libc::EINVAL, "a supplementary group is not mapped into the user namespace: see its gid_map"),
+    row("setgroups", libc::EPERM, "setgroups is denied in this user namespace, as it is without /etc/subgid ranges"),
+    row("setresuid", libc::EPERM, "changing the user needs CAP_SETUID"),
+    row("setresgid", libc::EPERM, "changing the group needs CAP_SETGID"),
+    row("prctl PR_CAPBSET_DROP", libc::EPERM, "dropping from the bounding set needs CAP_SETPCAP"),
+    row("capset", libc::EPERM, "a capability was asked for that the caller does not have itself"),
+    row("chdir", libc::ENOENT, "the working directory does not exist in the container"),
+    row("getcwd", libc::ENOENT, "the working directory lies outside of the container's root"),
+    row("setns", libc::EPERM, "joining needs CAP_SYS_ADMIN in the user namespace that owns that namespace"),
+    row("setns", libc::EINVAL, "this is not a namespace of that kind, or the process has threads"),
+    row("keyctl", libc::EDQUOT, "the limit on keyrings is reached: see kernel.keys.maxkeys"),
+    row("write timens_offsets", libc::EPERM, "clock offsets need CAP_SYS_TIME in the user namespace"),
+    row("write timens_offsets", libc::ERANGE, "the offset would make the clock negative or too large"),
+    row("openat2", libc::ENOENT, "the container has no /dev/pts of its own to make a terminal in"),
+    row(
+        "waitid",
+        libc::ECHILD,
+        "somebody else reaped this child: the process ignores SIGCHLD, or another library waits for all",
+    ),
+    row("ioctl PIDFD_GET_*_NAMESPACE", libc::EACCES, "this needs ptrace access to the process: see ptrace(2)"),
+    row("ioctl PIDFD_GET_*_NAMESPACE", libc::EPERM, "this needs ptrace access to the process: see ptrace(2)"),
+]);
+
+#[cfg(test)]
+mod tests {
+    use super::HINTS;
+    use cellkit_core::Error;
+
+    #[test]
+    fn every_row_is_found_and_reads_as_a_sentence() {
+        for row in HINTS.0 {
+            let error = Error::from_errno(row.operation, row.errno).with_hints(&HINTS);
+            assert_eq!(error.hint(), Some(row.hint), "shadowed by an earlier row: {}", row.operation);
+            assert!(row.hint.len() > 20 && !row.hint.ends_with('.'), "{}", row.hint);
+        }
+    }
+}

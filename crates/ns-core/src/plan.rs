@@ -1,0 +1,153 @@
+//! A start as data: checked, printable, started as often as you like.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use cellkit_core::{ChildSteps, Error, Observer, Result, StepText, Subject};
+
+use crate::dumpable::DumpableGuard;
+use crate::hint::HINTS;
+use crate::{Child, Namespaces, PausedChild, sys};
+
+/// One list of steps, with its own slots.
+#[derive(Debug)]
+pub(crate) struct List {
+    pub(crate) steps: ChildSteps,
+    /// Whether it is this crate's, so that slot 0 is the child's end of the socket pair. The last list always is.
+    pub(crate) own: bool,
+}
+
+/// What the child runs.
+#[derive(Debug)]
+pub(crate) struct Body {
+    pub(crate) lists: Vec<List>,
+    pub(crate) shares_memory: bool,
+    pub(crate) changes_ids: bool,
+    pub(crate) timed: bool,
+}
+
+impl Body {
+    pub(crate) fn count(&self) -> usize {
+        self.lists.iter().map(|list| list.steps.len()).sum()
+    }
+
+    /// The texts of all steps, in order.
+    pub(crate) fn describe(&self) -> Vec<StepText> {
+        self.lists.iter().flat_map(|list| list.steps.describe()).collect()
+    }
+
+    /// The text of step `number`, counted over all lists.
+    pub(crate) fn describe_one(&self, number: usize) -> Option<StepText> {
+        let mut steps = self.lists.iter().flat_map(|list| list.steps.iter());
+        steps.nth(number).map(cellkit_core::ChildStep::describe)
+    }
+}
+
+/// The checked list of system calls of one start, made by [`Command::plan`](crate::Command::plan).
+///
+/// Printing it shows what a start would do, and does nothing:
+///
+/// ```
+/// use ns_core::{Command, Namespaces};
+///
+/// let plan = Command::new("/bin/true").namespaces(Namespaces::UTS).hostname("web").plan()?;
+/// let text = plan.to_string();
+/// assert!(text.starts_with("1. clone3(CLONE_NEWUTS|"));
+/// assert!(text.contains("sethostname"));
+/// # Ok::<(), ns_core::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Plan {
+    pub(crate) body: Arc<Body>,
+    pub(crate) namespaces: Namespaces,
+    pub(crate) cgroup: Option<OwnedFd>,
+}
+
+impl Plan {
+    /// Whether the child shares the caller's memory until execve.
+    ///
+    /// It does when it starts fresh namespaces, where nobody can see it, or none. It gets a copy instead (as fork(2) makes,
+    /// at a cost that grows with the caller's memory) when it joins a namespace that others are in, since whoever may
+    /// ptrace the child could reach the caller's memory through it; when a reaper stays behind, which would share memory
+    /// for as long as the container lives; and on processors that this crate cannot give a stack.
+    #[must_use]
+    pub fn shares_memory(&self) -> bool {
+        self.body.shares_memory
+    }
+
+    /// The clone3 in words.
+    #[must_use]
+    pub fn clone_step(&self) -> StepText {
+        let mut flags = Vec::new();
+        if !self.namespaces.is_empty() {
+            flags.push(self.namespaces.c_names());
+        }
+        if self.body.shares_memory {
+            flags.push("CLONE_VM".into());
+        }
+        flags.extend(["CLONE_PIDFD".into(), "CLONE_CLEAR_SIGHAND".into()]);
+        if self.cgroup.is_some() {
+            flags.push("CLONE_INTO_CGROUP".into());
+        }
+        let subject = match self.namespaces.is_empty() {
+            true => "a new process".to_owned(),
+            false => format!("new namespaces {}", self.namespaces.c_names()),
+        };
+        StepText::new("clone3", flags.join("|"), "one process, born in its namespaces and its cgroup, known by a pidfd")
+            .on(Subject::Namespace(subject))
+    }
+
+    /// What the child does, in words, in order.
+    #[must_use]
+    pub fn child_steps(&self) -> Vec<StepText> {
+        self.body.describe()
+    }
+
+    /// Makes the child, which waits: write its id maps, attach its network, then [`resume`](PausedChild::resume) it.
+    ///
+    /// * C call: clone3(2) with CLONE_PIDFD, CLONE_CLEAR_SIGHAND and what was asked for. Linux 5.7.
+    /// * Blocks only for the clone itself.
+    ///
+    /// # Errors
+    /// Those of clone3(2), each with a hint: Permission, [`Limit`](crate::ErrorKind::Limit) (ENOSPC, EAGAIN, EMFILE),
+    /// Invalid for a kind of namespace this kernel lacks.
+    ///
+    /// See <https://man7.org/linux/man-pages/man2/clone.2.html>.
+    pub fn spawn_paused(&self) -> Result<PausedChild> {
+        let (ours, theirs) = sys::socket_pair().map_err(|errno| Error::from_errno("socketpair", errno.0))?;
+        let guard = (self.body.shares_memory && self.body.changes_ids).then(DumpableGuard::new);
+        let cgroup = self.cgroup.as_ref().map(AsFd::as_fd);
+        let started = sys::start(&self.body, self.namespaces.bits(), cgroup, theirs.as_fd())
+            .map_err(|errno| Error::at_step(self.clone_step(), errno).with_hints(&HINTS))?;
+        Ok(PausedChild::new(Arc::clone(&self.body), started, ours, guard))
+    }
+
+    /// Makes the child and lets it go.
+    ///
+    /// # Errors
+    /// As [`spawn_paused`](Self::spawn_paused) and [`PausedChild::resume`].
+    pub fn spawn(&self) -> Result<Child> {
+        self.spawn_paused()?.resume(&mut ())
+    }
+}
+
+impl fmt::Display for Plan {
+    /// The numbered list of system calls, each with its reason.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let steps = std::iter::once(self.clone_step()).chain(self.child_steps());
+        for (number, step) in (1..).zip(steps) {
+            writeln!(f, "{number}. {step}\n     {}", step.reason)?;
+        }
+        Ok(())
+    }
+}
+
+/// Tells an observer of steps whose start times the child wrote down.
+pub(crate) fn tell(body: &Body, starts: &[u64], end: u64, observer: &mut dyn Observer) {
+    let ends = starts.iter().skip(1).copied().chain([end]);
+    for ((step, &start), end) in body.describe().into_iter().zip(starts).zip(ends) {
+        observer.made(step, std::time::Duration::from_nanos(end.saturating_sub(start)));
+    }
+}

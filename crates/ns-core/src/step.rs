@@ -1,0 +1,231 @@
+//! What this crate's part of the child does, step by step. Running them is `sys/steps.rs`.
+#![forbid(unsafe_code)]
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::Arc;
+
+use cellkit_core::{ProcFd, Slot, StepText, Subject};
+
+use crate::CapabilitySet;
+
+/// Where a descriptor of the payload comes from.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    /// A descriptor of the parent that the plan keeps open.
+    Owned(Arc<OwnedFd>),
+    /// What an earlier step opened.
+    Slot(Slot),
+}
+
+/// One step of the child: mostly one system call, on data made before the clone.
+///
+/// Slot 0 of this crate's lists holds the child's end of the socket pair.
+#[derive(Debug)]
+pub(crate) enum Step {
+    CloseInherited { sync: Slot, keep: Vec<RawFd> },
+    AwaitGo { sync: Slot },
+    Umask(u32),
+    Join { fd: Arc<OwnedFd>, flag: i32, flag_name: &'static str, shown: String },
+    UnshareTime,
+    TimeOffsets { proc: Arc<ProcFd>, text: String },
+    Groups { ids: Vec<u32>, reason: &'static str },
+    Gid { id: u32, reason: &'static str },
+    Uid { id: u32, reason: &'static str },
+    Hostname(CString),
+    Domainname(CString),
+    NewKeyring,
+    DieWithParent { sync: Slot },
+    Reaper,
+    NewSession,
+    OpenMaster { out: Slot },
+    UnlockPeer { master: Slot },
+    OpenPeer { master: Slot, out: Slot },
+    SendTerminal { master: Slot, sync: Slot },
+    ControllingTerminal { peer: Slot },
+    CloneConsole { peer: Slot, out: Slot },
+    AttachConsole { console: Slot },
+    Chdir(CString),
+    VerifyCwd,
+    Lift { source: Source, above: RawFd, out: Slot },
+    Place { from: Slot, target: RawFd },
+    LiftSync { sync: Slot, above: RawFd },
+    CloseOthers { sync: Slot, keep: Vec<RawFd> },
+    BoundCapabilities(CapabilitySet),
+    KeepCapabilities,
+    Capabilities(CapabilitySet),
+    ClearAmbient,
+    NoNewPrivileges,
+    ResetAffinity,
+    ResetDispositions,
+    UnblockSignals,
+    Exec { paths: Vec<CString>, argv: Vec<CString>, envp: Vec<CString>, pointers: Pointers },
+}
+
+/// The NULL-terminated pointer arrays that execve wants, into the strings of the same step, made by `sys`.
+#[derive(Debug)]
+pub(crate) struct Pointers {
+    pub(crate) argv: Box<[usize]>,
+    pub(crate) envp: Box<[usize]>,
+}
+
+impl Pointers {
+    pub(crate) fn to(argv: &[CString], envp: &[CString]) -> Self {
+        let array = |strings: &[CString]| {
+            strings.iter().map(|string| string.as_ptr() as usize).chain([0]).collect::<Box<[_]>>()
+        };
+        Self { argv: array(argv), envp: array(envp) }
+    }
+}
+
+impl Step {
+    pub(crate) fn inherited(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Join { fd, .. } | Self::Lift { source: Source::Owned(fd), .. } => Some(fd.as_fd()),
+            Self::TimeOffsets { proc, .. } => Some(proc.as_fd()),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn text(&self) -> StepText {
+        fn step(call: &'static str, arguments: impl Into<String>, reason: &'static str) -> StepText {
+            StepText::new(call, arguments, reason)
+        }
+        match self {
+            Self::CloseInherited { keep, .. } => {
+                let kept = keep.iter().map(|fd| format!(" {fd}")).collect::<String>();
+                let arguments = format!("3, ~0, 0; but for the socket{kept}");
+                step("close_range", arguments, "no descriptor of the caller reaches the container")
+            }
+            Self::AwaitGo { .. } => step("recvfrom", "sync, 1", "the parent writes id maps and attaches the network"),
+            Self::Umask(mode) if *mode == 0 => step("umask", "0", "the modes asked for below are the modes made"),
+            Self::Umask(mode) => step("umask", format!("{mode:03o}"), "the caller's umask is not inherited"),
+            Self::Join { flag_name, shown, .. } => {
+                step("setns", format!("{shown}, {flag_name}"), "share this namespace instead of a new one")
+                    .on(Subject::Namespace(shown.clone()))
+            }
+            Self::UnshareTime => step("unshare", "CLONE_NEWTIME", "a time namespace, entered at execve (Linux 6.3)")
+                .on(Subject::Namespace("a new time namespace".into())),
+            Self::TimeOffsets { text, .. } => {
+                step("write timens_offsets", format!("{text:?}"), "the clocks' offsets, before anybody reads them")
+                    .on(Subject::Value(text.trim_end().replace('\n', ", ")))
+            }
+            Self::Groups { ids, reason } => {
+                step("setgroups", format!("{}, {ids:?}", ids.len()), reason).on(Subject::Value(format!("{ids:?}")))
+            }
+            Self::Gid { id, reason } => {
+                step("setresgid", format!("{id}, {id}, {id}"), reason).on(Subject::Thing(format!("gid {id}")))
+            }
+            Self::Uid { id, reason } => {
+                step("setresuid", format!("{id}, {id}, {id}"), reason).on(Subject::Thing(format!("uid {id}")))
+            }
+            Self::Hostname(name) => {
+                let arguments = format!("{name:?}, {}", name.as_bytes().len());
+                step("sethostname", arguments, "the container's own name")
+                    .on(Subject::Value(name.to_string_lossy().into_owned()))
+            }
+            Self::Domainname(name) => {
+                let arguments = format!("{name:?}, {}", name.as_bytes().len());
+                step("setdomainname", arguments, "the container's own NIS domain")
+                    .on(Subject::Value(name.to_string_lossy().into_owned()))
+            }
+            Self::NewKeyring => {
+                step("keyctl", "KEYCTL_JOIN_SESSION_KEYRING, NULL", "the caller's keys stay the caller's")
+            }
+            Self::DieWithParent { .. } => {
+                step("prctl", "PR_SET_PDEATHSIG, SIGKILL", "the container ends with the process that owns it")
+            }
+            Self::Reaper => {
+                step("clone", "SIGCHLD", "PID 1 stays behind: it reaps orphans and forwards signals to the payload")
+            }
+            Self::NewSession => step("setsid", "", "signals of the caller's terminal do not reach the container"),
+            Self::OpenMaster { out } => step(
+                "openat2",
+                format!("AT_FDCWD, \"/dev/pts/ptmx\", O_RDWR|O_NOCTTY, NO_SYMLINKS → {out}"),
+                "a pseudo-terminal of the container's own devpts",
+            )
+            .on(Subject::Path("/dev/pts/ptmx".into())),
+            Self::UnlockPeer { master } => step("ioctl", format!("{master}, TIOCSPTLCK, 0"), "let its peer be opened"),
+            Self::OpenPeer { master, out } => {
+                let arguments = format!("{master}, TIOCGPTPEER, O_RDWR|O_NOCTTY → {out}");
+                step("ioctl", arguments, "the peer, by descriptor and not by a path that could be swapped")
+            }
+            Self::SendTerminal { master, .. } => {
+                step("sendmsg", format!("sync, SCM_RIGHTS {master}"), "the parent gets the terminal's other end")
+            }
+            Self::ControllingTerminal { peer } => {
+                step("ioctl", format!("{peer}, TIOCSCTTY, 0"), "job control and Ctrl-C for the payload")
+            }
+            Self::CloneConsole { peer, out } => step(
+                "open_tree",
+                format!("{peer}, \"\", OPEN_TREE_CLONE|AT_EMPTY_PATH → {out}"),
+                "a mount of the terminal",
+            ),
+            Self::AttachConsole { console } => {
+                step("move_mount", format!("{console}, \"\", AT_FDCWD, \"/dev/console\""), "… as the console")
+                    .on(Subject::Path("/dev/console".into()))
+            }
+            Self::Chdir(path) => step("chdir", format!("{path:?}"), "the payload's working directory")
+                .on(Subject::Path(path.to_string_lossy().into_owned().into())),
+            Self::VerifyCwd => step("getcwd", "", "it is inside the root"),
+            Self::Lift { source, above, out } => {
+                let shown = match source {
+                    Source::Owned(fd) => format!("fd {}", fd.as_raw_fd()),
+                    Source::Slot(slot) => slot.to_string(),
+                };
+                step(
+                    "fcntl",
+                    format!("{shown}, F_DUPFD_CLOEXEC, {above} → {out}"),
+                    "out of the way of the numbers below",
+                )
+            }
+            Self::Place { from, target } => {
+                step("dup3", format!("{from}, {target}, 0"), "the payload's descriptor of this number")
+            }
+            Self::LiftSync { above, .. } => {
+                step("fcntl", format!("sync, F_DUPFD_CLOEXEC, {above}"), "out of the way of the payload's numbers")
+            }
+            Self::CloseOthers { keep, .. } => {
+                let kept = keep.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+                step(
+                    "close_range",
+                    format!("0, ~0, 0; but for {kept}"),
+                    "the payload has these descriptors and no others",
+                )
+            }
+            Self::BoundCapabilities(set) => step(
+                "prctl PR_CAPBSET_DROP",
+                format!("all but {set}"),
+                "no program run later can have more (one call for each capability)",
+            ),
+            Self::KeepCapabilities => step("prctl", "PR_SET_KEEPCAPS, 1", "until they are set exactly, below"),
+            Self::Capabilities(set) => {
+                step("capset", format!("effective={set} permitted={set} inheritable=none"), "exactly those asked for")
+                    .on(Subject::Thing(set.to_string()))
+            }
+            Self::ClearAmbient => {
+                step("prctl", "PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL", "none survives execve unasked")
+            }
+            Self::NoNewPrivileges => step("prctl", "PR_SET_NO_NEW_PRIVS, 1", "set-user-id programs gain nothing"),
+            Self::ResetAffinity => step("sched_setaffinity", "0, all", "the caller's affinity is not inherited"),
+            Self::ResetDispositions => step(
+                "rt_sigaction",
+                "1..64, SIG_DFL",
+                "signals that the caller ignores are not ignored by the payload (one call for each)",
+            ),
+            Self::UnblockSignals => step("rt_sigprocmask", "SIG_SETMASK, []", "nor those it blocks blocked"),
+            Self::Exec { paths, argv, envp, .. } => {
+                let shown = match paths.as_slice() {
+                    [path] => format!("{path:?}"),
+                    paths => {
+                        let all = paths.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>().join(" or ");
+                        format!("{all:?}")
+                    }
+                };
+                let subject = argv.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+                step("execve", format!("{shown}, {argv:?}, {} variables", envp.len()), "the payload")
+                    .on(Subject::Value(subject))
+            }
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! PID 1 of a container that asked for one: it reaps every orphan, passes signals on to the payload and ends as it ends.
+//!
+//! It is a process of its own with a copy of its parent's memory, never sharing it (the plan sees to that): it lives as long
+//! as the container. No program is run for it, nothing is allocated: it is this loop.
+#![allow(unsafe_code)]
+
+use std::ptr;
+
+use cellkit_core::Errno;
+use cellkit_core::sys::syscall;
+
+use super::{exit, steps};
+use crate::{Capability, CapabilitySet};
+
+/// Forks: the new process returns and becomes the payload, this one becomes the reaper and never returns.
+pub(super) fn split() -> Result<(), Errno> {
+    // SAFETY: a plain fork (all arguments but the exit signal are zero): the child goes on with a copy of everything.
+    #[cfg(not(target_arch = "s390x"))]
+    let answer = unsafe { syscall(libc::SYS_clone, [libc::SIGCHLD as usize, 0, 0, 0, 0, 0]) }?;
+    // SAFETY: as above; s390x has the first two arguments the other way round.
+    #[cfg(target_arch = "s390x")]
+    let answer = unsafe { syscall(libc::SYS_clone, [0, libc::SIGCHLD as usize, 0, 0, 0, 0]) }?;
+    if answer == 0 { Ok(()) } else { reap(answer as i32) }
+}
+
+/// The part of the kernel's siginfo that is the same on every machine, padded to its full size.
+#[repr(C, align(8))]
+struct SignalInfo {
+    number: i32,
+    errno: i32,
+    code: i32,
+    rest: [i32; 29],
+}
+
+fn reap(payload: i32) -> ! {
+    // Whoever gets at this process inside the container finds nothing worth having: no descriptor, no power but to
+    // signal the payload, and memory that cannot be traced or dumped.
+    steps::close_everything();
+    let _ = steps::set_capabilities(CapabilitySet::EMPTY.with(Capability::KILL));
+    let _ = steps::prctl(libc::PR_SET_NO_NEW_PRIVS, 1);
+    let _ = steps::prctl(libc::PR_SET_DUMPABLE, 0);
+    // Every signal is blocked since before clone3, and is taken here one by one.
+    let all = u64::MAX;
+    loop {
+        let mut info = SignalInfo { number: 0, errno: 0, code: 0, rest: [0; 29] };
+        let args = [ptr::from_ref(&all) as usize, ptr::from_mut(&mut info) as usize, 0, 8, 0, 0];
+        // SAFETY: the set is eight bytes, as said, and the kernel writes one siginfo of 128 bytes.
+        match unsafe { syscall(libc::SYS_rt_sigtimedwait, args) } {
+            Ok(signal) if signal as i32 == libc::SIGCHLD => reap_all(payload),
+            // The kernel's own signals (a terminal's, say) went to whom they were meant for; a person's are passed on.
+            Ok(signal) if info.code <= 0 => {
+                // SAFETY: no pointers. The payload has not been reaped, so the number is its own.
+                let _ = unsafe { syscall(libc::SYS_kill, [payload as usize, signal, 0, 0, 0, 0]) };
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Reaps whatever has died; ends when the payload has, as it did.
+fn reap_all(payload: i32) {
+    loop {
+        let mut status = 0i32;
+        let args = [usize::MAX, ptr::from_mut(&mut status) as usize, libc::WNOHANG as usize, 0, 0, 0];
+        // SAFETY: the kernel writes one int; no resource usage is asked for.
+        match unsafe { syscall(libc::SYS_wait4, args) } {
+            Ok(pid) if pid as i32 == payload => {
+                // Death by signal becomes 128 + signal: PID 1 cannot kill itself.
+                let signal = status & 0x7f;
+                exit(if signal == 0 { status >> 8 & 0xff } else { 128 + signal })
+            }
+            Ok(pid) if pid > 0 => {}
+            _ => return,
+        }
+    }
+}
