@@ -1,1 +1,56 @@
-//! Placeholder.
+//! Id maps of user namespaces: which ids of a container are which ids outside, who may write that, and writing it.
+//!
+//! * [`IdMap`], [`IdMaps`], [`Extent`]: maps that cannot be wrong, with lookups in both directions.
+//! * [`Caller`], [`SubIds`]: what decides which maps a process may write, among it `/etc/subuid` and `/etc/subgid`.
+//! * [`MapPlan`]: the maps with the way to write them, checked before anything is done and printable; then
+//!   [`MapPlan::write`] for a child that waits, named by its pidfd.
+//!
+//! ```no_run
+//! use cellkit_core::{ProcFd, ProcView};
+//! use idmap::{Caller, MapPlan, SubIds, Way};
+//!
+//! # fn paused_child() -> std::os::fd::OwnedFd { unimplemented!() }
+//! let caller = Caller::current()?;
+//! let subids = SubIds::of(&caller)?;
+//! let plan = MapPlan::auto(&caller, &subids)?;
+//! if let Some(why) = plan.why_single_id() {
+//!     eprintln!("only one id is mapped: {why}");
+//! }
+//! // A child that clone3 made with CLONE_NEWUSER, and that waits.
+//! let pidfd = paused_child();
+//! plan.write(&pidfd, &ProcFd::open(ProcView::Processes)?, &mut ())?;
+//! # Ok::<(), idmap::Error>(())
+//! ```
+//!
+//! # Kernel support
+//! Everything here works from Linux 5.15 on; user namespaces must be enabled (`user.max_user_namespaces`, and on some
+//! distributions `kernel.unprivileged_userns_clone` or `kernel.apparmor_restrict_unprivileged_userns`).
+//!
+//! # What it does not do
+//! It makes no user namespace (`ns-core` does), asks no subid module of the name service switch, writes no projid_map,
+//! and changes the owner of no file.
+#![deny(unsafe_code)]
+
+mod caller;
+mod decimal;
+mod etc_file;
+mod extent;
+mod hint;
+mod id_kind;
+mod id_map;
+mod id_maps;
+mod newidmap;
+mod passwd;
+mod plan;
+mod subid;
+mod sys;
+mod verify;
+mod write;
+
+pub use caller::{Caller, Setgroups};
+pub use cellkit_core::{Error, ErrorKind, Result};
+pub use extent::Extent;
+pub use id_map::IdMap;
+pub use id_maps::IdMaps;
+pub use plan::{MapPlan, Way};
+pub use subid::{IdRange, SubIds};

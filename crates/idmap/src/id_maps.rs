@@ -1,0 +1,106 @@
+//! The two maps of a user namespace.
+#![forbid(unsafe_code)]
+
+use std::str::FromStr;
+
+use cellkit_core::{Error, Result, Subject};
+
+use crate::{Extent, IdMap, decimal};
+
+/// The uid map and the gid map of a user namespace.
+///
+/// ```
+/// use idmap::IdMaps;
+///
+/// let maps: IdMaps = "100000:100000:65536".parse()?;
+/// assert_eq!(maps.uid.to_string(), "0 100000 65536\n");
+/// assert!(maps.inside_root_is_mapped());
+/// # Ok::<(), idmap::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct IdMaps {
+    /// Which uids inside are which outside.
+    pub uid: IdMap,
+    /// Which gids inside are which outside.
+    pub gid: IdMap,
+}
+
+impl IdMaps {
+    /// Puts two maps together.
+    #[must_use]
+    pub fn new(uid: IdMap, gid: IdMap) -> Self {
+        Self { uid, gid }
+    }
+
+    /// Maps `count` ids from 0 inside: uids from `uid` and gids from `gid` outside.
+    ///
+    /// # Errors
+    /// As [`Extent::new`].
+    pub fn contiguous(uid: u32, gid: u32, count: u32) -> Result<Self> {
+        Ok(Self { uid: IdMap::single(Extent::new(0, uid, count)?), gid: IdMap::single(Extent::new(0, gid, count)?) })
+    }
+
+    /// Whether uid 0 and gid 0 inside stand for somebody: without them, most programs of a container cannot start, and
+    /// files that root should own show as owned by nobody (65534).
+    #[must_use]
+    pub fn inside_root_is_mapped(&self) -> bool {
+        self.uid.to_outside(0).is_some() && self.gid.to_outside(0).is_some()
+    }
+}
+
+impl FromStr for IdMaps {
+    type Err = Error;
+
+    /// Reads `UID:GID:COUNT`: the first uid and the first gid outside, and how many ids there are from 0 inside.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](cellkit_core::ErrorKind::Invalid), naming the part that is wrong.
+    fn from_str(text: &str) -> Result<Self> {
+        let refuse = |why: String| {
+            let shown: String = text.chars().take(80).collect();
+            Error::invalid("id maps", why).on(Subject::Value(shown))
+        };
+        let mut fields = text.split(':');
+        let (Some(uid), Some(gid), Some(count), None) = (fields.next(), fields.next(), fields.next(), fields.next())
+        else {
+            return Err(refuse("this is not UID:GID:COUNT".into()));
+        };
+        let number = |name: &str, text: &str| {
+            decimal::parse(text).ok_or_else(|| refuse(format!("{name} {text:?} is not a number from 0 to 4294967294")))
+        };
+        Self::contiguous(number("UID", uid)?, number("GID", gid)?, number("COUNT", count)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_option_names_the_wrong_part() {
+        for (text, part) in [
+            ("", "UID:GID:COUNT"),
+            ("1:2", "UID:GID:COUNT"),
+            ("1:2:3:4", "UID:GID:COUNT"),
+            ("-1:2:3", "UID \"-1\""),
+            ("1:x\0:3", "GID \"x\\0\""),
+            ("1:2:4294967296", "COUNT"),
+            ("1:2:0", "count is 0"),
+            ("4294967295:0:1", "beyond 4294967294"),
+        ] {
+            let error = text.parse::<IdMaps>().expect_err(text);
+            assert!(error.to_string().contains(part), "{text:?}: {error}");
+            assert!(!error.to_string().contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn root_inside_needs_both_ids() {
+        let maps: IdMaps = "7:8:9".parse().expect("maps");
+        assert!(maps.inside_root_is_mapped());
+        let one_off: IdMap = "1:100000:10".parse().expect("map");
+        assert!(!IdMaps::new(maps.uid.clone(), one_off.clone()).inside_root_is_mapped());
+        assert!(!IdMaps::new(one_off, maps.gid).inside_root_is_mapped());
+    }
+}
