@@ -1,1 +1,54 @@
-//! Placeholder.
+//! Mounts of a container as data: its root is described, checked without privilege, printed, and only then made.
+//!
+//! * [`Rootfs`]: a root file system and what is mounted in it. [`Rootfs::steps`] turns it into [`ChildSteps`], one system
+//!   call each, which `ns-core` runs in the cloned child; after the last one `/` is the new root and the old one is gone.
+//! * [`Volume`], [`TmpfsOptions`], [`Sys`]: the parts of it.
+//! * [`RootFd`]: a directory that paths of somebody else are resolved in, and never outside.
+//!
+//! ```
+//! use mountkit::{Rootfs, Sys, TmpfsOptions, Volume};
+//!
+//! # fn main() -> mountkit::Result<()> {
+//! let rootfs = Rootfs::overlay_of_host()
+//!     .proc()
+//!     .sys(Sys::Fresh)
+//!     .dev()
+//!     .mask_defaults()
+//!     .volume(Volume::bind("/usr", "/mnt/usr").read_only())
+//!     .tmpfs("/scratch", TmpfsOptions::new().size(16 << 20));
+//! rootfs.check()?;
+//! for (number, step) in rootfs.steps()?.describe().iter().enumerate() {
+//!     println!("{number:3}  {step}  # {}", step.reason);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What the steps need
+//! The child has a new mount namespace, and new pid, network and ipc namespaces where `/proc`, a fresh `/sys` and
+//! `/dev/mqueue` are asked for, all owned by its user namespace; a umask of 0; no other thread. Kernel 5.15 or newer.
+//!
+//! # What this crate does not do
+//! It mounts nothing by a path joined to a root, runs no program, reads no configuration from a root file system, and
+//! changes nothing in the calling process. It has no fallback for kernels without `openat2` (5.6) or `mount_setattr`
+//! (5.12): there the step's error is ENOSYS.
+#![deny(unsafe_code)]
+
+mod flags;
+mod hint;
+mod in_root;
+mod mount_table;
+mod plan;
+mod root_fd;
+mod rootfs;
+mod step;
+mod sys;
+mod tmpfs;
+mod volume;
+
+pub use cellkit_core::{ChildSteps, Error, ErrorKind, Result};
+pub use hint::HINTS;
+pub use root_fd::RootFd;
+pub use rootfs::{Rootfs, Sys};
+pub use tmpfs::TmpfsOptions;
+pub use volume::Volume;

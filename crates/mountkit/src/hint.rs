@@ -1,0 +1,175 @@
+//! What to look at when a call of this crate fails.
+#![forbid(unsafe_code)]
+
+use cellkit_core::{HintRow, HintTable};
+
+/// This crate's hints, by operation and errno: for whoever runs the steps and makes the error of the one that failed.
+///
+/// ```
+/// use cellkit_core::Error;
+///
+/// let error = Error::from_errno("pivot_root", 22).with_hints(&mountkit::HINTS);
+/// assert!(error.hint().is_some_and(|hint| hint.contains("initramfs")));
+/// ```
+pub static HINTS: HintTable = HintTable(&[
+    HintRow {
+        operation: "mount_setattr",
+        errno: libc::EPERM,
+        hint: "the mount's flags (ro, nosuid, nodev, noexec, propagation) are locked by the user namespace that made it, \
+               or CAP_SYS_ADMIN is missing: ask for no fewer flags than the host's mount has",
+    },
+    HintRow {
+        operation: "mount_setattr",
+        errno: libc::EINVAL,
+        hint: "\"/\" is not a mount point, as after chroot: start from a process whose root is a mount",
+    },
+    HintRow {
+        operation: "mount_setattr",
+        errno: libc::ENOSYS,
+        hint: "Linux 5.12 or newer is needed, or a seccomp filter of an outer container hides the call",
+    },
+    HintRow {
+        operation: "fsconfig",
+        errno: libc::EINVAL,
+        hint: "overlay: in a user namespace the lower directory must have no mounts below it; overlays stack two deep at \
+               most; see `dmesg | tail` for the kernel's own words before Linux 6.5",
+    },
+    HintRow {
+        operation: "fsconfig",
+        errno: libc::ELOOP,
+        hint: "overlay: the lower, upper and work directories overlap, or one is in use by another overlay",
+    },
+    HintRow {
+        operation: "fsconfig",
+        errno: libc::EBUSY,
+        hint: "overlay: the upper or work directory is in use by another overlay mount",
+    },
+    HintRow {
+        operation: "fsconfig",
+        errno: libc::EPERM,
+        hint: "the file system may not be mounted from this user namespace: proc needs an own pid namespace, sysfs an own \
+               network namespace, mqueue an own ipc namespace, cgroup2 an own cgroup namespace; overlay needs \
+               Linux 5.11",
+    },
+    HintRow {
+        operation: "fsmount",
+        errno: libc::EPERM,
+        hint: "a part of the host's own /proc or /sys is covered by another mount, as in a container: the kernel then \
+               allows no fresh one in a user namespace; uncover it, or use a bind of the host's",
+    },
+    HintRow {
+        operation: "fsopen",
+        errno: libc::ENODEV,
+        hint: "this kernel has no such file system: see /proc/filesystems, or load its module (`modprobe overlay`)",
+    },
+    HintRow {
+        operation: "fsopen",
+        errno: libc::EPERM,
+        hint: "CAP_SYS_ADMIN in the user namespace of the mount namespace is missing, or a seccomp filter forbids it",
+    },
+    HintRow {
+        operation: "open_tree",
+        errno: libc::EINVAL,
+        hint: "the source has mounts below it that a user namespace may not uncover, or is an unbindable mount: see \
+               /proc/self/mountinfo",
+    },
+    HintRow {
+        operation: "move_mount",
+        errno: libc::EINVAL,
+        hint: "the target is not in this mount namespace or is below a shared mount, or a file was to be mounted on a \
+               directory",
+    },
+    HintRow {
+        operation: "move_mount",
+        errno: libc::ENOTDIR,
+        hint: "a directory can only be mounted on a directory and a file only on a file: look at what the root has there",
+    },
+    HintRow {
+        operation: "*",
+        errno: libc::ENOSPC,
+        hint: "the mount namespace is full (/proc/sys/fs/mount-max), or the scratch tmpfs is",
+    },
+    HintRow {
+        operation: "openat2",
+        errno: libc::ELOOP,
+        hint: "a symbolic link is in the way: /proc, /sys and /dev of a root must be real directories",
+    },
+    HintRow {
+        operation: "openat2",
+        errno: libc::ENOENT,
+        hint: "a symbolic link on the way leads to something that does not exist in the root",
+    },
+    HintRow {
+        operation: "openat2",
+        errno: libc::EROFS,
+        hint: "the target is missing and cannot be made on a read-only mount: make it in the source",
+    },
+    HintRow { operation: "openat2", errno: libc::EAGAIN, hint: "somebody keeps renaming or mounting on the way to it" },
+    HintRow {
+        operation: "openat2",
+        errno: libc::ENOSYS,
+        hint: "Linux 5.6 or newer is needed, or a seccomp filter of an outer container hides the call",
+    },
+    HintRow {
+        operation: "mknodat",
+        errno: libc::EPERM,
+        hint: "device nodes need CAP_MKNOD in the first user namespace: say `unprivileged()` and they are bind mounts",
+    },
+    HintRow {
+        operation: "statx",
+        errno: libc::ENODEV,
+        hint: "the host's device node is not the device of that name: see `ls -l /dev/null` and its like",
+    },
+    HintRow {
+        operation: "pivot_root",
+        errno: libc::EINVAL,
+        hint: "the process's root is not a mount point (chroot) or is the initramfs, which cannot be left: start from a \
+               root that was mounted",
+    },
+    HintRow {
+        operation: "pivot_root",
+        errno: libc::EPERM,
+        hint: "CAP_SYS_ADMIN in the user namespace of the mount namespace is missing",
+    },
+]);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cellkit_core::Error;
+
+    #[test]
+    fn each_row_is_found_and_says_its_word() {
+        for (operation, errno, word) in [
+            ("mount_setattr", libc::EPERM, "locked"),
+            ("mount_setattr", libc::EINVAL, "chroot"),
+            ("mount_setattr", libc::ENOSYS, "5.12"),
+            ("fsconfig", libc::EINVAL, "dmesg"),
+            ("fsconfig", libc::ELOOP, "overlap"),
+            ("fsconfig", libc::EBUSY, "in use"),
+            ("fsconfig", libc::EPERM, "own network namespace"),
+            ("fsmount", libc::EPERM, "covered"),
+            ("fsopen", libc::ENODEV, "/proc/filesystems"),
+            ("fsopen", libc::EPERM, "seccomp"),
+            ("open_tree", libc::EINVAL, "mountinfo"),
+            ("move_mount", libc::EINVAL, "shared"),
+            ("move_mount", libc::ENOTDIR, "a file only on a file"),
+            ("move_mount", libc::ENOSPC, "mount-max"),
+            ("openat2", libc::ELOOP, "real directories"),
+            ("openat2", libc::ENOENT, "leads to"),
+            ("openat2", libc::EROFS, "read-only"),
+            ("openat2", libc::EAGAIN, "renaming"),
+            ("openat2", libc::ENOSYS, "5.6"),
+            ("mknodat", libc::EPERM, "unprivileged()"),
+            ("statx", libc::ENODEV, "/dev/null"),
+            ("pivot_root", libc::EINVAL, "initramfs"),
+            ("pivot_root", libc::EPERM, "CAP_SYS_ADMIN"),
+        ] {
+            let error = Error::from_errno(operation, errno).with_hints(&HINTS);
+            let hint = error.hint().unwrap_or_else(|| panic!("no hint for {operation}, {errno}"));
+            assert!(hint.contains(word), "{operation}: {hint}");
+            assert!(!hint.contains('\n') && !hint.contains("  "), "{hint:?}");
+        }
+        assert_eq!(HINTS.0.len(), 23, "a row without a line above");
+    }
+}

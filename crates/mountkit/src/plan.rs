@@ -1,0 +1,305 @@
+//! From a [`Rootfs`] to the system calls that make it.
+//!
+//! # Theory of operation
+//!
+//! The steps run in a new mount namespace, which begins as a copy of the host's. Four facts carry the order:
+//!
+//! * *Nothing of the host is ever covered.* The scratch tmpfs and then the new root are mounted on `/` itself. A lookup
+//!   of an absolute path starts at the process's root, below whatever is mounted on it, so every path of the host keeps
+//!   its meaning until pivot_root, and no directory of the host is needed as a place to work in.
+//! * *The scratch tmpfs is the working directory.* The overlay's upper and work directories are named relative to it, so
+//!   that no path in an option needs escaping; the container's `/tmp` and `/run` and the sources of masks are in it too.
+//!   It goes away with the old root, and lives on as long as what was made of it.
+//! * *A target is a descriptor.* It is resolved in the new root with RESOLVE_IN_ROOT and mounted on as it is; no path is
+//!   joined to a root. proc, sysfs and /dev come after the volumes, on directories reached without links, so that
+//!   neither the content of the root nor a volume can move or cover them.
+//! * *The host's own /proc is still visible when the new one is made*, which a user namespace needs.
+//!
+//! Descriptors are close-on-exec and are left open: `execve` closes them all at once.
+#![forbid(unsafe_code)]
+
+mod dev;
+mod host;
+mod kernel_fs;
+mod mask;
+mod overlay;
+
+use std::ffi::{CStr, CString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use cellkit_core::{ChildSteps, Error, Result, Slot, Subject};
+
+use crate::in_root::InRootPath;
+use crate::rootfs::{Base, Mount, Rootfs, absolute};
+use crate::step::{At, Call, Step, Target};
+use crate::sys::MountAttr;
+use crate::{TmpfsOptions, Volume};
+
+/// open_tree that makes a detached copy of one mount.
+const CLONE: u32 = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
+/// The same, with all that is mounted below it.
+const CLONE_ALL: u32 = CLONE | libc::AT_RECURSIVE as u32;
+/// mount_setattr of the mount a descriptor is the root of.
+const THIS: u32 = libc::AT_EMPTY_PATH as u32;
+/// The same, with all that is mounted below it.
+const THIS_AND_BELOW: u32 = THIS | libc::AT_RECURSIVE as u32;
+/// What no kernel file system needs.
+const INERT: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
+
+pub(crate) fn steps(rootfs: &Rootfs) -> Result<ChildSteps> {
+    let mut plan = Plan::begin(rootfs);
+    let root = plan.root(rootfs)?;
+    let (below_dev, elsewhere): (Vec<_>, Vec<_>) =
+        rootfs.mounts.iter().partition(|mount| rootfs.dev && mount.target().starts_with("/dev"));
+    for mount in elsewhere {
+        plan.mount(root, mount)?;
+    }
+    if rootfs.proc {
+        plan.proc(root)?;
+    }
+    if let Some(sys) = rootfs.sys {
+        plan.sys(root, sys)?;
+    }
+    if rootfs.cgroup {
+        plan.cgroup(root)?;
+    }
+    if rootfs.dev {
+        plan.dev(root, rootfs)?;
+    }
+    for mount in below_dev {
+        plan.mount(root, mount)?;
+    }
+    plan.masks(root, rootfs)?;
+    plan.finish(root, rootfs);
+    Ok(plan.steps)
+}
+
+/// A list of steps under construction.
+struct Plan {
+    steps: ChildSteps,
+    /// The tmpfs that everything throw-away is in; the child's working directory.
+    scratch: Slot,
+    /// Mounts that a read-only root makes read-only at the end.
+    writable: Vec<Slot>,
+    /// How the root is called in errors.
+    shown: PathBuf,
+    /// How many overlays there are.
+    overlays: usize,
+}
+
+impl Plan {
+    fn begin(rootfs: &Rootfs) -> Self {
+        let mut steps = ChildSteps::new();
+        let scratch = steps.slot();
+        let shown = match &rootfs.base {
+            Base::OverlayOfHost => "/".into(),
+            Base::Overlay(dir) | Base::Bind(dir) => dir.clone(),
+        };
+        let mut plan = Self { steps, scratch, writable: Vec::new(), shown, overlays: 0 };
+        let host_root = || Subject::from(Path::new("/"));
+        let private = MountAttr { propagation: libc::MS_PRIVATE, ..MountAttr::default() };
+        plan.push(
+            Call::MountSetattr { at: At::Cwd, path: c"/".into(), flags: libc::AT_RECURSIVE as u32, attr: private },
+            "no mount made from here on is seen by the host",
+            host_root(),
+        );
+        let settings = [(c"mode", "0755".to_owned())];
+        let mount = plan.new_fs(c"tmpfs", &settings, SCRATCH, "a tmpfs for all that is throw-away");
+        plan.push(
+            Call::MoveMount { from: mount, at: At::Cwd, path: c"/".into() },
+            "on \"/\" itself it covers no path of the host, because lookups start below it",
+            host_root(),
+        );
+        plan.push(
+            Call::Fchdir { dir: mount },
+            "paths of the scratch tmpfs are relative from here on",
+            thing("the scratch tmpfs"),
+        );
+        plan.scratch = mount;
+        plan
+    }
+
+    /// Makes what is to become `/`, and mounts it where pivot_root wants it.
+    fn root(&mut self, rootfs: &Rootfs) -> Result<Slot> {
+        match &rootfs.base {
+            Base::OverlayOfHost => self.overlay_of_host(rootfs),
+            Base::Overlay(dir) => {
+                let lower = overlay::Lower::look_at(dir)?;
+                if rootfs.unprivileged {
+                    lower.refuse_mounts_below()?;
+                }
+                let root = self.overlay(&lower, rootfs.unprivileged)?;
+                self.writable.push(root);
+                self.attach_root(root);
+                Ok(root)
+            }
+            Base::Bind(dir) => {
+                let path = absolute_source(dir)?;
+                let root =
+                    self.clone_of(&path, CLONE_ALL, "the root: the directory itself, with what is mounted below it")?;
+                if rootfs.read_only {
+                    self.set(
+                        root,
+                        THIS_AND_BELOW,
+                        libc::MOUNT_ATTR_RDONLY,
+                        "read-only before anybody can reach it",
+                        &**dir,
+                    );
+                }
+                self.attach_root(root);
+                Ok(root)
+            }
+        }
+    }
+
+    fn attach_root(&mut self, root: Slot) {
+        self.push(
+            Call::MoveMount { from: root, at: At::Cwd, path: c"/".into() },
+            "pivot_root wants a new root that is mounted",
+            Subject::from(&*self.shown),
+        );
+    }
+
+    /// A volume or a tmpfs of the caller.
+    fn mount(&mut self, root: Slot, mount: &Mount) -> Result<()> {
+        let target = absolute("move_mount", mount.target())?;
+        let (fd, kind) = match mount {
+            Mount::Volume(volume) => self.volume(volume)?,
+            Mount::Tmpfs(_, options) => (self.tmpfs(options), Target::Dir),
+        };
+        self.put(root, fd, target, kind);
+        Ok(())
+    }
+
+    fn volume(&mut self, volume: &Volume) -> Result<(Slot, Target)> {
+        let kind = if volume.check()? { Target::Dir } else { Target::File };
+        let source = absolute_source(volume.source())?;
+        let fd = self.clone_of(&source, CLONE_ALL, "a volume of the host, with what is mounted below it")?;
+        if volume.is_read_only() {
+            self.set(
+                fd,
+                THIS_AND_BELOW,
+                libc::MOUNT_ATTR_RDONLY,
+                "read-only before anybody can reach it",
+                volume.source(),
+            );
+        }
+        Ok((fd, kind))
+    }
+
+    fn tmpfs(&mut self, options: &TmpfsOptions) -> Slot {
+        self.new_fs(c"tmpfs", &options.settings(), options.attributes(), "an empty tmpfs that was asked for")
+    }
+
+    /// Mounts `fd` on `path` of the root.
+    fn put(&mut self, root: Slot, fd: Slot, path: InRootPath, target: Target) {
+        let reason = match target {
+            Target::RealDir => "the place for it, which must be a real directory",
+            Target::Dir | Target::File => "the place for it, looked up inside the root only",
+        };
+        let subject = self.inside(&path);
+        let into = self.steps.slot();
+        self.push(Call::OpenTarget { root, path, target, into }, reason, subject.clone());
+        self.push(Call::MoveMount { from: fd, at: At::Fd(into), path: c"".into() }, "there it is", subject);
+    }
+
+    /// Makes a file system and a detached mount of it.
+    fn new_fs(
+        &mut self,
+        fs: &'static CStr,
+        settings: &[(&'static CStr, String)],
+        attributes: u64,
+        reason: &'static str,
+    ) -> Slot {
+        let subject = || thing(&fs.to_string_lossy());
+        let context = self.steps.slot();
+        self.push(Call::Fsopen { fs, into: context }, reason, subject());
+        for (key, value) in settings {
+            // The values of callers are made of digits.
+            let value = CString::new(value.as_str()).unwrap_or_default();
+            self.push(Call::FsconfigString { fs: context, key, value }, "… with this option", subject());
+        }
+        self.push(Call::FsconfigCreate { fs: context }, "… made", subject());
+        self.fsmount(context, attributes, subject())
+    }
+
+    fn fsmount(&mut self, context: Slot, attributes: u64, subject: Subject) -> Slot {
+        let into = self.steps.slot();
+        // All MOUNT_ATTR_* that fsmount takes are in the lower half.
+        let call = Call::Fsmount { fs: context, attributes: attributes as u32, into };
+        self.push(call, "… and mounted nowhere yet", subject);
+        into
+    }
+
+    /// A detached copy of the mount at a path of the host.
+    fn clone_of(&mut self, path: &Path, flags: u32, reason: &'static str) -> Result<Slot> {
+        let into = self.steps.slot();
+        self.push(Call::OpenTree { at: At::Cwd, path: c_string("open_tree", path)?, flags, into }, reason, path);
+        Ok(into)
+    }
+
+    /// A detached copy of a directory of the scratch tmpfs.
+    fn clone_of_scratch(&mut self, name: &CStr, reason: &'static str) -> Slot {
+        let into = self.steps.slot();
+        let subject = in_scratch(name);
+        self.push(Call::OpenTree { at: At::Fd(self.scratch), path: name.into(), flags: CLONE, into }, reason, subject);
+        into
+    }
+
+    fn set(&mut self, fd: Slot, flags: u32, attr_set: u64, reason: &'static str, subject: impl Into<Subject>) {
+        let attr = MountAttr { attr_set, ..MountAttr::default() };
+        self.push(Call::MountSetattr { at: At::Fd(fd), path: c"".into(), flags, attr }, reason, subject);
+    }
+
+    fn mkdir_in_scratch(&mut self, name: &CStr, mode: u32, reason: &'static str) {
+        self.push(Call::Mkdirat { at: self.scratch, path: name.into(), mode }, reason, in_scratch(name));
+    }
+
+    fn push(&mut self, call: Call, reason: &'static str, subject: impl Into<Subject>) {
+        self.steps.push(Step { call, reason, subject: subject.into() });
+    }
+
+    /// A path of the new root, as errors show it.
+    fn inside(&self, path: &InRootPath) -> Subject {
+        Subject::PathUnder { path: path.shown(), dir: self.shown.clone() }
+    }
+
+    fn finish(&mut self, root: Slot, rootfs: &Rootfs) {
+        let shown = Subject::from(&*self.shown);
+        if rootfs.read_only {
+            for fd in std::mem::take(&mut self.writable) {
+                self.set(fd, THIS, libc::MOUNT_ATTR_RDONLY, "a read-only root was asked for", shown.clone());
+            }
+        }
+        self.push(Call::Fchdir { dir: root }, "into the new root", shown.clone());
+        self.push(Call::PivotRoot, "it becomes \"/\"; the old root is on top of it for a moment", shown);
+        let old = || Subject::Thing("the old root".into());
+        self.push(Call::DetachOldRoot, "the old root, and the host with it, is out of reach", old());
+        self.push(Call::ChdirRoot, "the working directory is inside", Subject::from(Path::new("/")));
+    }
+}
+
+/// The scratch tmpfs itself holds neither programs with privileges nor devices.
+const SCRATCH: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+
+fn thing(name: &str) -> Subject {
+    Subject::Thing(name.to_owned())
+}
+
+fn in_scratch(name: &CStr) -> Subject {
+    Subject::PathUnder { path: name.to_string_lossy().into_owned().into(), dir: "the scratch tmpfs".into() }
+}
+
+fn c_string(operation: &'static str, path: &Path) -> Result<CString> {
+    CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| Error::invalid(operation, "the path has a NUL byte in it").on(path))
+}
+
+/// The child has another working directory by the time it uses a path.
+fn absolute_source(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(|error| crate::rootfs::io_error("getcwd", &error, path))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+//! `/dev`: a tmpfs with what every program expects.
+//!
+//! Everything in it is made by name below the descriptor of our own new tmpfs, where nobody else has put anything yet.
+#![forbid(unsafe_code)]
+
+use std::ffi::CStr;
+use std::path::Path;
+
+use cellkit_core::{Result, Slot, Subject};
+
+use super::{CLONE, INERT, Plan, THIS};
+use crate::in_root::InRootPath;
+use crate::rootfs::Rootfs;
+use crate::step::{At, Call, Target};
+
+/// Names, numbers and paths on the host.
+const NODES: [(&CStr, &str, (u32, u32)); 6] = [
+    (c"null", "/dev/null", (1, 3)),
+    (c"zero", "/dev/zero", (1, 5)),
+    (c"full", "/dev/full", (1, 7)),
+    (c"random", "/dev/random", (1, 8)),
+    (c"urandom", "/dev/urandom", (1, 9)),
+    (c"tty", "/dev/tty", (5, 0)),
+];
+
+const LINKS: [(&CStr, &CStr); 5] = [
+    (c"ptmx", c"pts/ptmx"),
+    (c"fd", c"/proc/self/fd"),
+    (c"stdin", c"/proc/self/fd/0"),
+    (c"stdout", c"/proc/self/fd/1"),
+    (c"stderr", c"/proc/self/fd/2"),
+];
+
+/// The group `tty` of every distribution.
+const TTY: u32 = 5;
+
+/// Devices must work; set-user-id programs and programs at all have no place there.
+const DEVICES: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC;
+
+impl Plan {
+    pub(super) fn dev(&mut self, root: Slot, rootfs: &Rootfs) -> Result<()> {
+        let settings = [(c"mode", "0755".to_owned()), (c"size", "65536".to_owned())];
+        let dev = self.new_fs(c"tmpfs", &settings, DEVICES, "/dev: never the host's, nor the root's");
+        self.put(root, dev, InRootPath::new("move_mount", Path::new("dev"))?, Target::RealDir);
+        for (name, path, device) in NODES {
+            if rootfs.unprivileged {
+                self.host_node(dev, name, Path::new(path), device)?;
+            } else {
+                let mode = libc::S_IFCHR | 0o666;
+                self.push(
+                    Call::Mknodat { at: dev, path: name.into(), mode, device },
+                    "every program expects it",
+                    in_dev(name),
+                );
+            }
+        }
+        for (path, target) in LINKS {
+            let call = Call::Symlinkat { target: target.into(), at: dev, path: path.into() };
+            self.push(call, "every program expects it", in_dev(path));
+        }
+        self.pts(dev, rootfs);
+        let shm = [(c"mode", "1777".to_owned()), (c"size", (64_u64 << 20).to_string())];
+        self.fs_in_dev(dev, c"tmpfs", &shm, INERT, c"shm", "shared memory by name, shm_open(3)");
+        self.fs_in_dev(dev, c"mqueue", &[], INERT, c"mqueue", "the message queues of the child's own ipc namespace");
+        if rootfs.console {
+            let mode = libc::S_IFREG | 0o600;
+            let call = Call::Mknodat { at: dev, path: c"console".into(), mode, device: (0, 0) };
+            self.push(call, "a place for the container's terminal", in_dev(c"console"));
+        }
+        Ok(())
+    }
+
+    /// A device node of the host, checked to be the device of that name.
+    fn host_node(&mut self, dev: Slot, name: &CStr, path: &Path, rdev: (u32, u32)) -> Result<()> {
+        let node =
+            self.clone_of(path, CLONE, "device nodes cannot be made in a user namespace, but the host's can be had")?;
+        self.push(Call::CheckDevice { fd: node, rdev }, "… if it is what its name says", path);
+        self.set(node, THIS, DEVICES, "… and no more than that", path);
+        let mode = libc::S_IFREG | 0o666;
+        let call = Call::Mknodat { at: dev, path: name.into(), mode, device: (0, 0) };
+        self.push(call, "the place for it", in_dev(name));
+        self.push(Call::MoveMount { from: node, at: At::Fd(dev), path: name.into() }, "there it is", in_dev(name));
+        Ok(())
+    }
+
+    fn pts(&mut self, dev: Slot, rootfs: &Rootfs) {
+        let gid = rootfs.tty_gid.or((!rootfs.unprivileged).then_some(TTY));
+        let mut settings = vec![(c"ptmxmode", "0666".to_owned()), (c"mode", "0620".to_owned())];
+        settings.extend(gid.map(|gid| (c"gid", gid.to_string())));
+        self.fs_in_dev(dev, c"devpts", &settings, DEVICES, c"pts", "terminals of the container's own");
+    }
+
+    fn fs_in_dev(
+        &mut self,
+        dev: Slot,
+        fs: &'static CStr,
+        settings: &[(&'static CStr, String)],
+        attributes: u64,
+        name: &CStr,
+        reason: &'static str,
+    ) {
+        let fd = self.new_fs(fs, settings, attributes, reason);
+        self.push(Call::Mkdirat { at: dev, path: name.into(), mode: 0o755 }, "the place for it", in_dev(name));
+        self.push(Call::MoveMount { from: fd, at: At::Fd(dev), path: name.into() }, "there it is", in_dev(name));
+    }
+}
+
+fn in_dev(name: &CStr) -> Subject {
+    Subject::Path(Path::new("/dev").join(name.to_string_lossy().as_ref()))
+}

@@ -1,0 +1,135 @@
+//! What the child does to build its root, step by step. Making the calls is `sys/run.rs`.
+#![forbid(unsafe_code)]
+
+use std::ffi::{CStr, CString};
+
+use cellkit_core::{Slot, StepText, Subject};
+
+use crate::flags;
+use crate::in_root::InRootPath;
+use crate::sys::{Links, MountAttr};
+
+/// Where a path starts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum At {
+    Cwd,
+    Fd(Slot),
+}
+
+/// What a mount is to be put on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Target {
+    /// A directory reached without any symbolic link: for proc, sysfs and /dev, which must be where everybody looks.
+    RealDir,
+    Dir,
+    File,
+}
+
+/// One system call, or a few that only make sense together, on data made before the clone.
+#[derive(Debug)]
+pub(crate) enum Call {
+    MountSetattr { at: At, path: CString, flags: u32, attr: MountAttr },
+    OpenTree { at: At, path: CString, flags: u32, into: Slot },
+    CheckDevice { fd: Slot, rdev: (u32, u32) },
+    Fsopen { fs: &'static CStr, into: Slot },
+    FsconfigString { fs: Slot, key: &'static CStr, value: CString },
+    FsconfigFlag { fs: Slot, key: &'static CStr },
+    FsconfigCreate { fs: Slot },
+    Fsmount { fs: Slot, attributes: u32, into: Slot },
+    MoveMount { from: Slot, at: At, path: CString },
+    Fchdir { dir: Slot },
+    Mkdirat { at: Slot, path: CString, mode: u32 },
+    Fchownat { at: Slot, path: CString, uid: u32, gid: u32 },
+    Mknodat { at: Slot, path: CString, mode: u32, device: (u32, u32) },
+    Symlinkat { target: CString, at: Slot, path: CString },
+    OpenTarget { root: Slot, path: InRootPath, target: Target, into: Slot },
+    Mask { root: Slot, path: InRootPath, masks: Slot },
+    MakeReadOnly { root: Slot, path: InRootPath },
+    PivotRoot,
+    DetachOldRoot,
+    ChdirRoot,
+}
+
+/// A [`Call`], why it is made, and what an error of it is about.
+#[derive(Debug)]
+pub(crate) struct Step {
+    pub(crate) call: Call,
+    pub(crate) reason: &'static str,
+    pub(crate) subject: Subject,
+}
+
+impl Step {
+    pub(crate) fn text(&self) -> StepText {
+        let (name, arguments) = self.call.words();
+        StepText::new(name, arguments, self.reason).on(self.subject.clone())
+    }
+}
+
+impl Call {
+    /// The kernel's name of the call, and its arguments as strace would print them.
+    fn words(&self) -> (&'static str, String) {
+        match self {
+            Self::MountSetattr { at, path, flags, attr } => {
+                let change = match (attr.attr_set, attr.propagation) {
+                    (0, propagation) => format!("propagation={}", flags::propagation(propagation)),
+                    (set, _) => format!("attr_set={}", flags::attributes(set)),
+                };
+                ("mount_setattr", format!("{}, {path:?}, {}, {{{change}}}", flags::at(*at), flags::at_flags(*flags)))
+            }
+            Self::OpenTree { at, path, flags, into } => {
+                ("open_tree", format!("{}, {path:?}, {} → {into}", flags::at(*at), flags::at_flags(*flags)))
+            }
+            Self::CheckDevice { fd, rdev: (major, minor) } => {
+                ("statx", format!("{fd}, \"\", AT_EMPTY_PATH: character device {major}:{minor}"))
+            }
+            Self::Fsopen { fs, into } => ("fsopen", format!("{fs:?} → {into}")),
+            Self::FsconfigString { fs, key, value } => {
+                ("fsconfig", format!("{fs}, FSCONFIG_SET_STRING, {key:?}, {value:?}"))
+            }
+            Self::FsconfigFlag { fs, key } => ("fsconfig", format!("{fs}, FSCONFIG_SET_FLAG, {key:?}")),
+            Self::FsconfigCreate { fs } => ("fsconfig", format!("{fs}, FSCONFIG_CMD_CREATE")),
+            Self::Fsmount { fs, attributes, into } => {
+                ("fsmount", format!("{fs}, {} → {into}", flags::attributes(u64::from(*attributes))))
+            }
+            Self::MoveMount { from, at, path } => ("move_mount", format!("{from}, \"\", {}, {path:?}", flags::at(*at))),
+            Self::Fchdir { dir } => ("fchdir", flags::fd(*dir)),
+            Self::Mkdirat { at, path, mode } => ("mkdirat", format!("{at}, {path:?}, {mode:#05o}")),
+            Self::Fchownat { at, path, uid, gid } => ("fchownat", format!("{at}, {path:?}, {uid}, {gid}")),
+            Self::Mknodat { at, path, mode, device: (major, minor) } => {
+                let (kind, device) = match mode & libc::S_IFMT {
+                    libc::S_IFCHR => ("S_IFCHR", format!(", makedev({major}, {minor})")),
+                    _ => ("S_IFREG", String::new()),
+                };
+                ("mknodat", format!("{at}, {path:?}, {kind}|{:#05o}{device}", mode & 0o7777))
+            }
+            Self::Symlinkat { target, at, path } => ("symlinkat", format!("{target:?}, {at}, {path:?}")),
+            Self::OpenTarget { root, path, target, into } => {
+                let (flags, links) = match target {
+                    Target::RealDir => ("O_PATH|O_DIRECTORY", Links::Refused),
+                    Target::Dir => ("O_PATH|O_DIRECTORY", Links::Inside),
+                    Target::File => ("O_PATH", Links::Inside),
+                };
+                let made = match target {
+                    Target::File => "mknodat",
+                    Target::RealDir | Target::Dir => "mkdirat",
+                };
+                let resolve = flags::resolve(links.resolve());
+                ("openat2", format!("{root}, {:?}, {{{flags}, {resolve}}} or {made} → {into}", path.full()))
+            }
+            Self::Mask { root, path, masks } => (
+                "move_mount",
+                format!("open_tree({masks}, \"file\" or \"dir\"), \"\", openat2({root}, {:?}), \"\"", path.full()),
+            ),
+            Self::MakeReadOnly { root, path } => (
+                "mount_setattr",
+                format!(
+                    "open_tree(openat2({root}, {:?})), \"\", AT_RECURSIVE, {{attr_set=MOUNT_ATTR_RDONLY}} and move_mount",
+                    path.full()
+                ),
+            ),
+            Self::PivotRoot => ("pivot_root", "\".\", \".\"".to_owned()),
+            Self::DetachOldRoot => ("umount2", "\".\", MNT_DETACH".to_owned()),
+            Self::ChdirRoot => ("chdir", "\"/\"".to_owned()),
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! The system calls of this crate, raw: they leave the C library's `errno` alone, so that a cloned child may make them.
+#![allow(unsafe_code)]
+
+mod run;
+
+use std::ffi::CStr;
+use std::os::fd::{OwnedFd, RawFd};
+
+use cellkit_core::sys::{OpenHow, close, openat2, own, syscall};
+use cellkit_core::{ChildFds, Errno};
+
+use crate::in_root::InRootPath;
+
+/// struct mount_attr of mount_setattr(2).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct MountAttr {
+    pub(crate) attr_set: u64,
+    pub(crate) attr_clr: u64,
+    pub(crate) propagation: u64,
+    pub(crate) userns_fd: u64,
+}
+
+/// The part of struct statx that anybody here looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stat {
+    pub(crate) mode: u32,
+    pub(crate) inode: u64,
+    pub(crate) device: (u32, u32),
+    /// Of a device node.
+    pub(crate) rdev: (u32, u32),
+    pub(crate) is_mount_root: bool,
+}
+
+impl Stat {
+    pub(crate) fn is(self, file_type: libc::mode_t) -> bool {
+        self.mode & libc::S_IFMT == file_type
+    }
+}
+
+/// statx(2) of a descriptor. Child-safe.
+pub(crate) fn statx(fd: RawFd) -> Result<Stat, Errno> {
+    statx_with(fd, c"", libc::AT_EMPTY_PATH)
+}
+
+/// statx(2) of a path, which follows no last link and triggers no automount.
+pub(crate) fn statx_path(path: &CStr) -> Result<Stat, Errno> {
+    statx_with(libc::AT_FDCWD, path, libc::AT_SYMLINK_NOFOLLOW | libc::AT_NO_AUTOMOUNT)
+}
+
+fn statx_with(dir: RawFd, path: &CStr, flags: i32) -> Result<Stat, Errno> {
+    let mut answer = std::mem::MaybeUninit::<libc::statx>::zeroed();
+    let args = [
+        dir as usize,
+        path.as_ptr() as usize,
+        flags as usize,
+        libc::STATX_BASIC_STATS as usize,
+        answer.as_mut_ptr() as usize,
+        0,
+    ];
+    // SAFETY: path ends in NUL, and the kernel writes one struct statx into answer.
+    unsafe { syscall(libc::SYS_statx, args) }?;
+    // SAFETY: zeroed, then filled; every bit pattern is a struct statx.
+    let answer = unsafe { answer.assume_init() };
+    Ok(Stat {
+        mode: u32::from(answer.stx_mode),
+        inode: answer.stx_ino,
+        device: (answer.stx_dev_major, answer.stx_dev_minor),
+        rdev: (answer.stx_rdev_major, answer.stx_rdev_minor),
+        is_mount_root: answer.stx_attributes & libc::STATX_ATTR_MOUNT_ROOT as u64 != 0,
+    })
+}
+
+/// The mount flags (ST_NOSUID, ...) that fstatvfs(3) shows of where `fd` is. For the parent.
+pub(crate) fn mount_flags(fd: RawFd) -> Result<u64, Errno> {
+    let mut answer = std::mem::MaybeUninit::<libc::statvfs>::zeroed();
+    // SAFETY: the C library writes one struct statvfs into answer.
+    if unsafe { libc::fstatvfs(fd, answer.as_mut_ptr()) } == -1 {
+        return Err(Errno::last());
+    }
+    // SAFETY: zeroed, then filled; every bit pattern is a struct statvfs.
+    let answer = unsafe { answer.assume_init() };
+    #[allow(clippy::unnecessary_cast, reason = "the type differs between machines")]
+    Ok(answer.f_flag as u64)
+}
+
+/// Whether the caller's effective ids may do `mode` (R_OK, ...) to what `fd` names: faccessat2(2), Linux 5.8.
+pub(crate) fn may(fd: RawFd, mode: i32) -> bool {
+    let flags = (libc::AT_EACCESS | libc::AT_EMPTY_PATH) as usize;
+    // SAFETY: the path is a static empty string, which the kernel only reads.
+    unsafe { syscall(libc::SYS_faccessat2, [fd as usize, c"".as_ptr() as usize, mode as usize, flags, 0, 0]) }.is_ok()
+}
+
+/// geteuid(2).
+pub(crate) fn effective_uid() -> u32 {
+    // SAFETY: no arguments; it cannot fail.
+    unsafe { libc::geteuid() }
+}
+
+/// mount_setattr(2). Child-safe.
+pub(crate) fn mount_setattr(dir: RawFd, path: &CStr, flags: u32, attr: &MountAttr) -> Result<(), Errno> {
+    let args = [
+        dir as usize,
+        path.as_ptr() as usize,
+        flags as usize,
+        std::ptr::from_ref(attr) as usize,
+        size_of::<MountAttr>(),
+        0,
+    ];
+    // SAFETY: path ends in NUL and attr is as large as said; the kernel only reads them.
+    unsafe { syscall(libc::SYS_mount_setattr, args) }.map(drop)
+}
+
+/// open_tree(2). Child-safe.
+pub(crate) fn open_tree(dir: RawFd, path: &CStr, flags: u32) -> Result<RawFd, Errno> {
+    let args = [dir as usize, path.as_ptr() as usize, flags as usize, 0, 0, 0];
+    // SAFETY: path ends in NUL; the kernel only reads it.
+    unsafe { syscall(libc::SYS_open_tree, args) }.map(|fd| fd as RawFd)
+}
+
+/// move_mount(2) of the mount that `from` is the root of, to `path` under `dir`, or to `dir` itself when `path` is empty.
+/// Child-safe.
+pub(crate) fn move_mount(from: RawFd, dir: RawFd, path: &CStr) -> Result<(), Errno> {
+    let to_itself = if path.is_empty() { libc::MOVE_MOUNT_T_EMPTY_PATH } else { 0 };
+    let flags = libc::MOVE_MOUNT_F_EMPTY_PATH | to_itself;
+    let args = [from as usize, c"".as_ptr() as usize, dir as usize, path.as_ptr() as usize, flags as usize, 0];
+    // SAFETY: both paths end in NUL; the kernel only reads them.
+    unsafe { syscall(libc::SYS_move_mount, args) }.map(drop)
+}
+
+/// fchdir(2). Child-safe.
+pub(crate) fn fchdir(dir: RawFd) -> Result<(), Errno> {
+    // SAFETY: no pointers.
+    unsafe { syscall(libc::SYS_fchdir, [dir as usize, 0, 0, 0, 0, 0]) }.map(drop)
+}
+
+/// chdir(2). Child-safe.
+pub(crate) fn chdir(path: &CStr) -> Result<(), Errno> {
+    // SAFETY: path ends in NUL; the kernel only reads it.
+    unsafe { syscall(libc::SYS_chdir, [path.as_ptr() as usize, 0, 0, 0, 0, 0]) }.map(drop)
+}
+
+/// mkdirat(2). Child-safe.
+pub(crate) fn mkdirat(dir: RawFd, path: &CStr, mode: u32) -> Result<(), Errno> {
+    // SAFETY: path ends in NUL; the kernel only reads it.
+    unsafe { syscall(libc::SYS_mkdirat, [dir as usize, path.as_ptr() as usize, mode as usize, 0, 0, 0]) }.map(drop)
+}
+
+/// mknodat(2). Child-safe.
+pub(crate) fn mknodat(dir: RawFd, path: &CStr, mode: u32, (major, minor): (u32, u32)) -> Result<(), Errno> {
+    let device = (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12);
+    let args = [dir as usize, path.as_ptr() as usize, mode as usize, device as usize, 0, 0];
+    // SAFETY: path ends in NUL; the kernel only reads it.
+    unsafe { syscall(libc::SYS_mknodat, args) }.map(drop)
+}
+
+/// symlinkat(2). Child-safe.
+pub(crate) fn symlinkat(target: &CStr, dir: RawFd, path: &CStr) -> Result<(), Errno> {
+    let args = [target.as_ptr() as usize, dir as usize, path.as_ptr() as usize, 0, 0, 0];
+    // SAFETY: target and path end in NUL; the kernel only reads them.
+    unsafe { syscall(libc::SYS_symlinkat, args) }.map(drop)
+}
+
+/// fchownat(2), which follows no link. Child-safe.
+pub(crate) fn fchownat(dir: RawFd, path: &CStr, uid: u32, gid: u32) -> Result<(), Errno> {
+    let flags = libc::AT_SYMLINK_NOFOLLOW as usize;
+    let args = [dir as usize, path.as_ptr() as usize, uid as usize, gid as usize, flags, 0];
+    // SAFETY: path ends in NUL; the kernel only reads it.
+    unsafe { syscall(libc::SYS_fchownat, args) }.map(drop)
+}
+
+/// pivot_root(2) with the working directory as both new_root and put_old. Child-safe.
+pub(crate) fn pivot_root_here() -> Result<(), Errno> {
+    let here = c".".as_ptr() as usize;
+    // SAFETY: both paths are the same static string, which the kernel only reads.
+    unsafe { syscall(libc::SYS_pivot_root, [here, here, 0, 0, 0, 0]) }.map(drop)
+}
+
+/// umount2(2) of the topmost mount on the working directory, with MNT_DETACH. Child-safe.
+pub(crate) fn detach_here() -> Result<(), Errno> {
+    let args = [c".".as_ptr() as usize, libc::MNT_DETACH as usize, 0, 0, 0, 0];
+    // SAFETY: the path is a static string, which the kernel only reads.
+    unsafe { syscall(libc::SYS_umount2, args) }.map(drop)
+}
+
+/// Closes a descriptor that the same step opened.
+fn shut(fd: RawFd) {
+    // SAFETY: every caller passes what it has just opened and put nowhere.
+    unsafe { close(fd) }
+}
+
+/// What an openat2 of [`open_in_root`] refuses beside leaving the root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Links {
+    /// Symbolic links are followed, inside the root.
+    Inside,
+    /// There must be none.
+    Refused,
+}
+
+impl Links {
+    pub(crate) fn resolve(self) -> u64 {
+        let inside = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS;
+        match self {
+            Self::Inside => inside,
+            Self::Refused => inside | libc::RESOLVE_NO_SYMLINKS,
+        }
+    }
+}
+
+/// openat2(2) below `root`. Made again, a bounded number of times, when a concurrent rename or mount makes the kernel
+/// give up (EAGAIN). Child-safe.
+pub(crate) fn open_in_root(root: RawFd, path: &CStr, flags: i32, links: Links) -> Result<RawFd, Errno> {
+    let how = OpenHow { flags: (flags | libc::O_CLOEXEC) as u64, mode: 0, resolve: links.resolve() };
+    let mut attempts = 128;
+    loop {
+        match openat2(root, path, &how) {
+            Err(Errno(libc::EINTR)) => {}
+            Err(Errno(libc::EAGAIN)) if attempts > 0 => attempts -= 1,
+            answer => return answer,
+        }
+    }
+}
+
+/// The directory `path` below `root`, with what is missing of it made, one name below one descriptor at a time, so that
+/// nothing is ever made outside. Child-safe.
+pub(crate) fn ensure_dir(root: RawFd, path: &InRootPath, mode: u32, links: Links) -> Result<RawFd, Errno> {
+    ensure_dirs(root, path.full(), path.prefixes(), mode, links)
+}
+
+fn ensure_dirs(
+    root: RawFd,
+    full: &CStr,
+    prefixes: &[crate::in_root::Prefix],
+    mode: u32,
+    links: Links,
+) -> Result<RawFd, Errno> {
+    let flags = libc::O_PATH | libc::O_DIRECTORY;
+    match open_in_root(root, full, flags, links) {
+        Err(Errno(libc::ENOENT)) => {}
+        answer => return answer,
+    }
+    let mut dir = root;
+    for prefix in prefixes {
+        let mut next = open_in_root(root, prefix.path(), flags, links);
+        if next == Err(Errno(libc::ENOENT)) {
+            next = match mkdirat(dir, prefix.name(), mode) {
+                // EEXIST: somebody else made it, or it is a link that leads nowhere, which is ENOENT again.
+                Ok(()) | Err(Errno(libc::EEXIST)) => open_in_root(root, prefix.path(), flags, links),
+                Err(errno) => Err(errno),
+            };
+        }
+        if dir != root {
+            shut(dir);
+        }
+        dir = next?;
+    }
+    Ok(dir)
+}
+
+/// The non-directory `path` below `root`, made as an empty regular file where it is missing. Child-safe.
+pub(crate) fn ensure_file(root: RawFd, path: &InRootPath, mode: u32) -> Result<RawFd, Errno> {
+    match open_in_root(root, path.full(), libc::O_PATH, Links::Inside) {
+        Err(Errno(libc::ENOENT)) => {}
+        answer => return answer,
+    }
+    let Some((last, parents)) = path.prefixes().split_last() else { return Err(Errno(libc::EISDIR)) };
+    let parent = match parents.last() {
+        Some(prefix) => ensure_dirs(root, prefix.path(), parents, 0o755, Links::Inside)?,
+        None => root,
+    };
+    let made = mknodat(parent, last.name(), libc::S_IFREG | mode, (0, 0));
+    if parent != root {
+        shut(parent);
+    }
+    match made {
+        Ok(()) | Err(Errno(libc::EEXIST)) => open_in_root(root, path.full(), libc::O_PATH, Links::Inside),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// For the parent: takes what [`open_in_root`], [`ensure_dir`] or [`ensure_file`] has just opened.
+pub(crate) fn owned(opened: Result<RawFd, Errno>) -> Result<OwnedFd, Errno> {
+    // SAFETY: each of the three returns a descriptor that it has opened and kept nowhere else.
+    opened.map(|fd| unsafe { own(fd) })
+}
+
+/// Copies the messages of a file system context into `buffer`, `; ` between them. Child-safe.
+fn context_log(fs: RawFd, buffer: &mut [u8]) -> usize {
+    let mut length = 0_usize;
+    // The kernel keeps the last eight.
+    for _ in 0..8 {
+        let mut message = [0_u8; 256];
+        let Ok(read) = cellkit_core::sys::read(fs, &mut message) else { break };
+        let text = message.get(..read).unwrap_or_default().trim_ascii();
+        // "e ", "w " or "i " says how grave it is; only what explains a failure is kept.
+        let text = match text.strip_prefix(b"e ") {
+            Some(text) => text,
+            None => match text.strip_prefix(b"w ") {
+                Some(text) => text,
+                None => continue,
+            },
+        };
+        let separator: &[u8] = if length == 0 { b"" } else { b"; " };
+        for part in [separator, text] {
+            let Some(place) = buffer.get_mut(length..length.saturating_add(part.len())) else { return length };
+            place.copy_from_slice(part);
+            length += part.len();
+        }
+    }
+    length
+}
+
+/// The descriptor that `at` stands for in the child.
+fn at(fds: &ChildFds<'_>, at: crate::step::At) -> Result<RawFd, Errno> {
+    match at {
+        crate::step::At::Cwd => Ok(libc::AT_FDCWD),
+        crate::step::At::Fd(slot) => fds.get(slot),
+    }
+}

@@ -1,0 +1,130 @@
+//! How a [`Step`] is made in the cloned child: system calls on what the step holds, and nothing else.
+#![allow(unsafe_code)]
+
+use std::os::fd::RawFd;
+
+use cellkit_core::sys::{fsconfig, fsmount, fsopen};
+use cellkit_core::{ChildFds, ChildStep, Errno, StepText};
+
+use super::{Links, MountAttr};
+use crate::in_root::InRootPath;
+use crate::step::{Call, Step, Target};
+
+const FD: u32 = libc::AT_EMPTY_PATH as u32;
+const CLONE: u32 = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
+
+// SAFETY: every arm of `run` makes raw system calls through this module and `cellkit_core::sys` on data that the step
+// owns and the descriptors in `fds`. Nothing in them allocates, locks, panics (slices are taken with `get`) or drops an
+// owner; loops are bounded by the length of a prepared list or by a constant; `kernel_text` reads into the stack and
+// `buffer`.
+unsafe impl ChildStep for Step {
+    fn describe(&self) -> StepText {
+        self.text()
+    }
+
+    fn run(&self, fds: &mut ChildFds<'_>) -> Result<(), Errno> {
+        match &self.call {
+            Call::MountSetattr { at, path, flags, attr } => {
+                super::mount_setattr(super::at(fds, *at)?, path, *flags, attr)
+            }
+            Call::OpenTree { at, path, flags, into } => {
+                let fd = super::open_tree(super::at(fds, *at)?, path, *flags)?;
+                fds.set(*into, fd)
+            }
+            Call::CheckDevice { fd, rdev } => {
+                let stat = super::statx(fds.get(*fd)?)?;
+                let as_expected = stat.is(libc::S_IFCHR) && stat.rdev == *rdev;
+                if as_expected { Ok(()) } else { Err(Errno(libc::ENODEV)) }
+            }
+            Call::Fsopen { fs, into } => {
+                let fd = fsopen(fs, libc::FSOPEN_CLOEXEC)?;
+                fds.set(*into, fd)
+            }
+            Call::FsconfigString { fs, key, value, .. } => {
+                fsconfig(fds.get(*fs)?, libc::FSCONFIG_SET_STRING, Some(key), Some(value), 0)
+            }
+            Call::FsconfigFlag { fs, key, .. } => fsconfig(fds.get(*fs)?, libc::FSCONFIG_SET_FLAG, Some(key), None, 0),
+            Call::FsconfigCreate { fs, .. } => fsconfig(fds.get(*fs)?, libc::FSCONFIG_CMD_CREATE, None, None, 0),
+            Call::Fsmount { fs, attributes, into, .. } => {
+                let fd = fsmount(fds.get(*fs)?, libc::FSMOUNT_CLOEXEC, *attributes)?;
+                fds.set(*into, fd)
+            }
+            Call::MoveMount { from, at, path } => super::move_mount(fds.get(*from)?, super::at(fds, *at)?, path),
+            Call::Fchdir { dir } => super::fchdir(fds.get(*dir)?),
+            Call::Mkdirat { at, path, mode } => super::mkdirat(fds.get(*at)?, path, *mode),
+            Call::Fchownat { at, path, uid, gid } => super::fchownat(fds.get(*at)?, path, *uid, *gid),
+            Call::Mknodat { at, path, mode, device } => super::mknodat(fds.get(*at)?, path, *mode, *device),
+            Call::Symlinkat { target, at, path } => super::symlinkat(target, fds.get(*at)?, path),
+            Call::OpenTarget { root, path, target, into } => {
+                let root = fds.get(*root)?;
+                let fd = match target {
+                    Target::RealDir => super::ensure_dir(root, path, 0o755, Links::Refused),
+                    Target::Dir => super::ensure_dir(root, path, 0o755, Links::Inside),
+                    Target::File => super::ensure_file(root, path, 0o644),
+                }?;
+                fds.set(*into, fd)
+            }
+            Call::Mask { root, path, masks } => mask(fds.get(*root)?, path, fds.get(*masks)?),
+            Call::MakeReadOnly { root, path } => make_read_only(fds.get(*root)?, path),
+            Call::PivotRoot => super::pivot_root_here(),
+            Call::DetachOldRoot => super::detach_here(),
+            Call::ChdirRoot => super::chdir(c"/"),
+        }
+    }
+
+    fn kernel_text(&self, fds: &ChildFds<'_>, buffer: &mut [u8]) -> usize {
+        let (Call::FsconfigString { fs, .. }
+        | Call::FsconfigFlag { fs, .. }
+        | Call::FsconfigCreate { fs, .. }
+        | Call::Fsmount { fs, .. }) = &self.call
+        else {
+            return 0;
+        };
+        match fds.get(*fs) {
+            Ok(fs) => super::context_log(fs, buffer),
+            Err(_) => 0,
+        }
+    }
+}
+
+/// Opens `path` below `root`, or `None` where there is nothing to hide or protect.
+fn open_existing(root: RawFd, path: &InRootPath) -> Result<Option<RawFd>, Errno> {
+    match super::open_in_root(root, path.full(), libc::O_PATH, Links::Inside) {
+        Ok(fd) => Ok(Some(fd)),
+        Err(Errno(libc::ENOENT | libc::ENOTDIR)) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Puts the empty file or the empty directory of `masks` over `path`.
+fn mask(root: RawFd, path: &InRootPath, masks: RawFd) -> Result<(), Errno> {
+    let Some(target) = open_existing(root, path)? else { return Ok(()) };
+    let put = || {
+        // A directory can only be mounted on a directory, and anything else only on anything else.
+        let empty = if super::statx(target)?.is(libc::S_IFDIR) { c"dir" } else { c"file" };
+        let clone = super::open_tree(masks, empty, CLONE)?;
+        let moved = super::move_mount(clone, target, c"");
+        super::shut(clone);
+        moved
+    };
+    let done = put();
+    super::shut(target);
+    done
+}
+
+/// Puts a read-only clone of `path`, and of all that is mounted below it, over itself.
+fn make_read_only(root: RawFd, path: &InRootPath) -> Result<(), Errno> {
+    let Some(target) = open_existing(root, path)? else { return Ok(()) };
+    let recursive = libc::AT_RECURSIVE as u32;
+    let put = || {
+        let clone = super::open_tree(target, c"", CLONE | FD | recursive)?;
+        let attr = MountAttr { attr_set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
+        let moved = super::mount_setattr(clone, c"", FD | recursive, &attr)
+            .and_then(|()| super::move_mount(clone, target, c""));
+        super::shut(clone);
+        moved
+    };
+    let done = put();
+    super::shut(target);
+    done
+}
