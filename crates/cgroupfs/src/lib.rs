@@ -1,1 +1,70 @@
-//! Placeholder.
+//! cgroup v2 as directory handles and typed values.
+//!
+//! * [`Hierarchy`] finds the cgroup2 file system, anywhere, beside version 1 or alone, and one's own group in it.
+//! * [`Place`] is the group below which the caller may make groups: the root for root, the topmost delegated group for an
+//!   ordinary user. It makes them, and says [why not](Place::why_not) when a controller cannot be had.
+//! * [`Cgroup`] is a group: a verified directory handle, for CLONE_INTO_CGROUP, statistics, killing and removal.
+//! * [`Limits`] is what a group may use, in types that cannot hold what the kernel would refuse.
+//!
+//! ```no_run
+//! use cgroupfs::{Bytes, CgroupName, Hierarchy, Limits, Quota};
+//! use std::time::Duration;
+//!
+//! let place = Hierarchy::detect()?.place()?;
+//! let limits = Limits::new().memory_max("512m".parse::<Bytes>()?).cpu_max(Quota::parse_cpus("0.5")?);
+//! limits.check(&place)?; // who holds a missing controller, and what to do, before anything is made
+//! let group = place.create(&CgroupName::new("web")?, &limits, &mut ())?;
+//! // … start something in it …
+//! println!("{:?} {:?}", group.memory_events()?, group.cpu_stat()?);
+//! group.remove(Duration::from_secs(5))?;
+//! # Ok::<(), cgroupfs::Error>(())
+//! ```
+//!
+//! # What it does not do
+//! It mounts nothing, does not write to version 1 hierarchies, does not move the caller between groups, and does not talk
+//! to systemd.
+//!
+//! See cgroups(7), <https://man7.org/linux/man-pages/man7/cgroups.7.html>, and
+//! <https://docs.kernel.org/admin-guide/cgroup-v2.html>.
+#![deny(unsafe_code)]
+
+mod bytes;
+mod controller;
+mod count;
+mod create;
+mod group;
+mod hierarchy;
+mod hint;
+mod io_max;
+mod keyed;
+mod kill;
+mod limits;
+mod max;
+mod name;
+mod open;
+mod place;
+mod proc_text;
+mod quota;
+mod remove;
+mod stat;
+mod swap;
+mod sys;
+mod tree;
+mod why_not;
+
+pub use bytes::Bytes;
+pub use cellkit_core::{Error, ErrorKind, Result};
+pub use controller::{Controller, Controllers};
+pub use count::{PidsMax, Weight};
+pub use group::{Cgroup, RawFile};
+pub use hierarchy::{Hierarchy, Layout};
+pub use io_max::{DevNum, IoMax};
+pub use keyed::{parse_flat_keyed, parse_nested_keyed};
+pub use limits::Limits;
+pub use max::Max;
+pub use name::CgroupName;
+pub use place::Place;
+pub use quota::Quota;
+pub use stat::{CgroupEvents, CpuStat, MemoryEvents};
+pub use swap::{MemoryPlusSwap, SwapOnly};
+pub use why_not::{Reason, WhyNot};

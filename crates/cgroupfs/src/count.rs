@@ -1,0 +1,120 @@
+//! Numbers with bounds: tasks and weights.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::str::FromStr;
+
+use cellkit_core::Subject;
+
+use crate::{Error, Result};
+
+macro_rules! bounded {
+    ($(#[$doc:meta])* $name:ident($inner:ty), $least:literal..=$most:literal, $parse:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name($inner);
+
+        impl $name {
+            /// The least value.
+            pub const LEAST: Self = Self($least);
+            /// The greatest value.
+            pub const MOST: Self = Self($most);
+
+            /// The number.
+            #[must_use]
+            pub const fn get(self) -> $inner {
+                self.0
+            }
+        }
+
+        impl TryFrom<u64> for $name {
+            type Error = Error;
+
+            fn try_from(number: u64) -> Result<Self> {
+                match <$inner>::try_from(number) {
+                    Ok(number) if ($least..=$most).contains(&number) => Ok(Self(number)),
+                    _ => Err(Error::invalid($parse, concat!("not between ", $least, " and ", $most))
+                        .on(Subject::Value(number.to_string()))),
+                }
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Error;
+
+            fn from_str(text: &str) -> Result<Self> {
+                let invalid = |why| Error::invalid($parse, why).on(Subject::Value(text.to_owned()));
+                let number = text.trim();
+                // str::parse would take a sign.
+                if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+                    return Err(invalid(concat!("not a whole number between ", $least, " and ", $most)));
+                }
+                let too_large = |_| invalid(concat!("not between ", $least, " and ", $most));
+                Self::try_from(number.parse::<u64>().map_err(too_large)?)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+bounded! {
+    /// How many tasks (processes and threads) a group may hold: `pids.max`.
+    ///
+    /// At least 1, since nothing can start in a group of none; at most 4194304, all that a kernel can number.
+    ///
+    /// ```
+    /// use cgroupfs::PidsMax;
+    ///
+    /// assert_eq!(PidsMax::try_from(64)?.get(), 64);
+    /// let error = PidsMax::try_from(0).unwrap_err();
+    /// assert_eq!(error.to_string(), r#"parse pids.max "0": not between 1 and 4194304"#);
+    /// # Ok::<(), cgroupfs::Error>(())
+    /// ```
+    PidsMax(u32), 1..=4194304, "parse pids.max"
+}
+
+bounded! {
+    /// A group's share of what its siblings compete for: `cpu.weight`. The kernel's default is 100.
+    ///
+    /// ```
+    /// use cgroupfs::Weight;
+    ///
+    /// assert_eq!("200".parse::<Weight>()?.get(), 200);
+    /// assert!("0".parse::<Weight>().is_err());
+    /// # Ok::<(), cgroupfs::Error>(())
+    /// ```
+    Weight(u16), 1..=10000, "parse weight"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+    use proptest::prelude::*;
+
+    #[test]
+    fn out_of_bounds() {
+        for text in ["", "0", "-1", "+1", "1.5", "4194305", "99999999999999999999", "max", "1 2", "0x1", "\0"] {
+            assert_eq!(text.parse::<PidsMax>().expect_err(text).kind(), ErrorKind::Invalid);
+        }
+        for text in ["0", "10001", "65537", "-100"] {
+            assert_eq!(text.parse::<Weight>().expect_err(text).kind(), ErrorKind::Invalid);
+        }
+        assert_eq!(PidsMax::try_from(4_194_304).expect("most"), PidsMax::MOST);
+        assert!(PidsMax::try_from(u64::from(u32::MAX) + 2).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_printed_is_read(tasks in 1u64..=4_194_304, weight in 1u64..=10_000) {
+            let (tasks, weight) = (PidsMax::try_from(tasks).unwrap(), Weight::try_from(weight).unwrap());
+            prop_assert_eq!(tasks.to_string().parse::<PidsMax>().unwrap(), tasks);
+            prop_assert_eq!(weight.to_string().parse::<Weight>().unwrap(), weight);
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Making a group with its limits: a plan that is first data, then done.
+#![forbid(unsafe_code)]
+
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use cellkit_core::{Errno, Observer, StepText};
+use nix::sys::stat::Mode;
+
+use crate::hint::HINTS;
+use crate::limits::LimitWrite;
+use crate::why_not::passed_down;
+use crate::{Cgroup, CgroupName, Controllers, Error, Limits, Place, Result, open, remove};
+
+impl Place {
+    /// mkdirat(2), openat2(2), and a write(2) for each limit: makes the group `name` here, with `limits`.
+    ///
+    /// Everything is checked before anything is made. Then, in the order of
+    /// [`describe_create`](Self::describe_create):
+    /// 1. The directory is made; a group of that name that exists is an error, never shared.
+    /// 2. It is opened, and verified not to be a link or a mount.
+    /// 3. The controllers that the limits need, and that are not passed down yet, are enabled in this place's
+    ///    `cgroup.subtree_control`. They stay enabled, for another group made here meanwhile may rely on them.
+    /// 4. The limits are written.
+    ///
+    /// Each step is told to `observer` when it is done. When one fails, the new directory is removed again.
+    ///
+    /// * Kernel: 4.5; 5.6 for openat2.
+    /// * Privileges: those that [`Hierarchy::place`](crate::Hierarchy::place) looked for. The directory's mode is 755, less
+    ///   the caller's umask.
+    ///
+    /// # Errors
+    /// As [`Limits::check`]; AlreadyExists; Busy when this group has processes of its own; Limit when
+    /// `cgroup.max.descendants` or `cgroup.max.depth` of a group above is reached; `write memory.max` and the like as
+    /// the kernel has it.
+    pub fn create(&self, name: &CgroupName, limits: &Limits, observer: &mut dyn Observer) -> Result<Cgroup> {
+        limits.check(self)?;
+        let plan = Plan::new(self, name, limits)?;
+        timed(observer, || plan.make_text(), || plan.make())?;
+        let made = plan.fill(observer);
+        made.map_err(|error| {
+            let removed = remove::rmdir(self.group().as_fd(), Path::new(name.as_str()));
+            let removed = removed.map_err(|errno| self.group().fail("unlinkat", errno).on(plan.path()));
+            with_more(error, removed)
+        })
+    }
+
+    /// What [`create`](Self::create) would do, in words and in order. Nothing is checked or changed.
+    #[must_use]
+    pub fn describe_create(&self, name: &CgroupName, limits: &Limits) -> Vec<StepText> {
+        match Plan::new(self, name, limits) {
+            Ok(plan) => plan.describe(),
+            // What is passed down already cannot be read: so nothing is, as far as we know.
+            Err(_) => Plan { place: self, name, enable: limits.controllers(), writes: limits.writes() }.describe(),
+        }
+    }
+}
+
+struct Plan<'a> {
+    place: &'a Place,
+    name: &'a CgroupName,
+    /// What the place does not pass down yet.
+    enable: Controllers,
+    writes: Vec<LimitWrite>,
+}
+
+impl<'a> Plan<'a> {
+    fn new(place: &'a Place, name: &'a CgroupName, limits: &Limits) -> Result<Self> {
+        let needed = limits.controllers();
+        let enable = if needed.is_empty() { needed } else { needed.without(passed_down(place.group())?) };
+        Ok(Self { place, name, enable, writes: limits.writes() })
+    }
+
+    fn path(&self) -> PathBuf {
+        self.place.group().path().join(self.name.as_str())
+    }
+
+    fn describe(&self) -> Vec<StepText> {
+        let mut steps = vec![self.make_text(), self.open_text()];
+        if !self.enable.is_empty() {
+            steps.push(self.enable_text());
+        }
+        steps.extend(self.writes.iter().map(|write| self.write_text(write)));
+        steps
+    }
+
+    /// Everything after the directory was made.
+    fn fill(&self, observer: &mut dyn Observer) -> Result<Cgroup> {
+        let group = timed(observer, || self.open_text(), || self.open())?;
+        if !self.enable.is_empty() {
+            let above = self.place.group();
+            let enable = || above.write("cgroup.subtree_control", &self.enable.enabling());
+            timed(observer, || self.enable_text(), enable)?;
+        }
+        for write in &self.writes {
+            timed(observer, || self.write_text(write), || group.write(write.file, &write.content))?;
+        }
+        Ok(group)
+    }
+
+    fn make_text(&self) -> StepText {
+        let arguments = format!("{:?}, {:?}, 0755", self.place.group().path(), self.name.as_str());
+        StepText::new("mkdirat", arguments, "a group of its own, which nobody else has").on(self.path())
+    }
+
+    fn make(&self) -> Result<()> {
+        let mode = Mode::from_bits_truncate(0o755);
+        nix::sys::stat::mkdirat(self.place.group().as_fd(), self.name.as_str(), mode)
+            .map_err(|errno| self.fail("mkdirat", Errno(errno as i32)))
+    }
+
+    fn open_text(&self) -> StepText {
+        let resolve = "RESOLVE_BENEATH|RESOLVE_NO_XDEV|RESOLVE_NO_SYMLINKS|RESOLVE_NO_MAGICLINKS";
+        let path = self.place.group().path();
+        let arguments = format!("{path:?}, {:?}, O_PATH|O_DIRECTORY|O_CLOEXEC, {resolve}", self.name.as_str());
+        StepText::new("openat2", arguments, "the handle that all else goes by").on(self.path())
+    }
+
+    fn open(&self) -> Result<Cgroup> {
+        let above = self.place.group();
+        match open::beneath(above.as_fd(), Path::new(self.name.as_str()), open::DIRECTORY) {
+            Ok(dir) => Ok(Cgroup { dir, path: self.path(), mount_point: above.mount_point.clone() }),
+            Err(errno) => Err(self.fail("openat2", errno)),
+        }
+    }
+
+    fn enable_text(&self) -> StepText {
+        let arguments = format!("{:?}", self.enable.enabling());
+        StepText::new("write cgroup.subtree_control", arguments, "the controllers its limits need")
+            .on(self.place.group().path())
+    }
+
+    fn write_text(&self, write: &LimitWrite) -> StepText {
+        write.describe().on(self.path())
+    }
+
+    fn fail(&self, operation: &'static str, errno: Errno) -> Error {
+        Error::from_errno(operation, errno.0).on(self.path()).with_hints(&HINTS)
+    }
+}
+
+/// Does a step and, when it is done, tells the observer.
+fn timed<T>(
+    observer: &mut dyn Observer,
+    text: impl FnOnce() -> StepText,
+    step: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    let started = Instant::now();
+    let outcome = step()?;
+    if observer.listens() {
+        observer.made(text(), started.elapsed());
+    }
+    Ok(outcome)
+}
+
+/// `error`, with what went wrong when its traces were removed.
+fn with_more(error: Error, removed: Result<()>) -> Error {
+    match removed {
+        Ok(()) => error,
+        Err(more) => match Error::all([error, more]) {
+            Err(both) => both,
+            Ok(()) => Error::other("unlinkat", "no error"),
+        },
+    }
+}

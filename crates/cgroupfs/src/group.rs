@@ -1,0 +1,279 @@
+//! One group: a directory handle and the files in it.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use cellkit_core::{Errno, Subject};
+
+use crate::hint::HINTS;
+use crate::{CgroupEvents, CpuStat, Error, MemoryEvents, Result, keyed, open, tree};
+
+/// Bounds what a hostile or absurd file can make us hold.
+const READ_LIMIT: u64 = 16 << 20;
+
+/// A control group: a handle on its directory, verified to be of the cgroup2 file system.
+///
+/// Every file is opened below that handle, without following links and without crossing a mount. When the group has been
+/// removed meanwhile, everything is [`ErrorKind::Gone`](crate::ErrorKind::Gone).
+///
+/// Dropping the handle leaves the group as it is; [`remove`](Self::remove) removes it.
+///
+/// ```no_run
+/// use cgroupfs::{CgroupName, Hierarchy, Limits, PidsMax};
+/// use std::time::Duration;
+///
+/// let place = Hierarchy::detect()?.place()?;
+/// let limits = Limits::new().pids_max(PidsMax::try_from(64)?);
+/// let group = place.create(&CgroupName::new("example")?, &limits, &mut ())?;
+/// // … start something in it by CLONE_INTO_CGROUP on group.as_fd() …
+/// println!("{:?}", group.events()?);
+/// group.remove(Duration::from_secs(5))?;
+/// # Ok::<(), cgroupfs::Error>(())
+/// ```
+///
+/// See cgroups(7): <https://man7.org/linux/man-pages/man7/cgroups.7.html>.
+#[derive(Debug)]
+pub struct Cgroup {
+    pub(crate) dir: OwnedFd,
+    pub(crate) path: PathBuf,
+    pub(crate) mount_point: PathBuf,
+}
+
+impl Cgroup {
+    /// openat2(2): the group whose directory is at `path`, an absolute path without links, such as a record of
+    /// [`path`](Self::path) has it.
+    ///
+    /// # Errors
+    /// Invalid when this is not a directory of a cgroup2 file system, or when there is a link in the path; NotFound when
+    /// there is no such group.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let dir = open::cgroup2_directory(path)?;
+        // Without a "." or a slash at the end, which are not levels.
+        let path: PathBuf = path.components().collect();
+        // Where the file system is mounted: as many levels up as there are before the mount ends.
+        let mut mount_point = path.as_path();
+        let mut above = open::above(dir.as_fd());
+        while let (Ok(here), Some(parent)) = (&above, mount_point.parent()) {
+            mount_point = parent;
+            above = open::above(here.as_fd());
+        }
+        let mount_point = mount_point.to_owned();
+        Ok(Self { dir, path, mount_point })
+    }
+
+    /// The whole path of its directory: what a record needs, for [`open`](Self::open) to find it again.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its path below the mounted hierarchy, beginning with `/`.
+    #[must_use]
+    pub fn path_in_hierarchy(&self) -> PathBuf {
+        Path::new("/").join(self.path.strip_prefix(&self.mount_point).unwrap_or(&self.path))
+    }
+
+    /// `cgroup.procs`: the processes in the group itself, not below it, in no order. One that this pid namespace cannot
+    /// see is 0. Numbers are reused: open a pidfd and look again before acting on one.
+    ///
+    /// # Errors
+    /// Unsupported (EOPNOTSUPP) for a threaded group; Gone.
+    pub fn procs(&self) -> Result<Vec<i32>> {
+        parse_procs(&self.read("cgroup.procs")?)
+    }
+
+    /// `cgroup.events`: whether something lives in the group or below it, and whether it is frozen.
+    ///
+    /// # Errors
+    /// NotFound for the root of the hierarchy, which has no such file; Gone.
+    pub fn events(&self) -> Result<CgroupEvents> {
+        CgroupEvents::parse(&self.read("cgroup.events")?).map_err(|error| error.on(self.path()))
+    }
+
+    /// `memory.events`: how often memory limits were felt. Read it before the group is removed.
+    ///
+    /// # Errors
+    /// NotFound when the memory controller is not enabled for the group; Gone.
+    pub fn memory_events(&self) -> Result<MemoryEvents> {
+        MemoryEvents::parse(&self.read("memory.events")?).map_err(|error| error.on(self.path()))
+    }
+
+    /// `cpu.stat`: processor time, and how often `cpu.max` was felt. The time is there without the cpu controller.
+    ///
+    /// # Errors
+    /// Gone.
+    pub fn cpu_stat(&self) -> Result<CpuStat> {
+        CpuStat::parse(&self.read("cpu.stat")?).map_err(|error| error.on(self.path()))
+    }
+
+    /// Any file of the group, by name.
+    ///
+    /// ```no_run
+    /// # let group = cgroupfs::Hierarchy::detect()?.own_group()?;
+    /// let peak = group.raw("memory.peak").read()?;
+    /// group.raw("cgroup.freeze").write("1")?;
+    /// # Ok::<(), cgroupfs::Error>(())
+    /// ```
+    #[must_use]
+    pub fn raw<'a>(&'a self, file: &'a str) -> RawFile<'a> {
+        RawFile { group: self, name: file }
+    }
+
+    /// Whether this is the root of the whole hierarchy, which alone has no `cgroup.events`. The root of a cgroup
+    /// namespace is not.
+    pub(crate) fn is_root(&self) -> Result<bool> {
+        match open::beneath(self.dir.as_fd(), Path::new("cgroup.events"), libc::O_PATH) {
+            Ok(_) => Ok(false),
+            Err(Errno(libc::ENOENT)) if self.exists() => Ok(true),
+            Err(errno) => Err(self.fail("read cgroup.events", errno)),
+        }
+    }
+
+    /// Whether the group has not been removed: every group has a `cgroup.procs`.
+    pub(crate) fn exists(&self) -> bool {
+        let found = open::beneath(self.dir.as_fd(), Path::new("cgroup.procs"), libc::O_PATH);
+        !matches!(found, Err(errno) if tree::vanished(errno))
+    }
+
+    /// The error of an operation on this group: Gone when that is why, and with the hint for it.
+    pub(crate) fn fail(&self, operation: impl Into<String>, errno: Errno) -> Error {
+        let error = Error::from_errno(operation.into(), errno.0).on(self.path());
+        if tree::vanished(errno) && !self.exists() { error.or_gone() } else { error.with_hints(&HINTS) }
+    }
+
+    pub(crate) fn read(&self, file: &str) -> Result<String> {
+        let fail = |errno| self.fail(format!("read {file}"), errno);
+        let opened = open::beneath(self.dir.as_fd(), Path::new(file), libc::O_RDONLY).map_err(fail)?;
+        read_whole(opened).map_err(fail)
+    }
+
+    /// One write(2), as the kernel's files want it.
+    pub(crate) fn write(&self, file: &str, content: &str) -> Result<()> {
+        let fail = |errno| self.fail(format!("write {file}"), errno);
+        let opened = open::beneath(self.dir.as_fd(), Path::new(file), libc::O_WRONLY).map_err(fail)?;
+        match File::from(opened).write(content.as_bytes()) {
+            Ok(written) if written == content.len() => Ok(()),
+            Ok(_) => Err(fail(Errno(libc::EIO))),
+            Err(error) => Err(fail(errno_of(&error))),
+        }
+    }
+}
+
+/// A file of a group, by name. See [`Cgroup::raw`].
+#[derive(Clone, Copy, Debug)]
+pub struct RawFile<'a> {
+    group: &'a Cgroup,
+    name: &'a str,
+}
+
+impl RawFile<'_> {
+    /// The whole content, up to 16 MiB.
+    ///
+    /// # Errors
+    /// Invalid when the name is not the name of one file; NotFound when the group has no such file; Gone; whatever the
+    /// kernel says.
+    pub fn read(&self) -> Result<String> {
+        self.check()?;
+        self.group.read(self.name)
+    }
+
+    /// Writes `content` by one write(2).
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn write(&self, content: impl AsRef<str>) -> Result<()> {
+        self.check()?;
+        self.group.write(self.name, content.as_ref())
+    }
+
+    /// The content as lines of `KEY VALUE`.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read); Parse when it is not such a file.
+    pub fn flat_keyed(&self) -> Result<BTreeMap<String, u64>> {
+        keyed::parse_flat_keyed(&self.read()?).map_err(|error| error.on(self.group.path.join(self.name)))
+    }
+
+    /// The content as lines of `KEY NAME=VALUE NAME=VALUE`.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn nested_keyed(&self) -> Result<BTreeMap<String, BTreeMap<String, String>>> {
+        Ok(keyed::parse_nested_keyed(&self.read()?))
+    }
+
+    fn check(&self) -> Result<()> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+        if self.name.is_empty() || self.name.starts_with('.') || !self.name.bytes().all(allowed) {
+            return Err(Error::invalid("file of a group", "this is not the name of a file of the kernel")
+                .on(Subject::Value(self.name.to_owned())));
+        }
+        Ok(())
+    }
+}
+
+impl AsFd for Cgroup {
+    /// For `CLONE_INTO_CGROUP`.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+}
+
+impl From<Cgroup> for OwnedFd {
+    fn from(group: Cgroup) -> Self {
+        group.dir
+    }
+}
+
+pub(crate) fn read_whole(file: OwnedFd) -> Result<String, Errno> {
+    let mut content = Vec::new();
+    File::from(file).take(READ_LIMIT).read_to_end(&mut content).map_err(|error| errno_of(&error))?;
+    Ok(String::from_utf8_lossy(&content).into_owned())
+}
+
+pub(crate) fn parse_procs(text: &str) -> Result<Vec<i32>> {
+    text.lines()
+        .map(|line| match line.trim().parse() {
+            Ok(pid) if pid >= 0 => Ok(pid),
+            _ => Err(Error::parse("parse cgroup.procs", format!("{line:?} is not a process"))),
+        })
+        .collect()
+}
+
+fn errno_of(error: &std::io::Error) -> Errno {
+    Errno(error.raw_os_error().unwrap_or(libc::EIO))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+
+    #[test]
+    fn processes() {
+        assert_eq!(parse_procs("12\n0\n4194304\n").expect("processes"), [12, 0, 4_194_304]);
+        assert_eq!(parse_procs("").expect("none"), [0; 0]);
+        for text in ["x\n", "-1\n", "12\n\n", "99999999999\n"] {
+            assert_eq!(parse_procs(text).expect_err(text).kind(), ErrorKind::Parse);
+        }
+    }
+
+    #[test]
+    fn what_is_no_group() {
+        for path in ["/tmp", "/proc", "/sys/fs"] {
+            let error = Cgroup::open(path).expect_err(path);
+            assert_eq!(error.to_string(), format!("fstatfs {path:?}: this is not a cgroup2 file system"));
+        }
+        assert_eq!(Cgroup::open("sys/fs/cgroup").expect_err("relative").kind(), ErrorKind::Invalid);
+        assert_eq!(Cgroup::open("").expect_err("empty").kind(), ErrorKind::Invalid);
+        assert_eq!(Cgroup::open("/no/such/group").expect_err("none").kind(), ErrorKind::NotFound);
+        // A link on the way, even to a group, is refused.
+        let link = Cgroup::open("/proc/self/root").expect_err("link");
+        assert_eq!(link.raw_os_error(), Some(libc::ELOOP));
+    }
+}

@@ -1,0 +1,227 @@
+//! Finding the cgroup2 file system and one's own group in it.
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use cellkit_core::{Errno, ProcFd, ProcView};
+use nix::unistd::{getpid, gettid};
+
+use crate::hint::HINTS;
+use crate::proc_text::{CgroupMount, Membership, below, parse_membership, parse_mount_id, parse_mounts};
+use crate::{Cgroup, Error, Result, open};
+
+/// How the machine divides its controllers between the two versions of control groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Layout {
+    /// Version 2 has them all.
+    Unified,
+    /// Version 1 hierarchies hold some: groups can be made, killed and frozen, but what version 1 holds cannot limit
+    /// them. [`Place::why_not`](crate::Place::why_not) says which and why.
+    Hybrid,
+}
+
+/// The mounted cgroup2 file system, as the calling process sees it.
+///
+/// * Kernel files: `/proc/PID/mountinfo`, `/proc/PID/cgroup`; statfs(2) for CGROUP2_SUPER_MAGIC.
+/// * Privileges: none.
+///
+/// What it knows of the calling process is how things were when it was made.
+///
+/// ```no_run
+/// use cgroupfs::{Controller, Hierarchy};
+///
+/// let hierarchy = Hierarchy::detect()?;
+/// println!("{:?} at {:?}", hierarchy.layout(), hierarchy.mount_point());
+/// if let Some(why_not) = hierarchy.place()?.why_not(Controller::Memory) {
+///     println!("{why_not}\n{}", why_not.what_to_do());
+/// }
+/// # Ok::<(), cgroupfs::Error>(())
+/// ```
+///
+/// See cgroups(7): <https://man7.org/linux/man-pages/man7/cgroups.7.html>.
+#[derive(Clone, Debug)]
+pub struct Hierarchy(pub(crate) Arc<Inner>);
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub root: OwnedFd,
+    pub mount_point: PathBuf,
+    /// Which group the root is, as this cgroup namespace names it; unknown for a mount that is not in the mount table.
+    root_group: Option<PathBuf>,
+    pub membership: Membership,
+    pub v1_mounts: Vec<CgroupMount>,
+}
+
+impl Hierarchy {
+    /// Finds where cgroup2 is mounted, anywhere. Of several mounts it takes one that shows the calling process's own
+    /// group and the most of what is above it.
+    ///
+    /// # Errors
+    /// Unsupported when none is mounted; Invalid when what is mounted there is covered by something else.
+    pub fn detect() -> Result<Self> {
+        Self::detect_by(&ProcFd::open(ProcView::Processes)?)
+    }
+
+    /// The same, by a procfs that the caller has already.
+    ///
+    /// # Errors
+    /// As [`detect`](Self::detect).
+    pub fn detect_by(proc: &ProcFd) -> Result<Self> {
+        let own = Own::read(proc)?;
+        let mut candidates: Vec<&CgroupMount> = own.mounts.iter().filter(|mount| mount.v2).collect();
+        candidates.sort_by_key(|mount| (own.group_below(&mount.root).is_none(), mount.root.components().count()));
+        let mut refused = None;
+        for mount in candidates {
+            match open::cgroup2_directory(&mount.mount_point) {
+                // Something else of cgroup2 may be mounted over it.
+                Ok(root) if mount_id(proc, &root).is_some_and(|id| id != mount.id) => {}
+                Ok(root) => {
+                    return Ok(own.clone().hierarchy(root, mount.mount_point.clone(), Some(mount.root.clone())));
+                }
+                Err(error) => refused = Some(error),
+            }
+        }
+        Err(refused.unwrap_or_else(|| {
+            let why = "cgroup v2 (no cgroup2 file system is mounted)";
+            Error::unsupported("read mountinfo", why, None).with_hint(
+                "mount one: mount -t cgroup2 cgroup2 /sys/fs/cgroup; or boot with systemd.unified_cgroup_hierarchy=1",
+            )
+        }))
+    }
+
+    /// Takes the directory `dir`, verified to be of a cgroup2 file system, as the top of all that is done.
+    ///
+    /// # Errors
+    /// Invalid when it is of another file system, whatever files are in it; the errno of fcntl(2).
+    pub fn at(dir: impl AsFd) -> Result<Self> {
+        let proc = ProcFd::open(ProcView::Processes)?;
+        let root = dir.as_fd().try_clone_to_owned().map_err(|error| Error::from_io("fcntl F_DUPFD_CLOEXEC", &error))?;
+        let path = path_of(&proc, &root)?;
+        open::require_cgroup2(&root, &path)?;
+        let own = Own::read(&proc)?;
+        let id = mount_id(&proc, &root);
+        let mount = own.mounts.iter().find(|mount| Some(mount.id) == id);
+        let root_group = mount.and_then(|mount| Some(mount.root.join(path.strip_prefix(&mount.mount_point).ok()?)));
+        Ok(own.clone().hierarchy(root, path, root_group))
+    }
+
+    /// Whether version 1 holds some of the controllers.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        if self.0.membership.held_by_v1.is_empty() { Layout::Unified } else { Layout::Hybrid }
+    }
+
+    /// Where it is mounted; of [`at`](Self::at), the path of that directory.
+    #[must_use]
+    pub fn mount_point(&self) -> &Path {
+        &self.0.mount_point
+    }
+
+    /// The group of the calling process.
+    ///
+    /// # Errors
+    /// NotFound when the mount does not show it; Gone when it has been removed while the process stayed in it.
+    pub fn own_group(&self) -> Result<Cgroup> {
+        self.open(Path::new("/").join(self.own_below()?))
+    }
+
+    /// openat2(2): the group at `path` below the mounted hierarchy, such as `/user.slice`. `/` is the root.
+    ///
+    /// # Errors
+    /// NotFound when there is none; Invalid when there is `..` in the path.
+    pub fn open(&self, path: impl AsRef<Path>) -> Result<Cgroup> {
+        let mut relative = PathBuf::from(".");
+        for part in path.as_ref().components() {
+            match part {
+                Component::Normal(name) => relative.push(name),
+                Component::RootDir | Component::CurDir => {}
+                Component::ParentDir | Component::Prefix(_) => {
+                    return Err(Error::invalid("openat2", "this path has a .. in it").on(path.as_ref()));
+                }
+            }
+        }
+        let path: PathBuf = self.0.mount_point.join(&relative).components().collect();
+        match open::beneath(self.0.root.as_fd(), &relative, open::DIRECTORY) {
+            Ok(dir) => Ok(Cgroup { dir, path, mount_point: self.0.mount_point.clone() }),
+            Err(errno) => Err(Error::from_errno("openat2", errno.0).on(path).with_hints(&HINTS)),
+        }
+    }
+
+    /// Where the calling process's group is below the root.
+    pub(crate) fn own_below(&self) -> Result<PathBuf> {
+        const READ: &str = "read /proc/self/cgroup";
+        let membership = &self.0.membership;
+        let Some(own) = &membership.v2 else {
+            return Err(Error::unsupported(READ, "cgroup v2", Some("4.5")));
+        };
+        if membership.deleted {
+            return Err(Error::gone(READ, None).on(own.clone()));
+        }
+        self.0.root_group.as_ref().and_then(|root| below(own, root)).ok_or_else(|| {
+            Error::from_errno(READ, libc::ENOENT).on(own.clone()).with_hint(format!(
+                "the cgroup2 file system at {:?} does not show this process's group: mount one in this cgroup \
+                 namespace (mount -t cgroup2 cgroup2 /sys/fs/cgroup)",
+                self.0.mount_point
+            ))
+        })
+    }
+}
+
+impl AsFd for Hierarchy {
+    /// The root's directory.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.root.as_fd()
+    }
+}
+
+/// What /proc says of the calling thread.
+#[derive(Clone)]
+struct Own {
+    mounts: Vec<CgroupMount>,
+    membership: Membership,
+}
+
+impl Own {
+    fn read(proc: &ProcFd) -> Result<Self> {
+        // Of the thread, for another thread of the process may have a mount namespace of its own.
+        let task = task();
+        let mounts = parse_mounts(&proc.read(&task.join("mountinfo"))?);
+        let membership = parse_membership(&proc.read(&task.join("cgroup"))?);
+        Ok(Self { mounts, membership })
+    }
+
+    fn group_below(&self, root: &Path) -> Option<PathBuf> {
+        below(self.membership.v2.as_deref()?, root)
+    }
+
+    fn hierarchy(self, root: OwnedFd, mount_point: PathBuf, root_group: Option<PathBuf>) -> Hierarchy {
+        let v1_mounts = self.mounts.into_iter().filter(|mount| !mount.v2).collect();
+        Hierarchy(Arc::new(Inner { root, mount_point, root_group, membership: self.membership, v1_mounts }))
+    }
+}
+
+fn task() -> PathBuf {
+    PathBuf::from(format!("{}/task/{}", getpid(), gettid()))
+}
+
+/// The mount a descriptor is on, if /proc says so.
+fn mount_id(proc: &ProcFd, fd: &OwnedFd) -> Option<u64> {
+    let path = task().join("fdinfo").join(fd.as_raw_fd().to_string());
+    parse_mount_id(&proc.read(&path).ok()?)
+}
+
+/// readlink(2): what /proc calls the directory. Only ever shown and recorded, never opened.
+fn path_of(proc: &ProcFd, fd: &OwnedFd) -> Result<PathBuf> {
+    let link = task().join("fd").join(fd.as_raw_fd().to_string());
+    let target: OsString = nix::fcntl::readlinkat(proc.as_fd(), link.as_path())
+        .map_err(|errno| Error::from_errno("readlinkat", Errno(errno as i32).0).on(Path::new("/proc").join(&link)))?;
+    Ok(match target.as_bytes().strip_suffix(b" (deleted)") {
+        Some(path) => PathBuf::from(std::ffi::OsStr::from_bytes(path)),
+        None => PathBuf::from(target),
+    })
+}

@@ -1,0 +1,178 @@
+//! What this crate knows about the errnos of cgroup v2.
+#![forbid(unsafe_code)]
+
+use cellkit_core::{HintRow, HintTable};
+
+/// What to do when there is no place for groups.
+pub(crate) const DELEGATE: &str = "a group can be made only below one that is delegated to you: start from such a one \
+    (systemd-run --user --scope -p Delegate=yes COMMAND), or have root make one, chown its directory, cgroup.procs and \
+    cgroup.subtree_control to you, and move your shell into it";
+
+pub(crate) static HINTS: HintTable = HintTable(&[
+    row("faccessat", libc::EACCES, DELEGATE),
+    row("faccessat", libc::EPERM, DELEGATE),
+    row(
+        "faccessat",
+        libc::EROFS,
+        "cgroup2 is mounted read-only here, as container engines do: mount it writable, or do without groups",
+    ),
+    row(
+        "mkdirat",
+        libc::EEXIST,
+        "a group of this name exists: another container uses it, or it was left behind (see cgroup.procs in it)",
+    ),
+    row("mkdirat", libc::EACCES, DELEGATE),
+    row("mkdirat", libc::EPERM, DELEGATE),
+    row("mkdirat", libc::EROFS, "cgroup2 is mounted read-only here: mount it writable, or do without groups"),
+    row(
+        "mkdirat",
+        libc::EAGAIN,
+        "a limit of a group above is reached: see cgroup.max.descendants and cgroup.max.depth",
+    ),
+    row(
+        "mkdirat",
+        libc::ENOSPC,
+        "the kernel is out of ids for groups: 65535 that account for memory, and removed ones count while pages of \
+         theirs remain (nr_dying_descendants in cgroup.stat)",
+    ),
+    row(
+        "write cgroup.subtree_control",
+        libc::EBUSY,
+        "a group that has processes of its own passes no controllers down: move what its cgroup.procs lists to a group \
+         below it",
+    ),
+    row(
+        "write cgroup.subtree_control",
+        libc::ENOENT,
+        "the group itself was not given the controller: compare its cgroup.controllers with cgroup.subtree_control of \
+         the groups above",
+    ),
+    row(
+        "write cgroup.subtree_control",
+        libc::EOPNOTSUPP,
+        "the group is threaded, or below one that is: see cgroup.type",
+    ),
+    row("write cgroup.subtree_control", libc::EINVAL, "this kernel does not know the controller: see /proc/cgroups"),
+    row(
+        "write memory.swap.max",
+        libc::ENOENT,
+        "swap is not accounted for: the memory controller is not enabled for this group, the kernel lacks CONFIG_SWAP, \
+         or swapaccount=0 is on its command line",
+    ),
+    row(
+        "write cpu.max",
+        libc::EINVAL,
+        "the quota must be 1 ms or more, the period between 1 ms and 1 s; with real-time group scheduling, see also \
+         cpu.max of the groups above",
+    ),
+    row(
+        "write io.max",
+        libc::ENODEV,
+        "io.max takes whole disks by MAJOR:MINOR: there is none of this number, or it is a partition (lsblk shows both)",
+    ),
+    row("write io.max", libc::EOPNOTSUPP, "this disk does not take limits: its driver bypasses the block layer"),
+    row("write io.max", libc::ERANGE, "a limit of 0 is not taken: the least is 1"),
+    row(
+        "write cgroup.procs",
+        libc::EBUSY,
+        "a group that passes controllers down holds no processes: move into a group below it (see \
+         cgroup.subtree_control)",
+    ),
+    row("write cgroup.procs", libc::EOPNOTSUPP, "the group is threaded, or made invalid by one above: see cgroup.type"),
+    row(
+        "write cgroup.procs",
+        libc::EACCES,
+        "moving needs write access to cgroup.procs of both groups and of the nearest group above both",
+    ),
+    row(
+        "write cgroup.procs",
+        libc::ENOENT,
+        "cgroup2 is mounted with nsdelegate, and one of the groups is outside of this cgroup namespace",
+    ),
+    row("unlinkat", libc::EBUSY, "processes or groups are still in it: see its cgroup.procs and the directories below"),
+    row("unlinkat", libc::EACCES, "removing a group needs write access to the directory above it"),
+    row("unlinkat", libc::EROFS, "cgroup2 is mounted read-only here"),
+    row(
+        "openat2",
+        libc::EXDEV,
+        "something is mounted over this part of the cgroup file system, so it cannot be trusted: look with findmnt",
+    ),
+    row("openat2", libc::ELOOP, "a link stands where a group should be: give the path without links"),
+    row("openat2", libc::ENOSYS, "openat2 is missing: Linux 5.6 or newer, and no seccomp filter in the way"),
+    row(
+        "write *",
+        libc::ENOENT,
+        "the file's controller is not enabled for this group (see its cgroup.controllers), or this kernel has no such \
+         file",
+    ),
+    row(
+        "read *",
+        libc::ENOENT,
+        "the file's controller is not enabled for this group (see its cgroup.controllers), or this kernel has no such \
+         file",
+    ),
+    row(
+        "write *",
+        libc::EACCES,
+        "the file is not yours to write: of a delegated group, the limits belong to the giver",
+    ),
+    row("write *", libc::EPERM, "the file is not yours to write: of a delegated group, the limits belong to the giver"),
+    row("write *", libc::EROFS, "cgroup2 is mounted read-only here: mount it writable, or do without groups"),
+]);
+
+const fn row(operation: &'static str, errno: i32, hint: &'static str) -> HintRow {
+    HintRow { operation, errno, hint }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Error;
+
+    #[test]
+    fn every_row_is_found_by_an_error() {
+        // A row that an earlier one hides would be found with the earlier one's words.
+        let words = [
+            ("faccessat", libc::EACCES, "Delegate=yes"),
+            ("faccessat", libc::EPERM, "Delegate=yes"),
+            ("faccessat", libc::EROFS, "read-only"),
+            ("mkdirat", libc::EEXIST, "left behind"),
+            ("mkdirat", libc::EACCES, "Delegate=yes"),
+            ("mkdirat", libc::EPERM, "Delegate=yes"),
+            ("mkdirat", libc::EROFS, "read-only"),
+            ("mkdirat", libc::EAGAIN, "cgroup.max.descendants"),
+            ("mkdirat", libc::ENOSPC, "nr_dying_descendants"),
+            ("write cgroup.subtree_control", libc::EBUSY, "processes of its own"),
+            ("write cgroup.subtree_control", libc::ENOENT, "cgroup.controllers"),
+            ("write cgroup.subtree_control", libc::EOPNOTSUPP, "threaded"),
+            ("write cgroup.subtree_control", libc::EINVAL, "/proc/cgroups"),
+            ("write memory.swap.max", libc::ENOENT, "swapaccount=0"),
+            ("write cpu.max", libc::EINVAL, "period"),
+            ("write io.max", libc::ENODEV, "partition"),
+            ("write io.max", libc::EOPNOTSUPP, "driver"),
+            ("write io.max", libc::ERANGE, "least is 1"),
+            ("write cgroup.procs", libc::EBUSY, "passes controllers down"),
+            ("write cgroup.procs", libc::EOPNOTSUPP, "cgroup.type"),
+            ("write cgroup.procs", libc::EACCES, "nearest group above"),
+            ("write cgroup.procs", libc::ENOENT, "nsdelegate"),
+            ("unlinkat", libc::EBUSY, "still in it"),
+            ("unlinkat", libc::EACCES, "directory above"),
+            ("unlinkat", libc::EROFS, "read-only"),
+            ("openat2", libc::EXDEV, "findmnt"),
+            ("openat2", libc::ELOOP, "without links"),
+            ("openat2", libc::ENOSYS, "5.6"),
+            ("write pids.max", libc::ENOENT, "not enabled"),
+            ("read memory.events", libc::ENOENT, "not enabled"),
+            ("write memory.max", libc::EACCES, "the giver"),
+            ("write memory.max", libc::EPERM, "the giver"),
+            ("write memory.max", libc::EROFS, "read-only"),
+        ];
+        assert_eq!(words.len(), HINTS.0.len());
+        for (operation, errno, word) in words {
+            let error = Error::from_errno(operation, errno).with_hints(&HINTS);
+            let hint = error.hint().unwrap_or_default();
+            assert!(hint.contains(word), "{operation} {errno}: {hint:?}");
+            assert!(!hint.contains("  "), "{hint:?}");
+        }
+    }
+}

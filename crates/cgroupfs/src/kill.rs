@@ -1,0 +1,157 @@
+//! Killing everything in a group and below it.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use cellkit_core::{Errno, Subject, sys};
+
+use crate::group::{parse_procs, read_whole};
+use crate::tree::{Visit, vanished, walk};
+use crate::{Cgroup, Error, ErrorKind, Result, open, sys as own_sys};
+
+/// How often the group is gone through, when processes have to be killed one by one.
+const ROUNDS: u32 = 200;
+
+impl Cgroup {
+    /// Writes `cgroup.kill`: SIGKILL to every process in the group and below it, at once; one that forks meanwhile does
+    /// not get away. Frozen processes die too. It does not wait for them to be dead: [`remove`](Self::remove) does.
+    ///
+    /// * Kernel: 5.14. Before that, and for threaded groups, the group is frozen and its processes are killed one by one
+    ///   by pidfd_send_signal(2).
+    /// * Errors: Invalid for the root of the hierarchy, and for a group that holds the calling process: neither could be
+    ///   meant. A group that has been removed has nothing to kill, which is success.
+    ///
+    /// See <https://docs.kernel.org/admin-guide/cgroup-v2.html#core-interface-files>.
+    ///
+    /// # Errors
+    /// As said; and whatever the kernel says.
+    pub fn kill(&self) -> Result<()> {
+        match self.try_kill() {
+            Err(error) if error.kind() == ErrorKind::Gone => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    fn try_kill(&self) -> Result<()> {
+        if self.is_root()? {
+            return Err(Error::invalid(
+                "write cgroup.kill",
+                "this is the root of the hierarchy, every process is in it",
+            )
+            .on(self.path()));
+        }
+        self.refuse_own_group()?;
+        match self.write("cgroup.kill", "1") {
+            Err(error)
+                if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EOPNOTSUPP | libc::EINVAL))
+                    && error.kind() != ErrorKind::Gone =>
+            {
+                self.kill_one_by_one()
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn refuse_own_group(&self) -> Result<()> {
+        let own = i32::try_from(std::process::id()).unwrap_or(0);
+        let mut found = false;
+        self.each_group(|dir| {
+            found = found || procs_of(dir).is_ok_and(|procs| procs.contains(&own));
+        })?;
+        if found {
+            return Err(
+                Error::invalid("write cgroup.kill", "the calling process is in this group or below it").on(self.path())
+            );
+        }
+        Ok(())
+    }
+
+    /// What `cgroup.kill` does, for kernels and groups without it.
+    pub(crate) fn kill_one_by_one(&self) -> Result<()> {
+        // Nothing that is frozen can fork, so that the rounds end. It is the caller's no longer than this takes: left
+        // frozen, the group would stop whatever is put into it next.
+        let frozen_before = self.read("cgroup.freeze").is_ok_and(|state| state.trim() == "1");
+        let froze = !frozen_before && self.write("cgroup.freeze", "1").is_ok();
+        let outcome = self.kill_in_rounds();
+        let thawed = if froze { self.write("cgroup.freeze", "0") } else { Ok(()) };
+        Error::all([outcome, thawed].into_iter().filter_map(Result::err))
+    }
+
+    fn kill_in_rounds(&self) -> Result<()> {
+        let mut killed = BTreeSet::new();
+        for _ in 0..ROUNDS {
+            let mut found = Found::default();
+            self.each_group(|dir| found.kill_all_in(dir, &mut killed))?;
+            if let Some((pid, errno)) = found.refused {
+                return Err(Error::from_errno("pidfd_send_signal", errno.0).on(Subject::Pid(pid)));
+            }
+            if found.unseen {
+                return Err(Error::other("pidfd_send_signal", "a process of another pid namespace is in it")
+                    .on(self.path())
+                    .with_hint("it can be killed from a pid namespace that sees it, or by cgroup.kill (Linux 5.14)"));
+            }
+            if !found.new {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Err(Error::timed_out("pidfd_send_signal", Duration::from_millis(ROUNDS.into())).on(self.path()))
+    }
+
+    /// Calls `visit` with this group and every group below it.
+    fn each_group(&self, mut visit: impl FnMut(BorrowedFd<'_>)) -> Result<()> {
+        let faults = walk(self.dir.as_fd(), |visited, _| {
+            if let Visit::Enter(dir) = visited {
+                visit(dir);
+            }
+        });
+        Error::all(faults.into_iter().map(|(below, errno)| {
+            Error::from_errno("openat2", errno.0).on(self.path.join(below)).with_hints(&crate::hint::HINTS)
+        }))
+    }
+}
+
+#[derive(Default)]
+struct Found {
+    /// Whether a process was killed that had not been before.
+    new: bool,
+    /// Whether there is one that this pid namespace cannot see.
+    unseen: bool,
+    refused: Option<(i32, Errno)>,
+}
+
+impl Found {
+    fn kill_all_in(&mut self, dir: BorrowedFd<'_>, killed: &mut BTreeSet<i32>) {
+        let Ok(procs) = procs_of(dir) else { return };
+        self.unseen |= procs.contains(&0);
+        // A few at a time: the caller's descriptors are not ours to use up.
+        let seen: Vec<i32> = procs.into_iter().filter(|&pid| pid != 0).collect();
+        for some in seen.chunks(16) {
+            let opened: Vec<(i32, OwnedFd)> =
+                some.iter().filter_map(|&pid| Some((pid, sys::pidfd_open(pid).ok()?))).collect();
+            // The number may have been another process's when the pidfd was opened. Whoever is listed after that is the
+            // process of the pidfd, or that process is dead and the signal reaches nobody.
+            let Ok(still) = procs_of(dir) else { return };
+            for (pid, pidfd) in opened.iter().filter(|(pid, _)| still.contains(pid)) {
+                match own_sys::kill_by_pidfd(pidfd.as_fd()) {
+                    // Again in every round, for the number may be a new process's: it costs nothing.
+                    Ok(()) => self.new |= killed.insert(*pid),
+                    Err(Errno(libc::ESRCH)) => self.new = true,
+                    Err(errno) => self.refused = Some((*pid, errno)),
+                }
+            }
+        }
+    }
+}
+
+pub(crate) fn procs_of(dir: BorrowedFd<'_>) -> Result<Vec<i32>, Errno> {
+    let file = open::beneath(dir, Path::new("cgroup.procs"), libc::O_RDONLY)?;
+    match read_whole(file) {
+        Ok(text) => parse_procs(&text).map_err(|_| Errno(libc::EIO)),
+        Err(errno) if vanished(errno) => Ok(Vec::new()),
+        Err(errno) => Err(errno),
+    }
+}

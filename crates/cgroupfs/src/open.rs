@@ -1,0 +1,62 @@
+//! Opening below a directory of the cgroup file system, without links and without leaving it.
+#![forbid(unsafe_code)]
+
+use std::ffi::CString;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
+
+use cellkit_core::{Errno, sys};
+
+use crate::hint::HINTS;
+use crate::{Error, Result};
+
+/// "cgrp", as `statfs` shows it: CGROUP2_SUPER_MAGIC.
+const CGROUP2_MAGIC: i64 = 0x6367_7270;
+
+pub(crate) const DIRECTORY: i32 = libc::O_PATH | libc::O_DIRECTORY;
+
+/// openat2(2) of `path`, which is relative, below `dir`.
+pub(crate) fn beneath(dir: BorrowedFd<'_>, path: &Path, flags: i32) -> Result<OwnedFd, Errno> {
+    open(dir, path, flags, libc::RESOLVE_BENEATH | libc::RESOLVE_NO_XDEV)
+}
+
+/// openat2(2) of the directory above `dir`: EXDEV when `dir` is where the file system is mounted.
+pub(crate) fn above(dir: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    open(dir, Path::new(".."), DIRECTORY, libc::RESOLVE_NO_XDEV)
+}
+
+fn open(dir: BorrowedFd<'_>, path: &Path, flags: i32, resolve: u64) -> Result<OwnedFd, Errno> {
+    let how = sys::OpenHow {
+        flags: (flags | libc::O_CLOEXEC) as u64,
+        mode: 0,
+        resolve: resolve | libc::RESOLVE_NO_SYMLINKS | libc::RESOLVE_NO_MAGICLINKS,
+    };
+    let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno(libc::EINVAL))?;
+    sys::open_in(dir, &path, &how)
+}
+
+/// openat2(2) of an absolute path to a directory, verified to be of the cgroup2 file system.
+pub(crate) fn cgroup2_directory(path: &Path) -> Result<OwnedFd> {
+    if !path.is_absolute() {
+        return Err(Error::invalid("openat2", "this path does not begin with /").on(path));
+    }
+    if path.components().any(|part| part == Component::ParentDir) {
+        return Err(Error::invalid("openat2", "this path has a .. in it").on(path));
+    }
+    let dir = open(sys::AT_FDCWD, path, DIRECTORY, 0)
+        .map_err(|errno| Error::from_errno("openat2", errno.0).on(path).with_hints(&HINTS))?;
+    require_cgroup2(&dir, path)?;
+    Ok(dir)
+}
+
+/// fstatfs(2): refuses a descriptor of any other file system, so that a tmpfs full of likely names is no hierarchy.
+pub(crate) fn require_cgroup2(dir: &impl AsRawFd, shown: &Path) -> Result<()> {
+    match sys::fs_magic(dir.as_raw_fd()) {
+        Ok(CGROUP2_MAGIC) => Ok(()),
+        Ok(_) => Err(Error::invalid("fstatfs", "this is not a cgroup2 file system")
+            .on(shown)
+            .with_hint("findmnt -t cgroup2 shows where one is mounted")),
+        Err(errno) => Err(Error::from_errno("fstatfs", errno.0).on(shown)),
+    }
+}

@@ -1,0 +1,182 @@
+//! Removing a group with everything in it, in bounded time.
+//!
+//! 1. What lives in it is killed, all at once ([`Cgroup::kill`]).
+//! 2. SIGKILL takes its time: the kernel says when the last process is gone, by POLLPRI on `cgroup.events`. That costs one
+//!    descriptor for the moment, and no inotify instance, of which a user has 128.
+//! 3. The directories are removed, the deepest first.
+//!
+//! A step that fails does not end it: what can be removed is removed, and all errors are returned.
+#![forbid(unsafe_code)]
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use cellkit_core::{Errno, sys};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::unistd::UnlinkatFlags;
+
+use crate::hint::HINTS;
+use crate::tree::{Visit, vanished, walk};
+use crate::{Cgroup, CgroupEvents, Error, ErrorKind, Result, open};
+
+/// After this long, what still lives is killed again: something may have been put into the group meanwhile.
+const KILL_AGAIN: Duration = Duration::from_millis(200);
+
+impl Cgroup {
+    /// unlinkat(2) with AT_REMOVEDIR: removes the group and all groups below it, after everything in them was killed.
+    ///
+    /// It blocks until the last process is gone, at most for `time_limit`: a process in an uninterruptible sleep does not
+    /// die. Groups and processes that vanish meanwhile are no errors. The handle is used up; after a failure, take a new
+    /// one by [`open`](Self::open) and try again.
+    ///
+    /// # Errors
+    /// Invalid for the root of the hierarchy, and when the calling process is in the group; TimedOut, with the processes
+    /// that still live in the hint; and everything the kernel refused, the first with the
+    /// [others](Error::also) attached.
+    pub fn remove(self, time_limit: Duration) -> Result<()> {
+        let started = Instant::now();
+        let left = || time_limit.saturating_sub(started.elapsed());
+        let populated = match self.events() {
+            Ok(events) => events.populated,
+            Err(error) if error.kind() == ErrorKind::Gone => return Ok(()),
+            // Only the root has no such file: killing says so.
+            Err(_) => true,
+        };
+        let mut errors = Vec::new();
+        if populated {
+            match self.kill() {
+                Ok(()) => errors.extend(self.wait_until_empty(time_limit, &left).err()),
+                Err(error) if error.kind() == ErrorKind::Invalid => return Err(error),
+                Err(error) => errors.push(error),
+            }
+        }
+        let mut pause = Duration::from_millis(1);
+        loop {
+            let faults = self.remove_directories();
+            // Busy can pass: whoever owns the group above may be making groups in it at this moment.
+            let busy = faults.iter().any(|fault| fault.kind() == ErrorKind::Busy);
+            if !busy || !errors.is_empty() || left().is_zero() {
+                errors.extend(faults);
+                return Error::all(errors);
+            }
+            std::thread::sleep(pause.min(left()));
+            pause = (pause * 2).min(Duration::from_millis(20));
+            errors.extend(self.kill().err());
+        }
+    }
+
+    /// Waits for `populated 0` in `cgroup.events`.
+    fn wait_until_empty(&self, time_limit: Duration, left: &dyn Fn() -> Duration) -> Result<()> {
+        const READ: &str = "read cgroup.events";
+        let gone_is_empty = |errno| if vanished(errno) { Ok(()) } else { Err(self.fail(READ, errno)) };
+        let events = match open::beneath(self.dir.as_fd(), Path::new("cgroup.events"), libc::O_RDONLY) {
+            Ok(events) => File::from(events),
+            Err(errno) => return gone_is_empty(errno),
+        };
+        let mut last_kill = left();
+        loop {
+            // The read is also what arms the poll: it answers to changes after it.
+            let mut buffer = [0; 4096];
+            let text = match events.read_at(&mut buffer, 0) {
+                Ok(length) => String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()),
+                Err(error) => return gone_is_empty(Errno(error.raw_os_error().unwrap_or(libc::EIO))),
+            };
+            if !CgroupEvents::parse(&text).map_err(|error| error.on(self.path()))?.populated {
+                return Ok(());
+            }
+            let left = left();
+            if left.is_zero() {
+                return Err(self.still_alive(time_limit));
+            }
+            if last_kill.saturating_sub(left) >= KILL_AGAIN {
+                last_kill = left;
+                self.kill()?;
+            }
+            let wait = left.min(KILL_AGAIN) + Duration::from_millis(1);
+            let timeout = PollTimeout::try_from(wait).unwrap_or(PollTimeout::ZERO);
+            match nix::poll::poll(&mut [PollFd::new(events.as_fd(), PollFlags::POLLPRI)], timeout) {
+                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+                Err(errno) => return Err(self.fail("poll cgroup.events", Errno(errno as i32))),
+            }
+        }
+    }
+
+    fn still_alive(&self, time_limit: Duration) -> Error {
+        let mut alive = Vec::new();
+        walk(self.dir.as_fd(), |visited, _| {
+            if let Visit::Enter(dir) = visited {
+                alive.extend(crate::kill::procs_of(dir).unwrap_or_default());
+            }
+        });
+        let error = Error::timed_out("kill all processes of", time_limit).on(self.path());
+        let some: Vec<String> = alive.iter().take(8).map(i32::to_string).collect();
+        let more = if alive.len() > some.len() { " and more" } else { "" };
+        error.with_hint(format!(
+            "still alive: {}{more}; /proc/PID/wchan and /proc/PID/stack say what one waits for",
+            some.join(" ")
+        ))
+    }
+
+    /// Removes what is below the group, then the group. What is gone is no error.
+    fn remove_directories(&self) -> Vec<Error> {
+        let fail = |operation: &'static str, path: &Path, errno: Errno| {
+            Error::from_errno(operation, errno.0).on(path).with_hints(&HINTS)
+        };
+        let mut errors = Vec::new();
+        let faults = walk(self.dir.as_fd(), |visited, below| {
+            if let Visit::Leave { above, name } = visited {
+                if let Err(errno) = rmdir(above, Path::new(name)) {
+                    errors.push(fail("unlinkat", &self.path.join(below), errno));
+                }
+            }
+        });
+        errors.extend(faults.into_iter().map(|(below, errno)| fail("openat2", &self.path.join(below), errno)));
+        // Where something below is left, the group itself would only be busy.
+        if errors.is_empty() {
+            errors.extend(self.remove_own_directory().err());
+        }
+        errors
+    }
+
+    fn remove_own_directory(&self) -> Result<()> {
+        let fail = |operation: &'static str, errno| self.fail(operation, errno);
+        let above = match open::above(self.dir.as_fd()) {
+            Ok(above) => above,
+            Err(errno) if vanished(errno) => return Ok(()),
+            Err(errno @ Errno(libc::EXDEV)) => {
+                return Err(Error::from_errno("unlinkat", errno.0).on(self.path()).with_hint(
+                    "the cgroup file system is mounted here with this group at its top: remove it by a mount that \
+                     shows the group above",
+                ));
+            }
+            Err(errno) => return Err(fail("openat2", errno)),
+        };
+        let Some(name) = self.path.file_name() else {
+            return Err(fail("unlinkat", Errno(libc::EBUSY)));
+        };
+        // The group may have been removed and another made under its name, which is not ours to remove.
+        match open::beneath(above.as_fd(), Path::new(name), open::DIRECTORY) {
+            Ok(named) => {
+                let same = sys::inode(named.as_fd()).and_then(|named| Ok(named == sys::inode(self.dir.as_fd())?));
+                if !same.map_err(|errno| fail("fstat", errno))? {
+                    return Ok(());
+                }
+            }
+            Err(errno) if vanished(errno) => return Ok(()),
+            Err(errno) => return Err(fail("openat2", errno)),
+        }
+        rmdir(above.as_fd(), Path::new(name)).map_err(|errno| fail("unlinkat", errno))
+    }
+}
+
+/// unlinkat(2) of a directory. One that is gone is no error.
+pub(crate) fn rmdir(above: impl AsFd, name: &Path) -> Result<(), Errno> {
+    match nix::unistd::unlinkat(above, name, UnlinkatFlags::RemoveDir) {
+        Ok(()) => Ok(()),
+        Err(errno) if vanished(Errno(errno as i32)) => Ok(()),
+        Err(errno) => Err(Errno(errno as i32)),
+    }
+}
