@@ -44,8 +44,13 @@ mod passwd;
 mod plan;
 mod subid;
 mod sys;
+#[cfg(test)]
+mod tests;
 mod verify;
 mod write;
+
+#[cfg(test)]
+use id_kind::IdKind;
 
 pub use caller::{Caller, Setgroups};
 pub use cellkit_core::{Error, ErrorKind, Result};

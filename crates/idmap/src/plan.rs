@@ -140,7 +140,7 @@ impl MapPlan {
         Self::checked(maps, caller, Method::Direct, caller.setgroups, None)
     }
 
-    fn helper(maps: IdMaps, caller: &Caller, newuidmap: Program, newgidmap: Program) -> Self {
+    pub(crate) fn helper(maps: IdMaps, caller: &Caller, newuidmap: Program, newgidmap: Program) -> Self {
         // newgidmap shuts setgroups off when no extent is from the caller's ranges.
         let only_own = is_own_id(IdKind::Gid, &maps, caller);
         let setgroups = if only_own { Setgroups::Deny } else { caller.setgroups };

@@ -1,0 +1,9 @@
+//! Tests that need more than one module: laws, plans, and the kernel's own view.
+#![deny(unsafe_code)]
+
+mod laws;
+mod paused_child;
+mod plans;
+mod root;
+mod rootless;
+mod sys;

@@ -1,0 +1,7 @@
+//! Tests that need root: the kernel's own view, and the real newuidmap in a mount namespace with an own /etc.
+#![forbid(unsafe_code)]
+
+mod direct;
+mod etc;
+mod programs;
+mod unprivileged;
