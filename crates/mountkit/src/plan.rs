@@ -275,7 +275,11 @@ impl Plan {
         self.push(Call::Fchdir { dir: root }, "into the new root", shown.clone());
         self.push(Call::PivotRoot, "it becomes \"/\"; the old root is on top of it for a moment", shown);
         let old = || Subject::Thing("the old root".into());
-        self.push(Call::DetachOldRoot, "the old root, and the host with it, is out of reach", old());
+        self.push(
+            Call::DetachOldRoot,
+            "the scratch tmpfs and the old root, and the host with it, are out of reach",
+            old(),
+        );
         self.push(Call::ChdirRoot, "the working directory is inside", Subject::from(Path::new("/")));
     }
 }

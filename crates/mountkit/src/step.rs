@@ -128,7 +128,7 @@ impl Call {
                 ),
             ),
             Self::PivotRoot => ("pivot_root", "\".\", \".\"".to_owned()),
-            Self::DetachOldRoot => ("umount2", "\".\", MNT_DETACH".to_owned()),
+            Self::DetachOldRoot => ("umount2", "\".\", MNT_DETACH; until statx(\"/..\") is \"/\"".to_owned()),
             Self::ChdirRoot => ("chdir", "\"/\"".to_owned()),
         }
     }

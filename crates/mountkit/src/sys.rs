@@ -30,6 +30,8 @@ pub(crate) struct Stat {
     /// Of a device node.
     pub(crate) rdev: (u32, u32),
     pub(crate) is_mount_root: bool,
+    /// Linux 5.8.
+    pub(crate) mount_id: u64,
 }
 
 impl Stat {
@@ -43,7 +45,7 @@ pub(crate) fn statx(fd: RawFd) -> Result<Stat, Errno> {
     statx_with(fd, c"", libc::AT_EMPTY_PATH)
 }
 
-/// statx(2) of a path, which follows no last link and triggers no automount.
+/// statx(2) of a path, which follows no last link and triggers no automount. Child-safe.
 pub(crate) fn statx_path(path: &CStr) -> Result<Stat, Errno> {
     statx_with(libc::AT_FDCWD, path, libc::AT_SYMLINK_NOFOLLOW | libc::AT_NO_AUTOMOUNT)
 }
@@ -54,7 +56,7 @@ fn statx_with(dir: RawFd, path: &CStr, flags: i32) -> Result<Stat, Errno> {
         dir as usize,
         path.as_ptr() as usize,
         flags as usize,
-        libc::STATX_BASIC_STATS as usize,
+        (libc::STATX_BASIC_STATS | libc::STATX_MNT_ID) as usize,
         answer.as_mut_ptr() as usize,
         0,
     ];
@@ -68,6 +70,7 @@ fn statx_with(dir: RawFd, path: &CStr, flags: i32) -> Result<Stat, Errno> {
         device: (answer.stx_dev_major, answer.stx_dev_minor),
         rdev: (answer.stx_rdev_major, answer.stx_rdev_minor),
         is_mount_root: answer.stx_attributes & libc::STATX_ATTR_MOUNT_ROOT as u64 != 0,
+        mount_id: answer.stx_mnt_id,
     })
 }
 

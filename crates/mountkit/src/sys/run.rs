@@ -67,7 +67,7 @@ unsafe impl ChildStep for Step {
             Call::Mask { root, path, masks } => mask(fds.get(*root)?, path, fds.get(*masks)?),
             Call::MakeReadOnly { root, path } => make_read_only(fds.get(*root)?, path),
             Call::PivotRoot => super::pivot_root_here(),
-            Call::DetachOldRoot => super::detach_here(),
+            Call::DetachOldRoot => detach_old_root(),
             Call::ChdirRoot => super::chdir(c"/"),
         }
     }
@@ -127,4 +127,19 @@ fn make_read_only(root: RawFd, path: &InRootPath) -> Result<(), Errno> {
     let done = put();
     super::shut(target);
     done
+}
+
+/// After pivot_root(".", "."): unmounts whatever is mounted on the new root, until nothing is.
+///
+/// umount2(".") takes the topmost mount only. The old root is not it: the scratch tmpfs is mounted on the old root's own
+/// "/", and the host may have had more there. A last umount2 too many would take the new root itself, so each is made
+/// only after a look: ".." of a root is that root, but a lookup of it crosses to what is mounted on it.
+fn detach_old_root() -> Result<(), Errno> {
+    for _ in 0..64 {
+        if super::statx_path(c"/..")?.mount_id == super::statx_path(c"/")?.mount_id {
+            return Ok(());
+        }
+        super::detach_here()?;
+    }
+    Err(Errno(libc::EBUSY))
 }
