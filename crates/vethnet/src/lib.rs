@@ -1,1 +1,51 @@
-//! Placeholder.
+//! Container networks over netlink: veth pairs, a bridge, addresses, routes, NAT and published ports, without helper
+//! binaries.
+//!
+//! * [`Network`]: a bridge with a range of addresses. [`Network::attach`] gives a container's network namespace an
+//!   interface on it; [`Attachment::detach`] takes it away; [`Network::reconcile`] finds what killed processes left.
+//! * [`Net`]: a netlink connection bound to one network namespace, usable from any thread.
+//! * [`loopback_up`]: all that a container without a network needs, without a runtime.
+//!
+//! Every part of an attachment is undone when a later part fails, and when the future is dropped; what a SIGKILL leaves
+//! is found from a small record that was on the disk before. Everything made carries the owner's or the network's name.
+//! Nothing of anybody else's is touched: an interface or a table of our name that we did not make is an error.
+//!
+//! What it does not do: IPv6 addresses (an IPv4 network for now), reaching published ports on 127.0.0.1 (it would take
+//! `route_localnet`, which shows the machine's own local services to its neighbours), name resolution, DHCP.
+//!
+//! The interface is asynchronous, for tokio with `enable_all`. There is no background task.
+#![deny(unsafe_code)]
+
+mod attach;
+mod attr;
+mod exchange;
+mod hint;
+mod lease;
+mod link;
+mod loopback;
+mod mac;
+mod name;
+mod net;
+mod netns;
+mod network;
+mod nft;
+mod plan;
+mod port;
+mod route;
+mod socket;
+mod subnet;
+mod sys;
+mod sysctl;
+mod teardown;
+
+pub use attach::Attachment;
+pub use cellkit_core::{Error, ErrorKind, Result};
+pub use lease::Record;
+pub use link::Link;
+pub use loopback::loopback_up;
+pub use mac::MacAddr;
+pub use name::IfName;
+pub use net::Net;
+pub use network::{Attach, Network};
+pub use port::{Protocol, PublishedPort};
+pub use subnet::Ipv4Subnet;

@@ -1,0 +1,104 @@
+//! What to do about the errors this crate's calls are known to give.
+#![forbid(unsafe_code)]
+
+use cellkit_core::{HintRow, HintTable};
+
+const fn row(operation: &'static str, errno: i32, hint: &'static str) -> HintRow {
+    HintRow { operation, errno, hint }
+}
+
+const NEEDS_NET_ADMIN: &str = "changing links, addresses and routes needs CAP_NET_ADMIN over the network namespace: run as root, or go without a network";
+const NEEDS_NFT_ADMIN: &str = "changing nf_tables needs CAP_NET_ADMIN over the network namespace: run as root, or publish no ports and go without a network";
+const NO_NFT: &str =
+    "this kernel has no nf_tables: load it (modprobe nf_tables) or use one built with CONFIG_NF_TABLES";
+
+pub(crate) static HINTS: HintTable = HintTable(&[
+    row("RTM_*", libc::EPERM, NEEDS_NET_ADMIN),
+    row(
+        "RTM_NEWLINK",
+        libc::EEXIST,
+        "an interface of this name exists already: look with ip link, and remove it if it is a leftover",
+    ),
+    row(
+        "RTM_NEWLINK",
+        libc::EOPNOTSUPP,
+        "this kernel cannot make such a link: load its module (modprobe bridge veth) or use one built with CONFIG_BRIDGE and CONFIG_VETH",
+    ),
+    row("RTM_NEWLINK", libc::EXFULL, "a bridge has at most 1023 ports: use another network with a bridge of its own"),
+    row("RTM_NEWLINK", libc::ENODEV, "the bridge vanished: somebody else removed it; attach again"),
+    row("RTM_NEWADDR", libc::EEXIST, "the interface has this address already: look with ip address"),
+    row("RTM_NEWADDR", libc::ENODEV, "the interface vanished: its network namespace may have ended"),
+    row("RTM_NEWROUTE", libc::EEXIST, "the network namespace has a default route already: give it a fresh one"),
+    row("RTM_NEWROUTE", libc::ENETUNREACH, "the gateway is not reachable from the interface: is the interface up?"),
+    row("NFNL_MSG_BATCH_BEGIN", libc::EPERM, NEEDS_NFT_ADMIN),
+    row("NFNL_MSG_BATCH_BEGIN", libc::EOPNOTSUPP, NO_NFT),
+    row("NFT_MSG_*", libc::EPERM, NEEDS_NFT_ADMIN),
+    row("NFT_MSG_*", libc::EOPNOTSUPP, NO_NFT),
+    row("NFT_MSG_GETTABLE", libc::EINVAL, NO_NFT),
+    row(
+        "NFT_MSG_NEWCHAIN",
+        libc::ENOENT,
+        "this kernel has no such chain: load nft_chain_nat (modprobe nft_chain_nat) or use a kernel built with CONFIG_NFT_NAT",
+    ),
+    row(
+        "NFT_MSG_NEWRULE",
+        libc::ENOENT,
+        "this kernel lacks an expression of the rules: modprobe nft_nat nft_masq nft_ct nft_fib_ipv4",
+    ),
+    row(
+        "NFT_MSG_NEWSETELEM",
+        libc::ENOENT,
+        "the network's table was removed by somebody else (nft flush ruleset?): attach again, which makes it anew",
+    ),
+    row("NFT_MSG_NEWSETELEM", libc::EEXIST, "the port is published already: look with nft list ruleset"),
+    row("socket", libc::EPROTONOSUPPORT, NO_NFT),
+    row("socket", libc::EMFILE, "too many open files: raise the limit (ulimit -n)"),
+    row(
+        "bind",
+        libc::EADDRINUSE,
+        "a program on this machine uses the port: find it with ss -lntup, or publish another",
+    ),
+    row("bind", libc::EADDRNOTAVAIL, "this machine does not have the address: look with ip address"),
+    row("setns", libc::EPERM, "entering a network namespace needs CAP_SYS_ADMIN over it: run as root"),
+    row("setns", libc::EINVAL, "the descriptor is not a network namespace: open /proc/PID/ns/net"),
+    row("clone", libc::EAGAIN, "no thread could be made: look at pids.max of the control group and at ulimit -u"),
+    row("flock", libc::EOPNOTSUPP, "the state directory's file system has no locks: choose another, such as /run"),
+    row("flock", libc::ENOLCK, "the state directory's file system has no locks: choose another, such as /run"),
+    row("mkdir", libc::EACCES, "choose a state directory that you may write, or run as root"),
+    row("openat", libc::EACCES, "the state directory belongs to somebody else: choose another, or run as root"),
+    row("write", libc::ENOSPC, "the state directory's file system is full"),
+    row(
+        "write net.ipv4.ip_forward",
+        libc::EACCES,
+        "/proc/sys is read-only here: set net.ipv4.ip_forward=1 outside first",
+    ),
+    row(
+        "write net.ipv4.ip_forward",
+        libc::EROFS,
+        "/proc/sys is read-only here: set net.ipv4.ip_forward=1 outside first",
+    ),
+]);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cellkit_core::{Errno, Error};
+
+    /// Each row is reached by the operation it is for, and says something to look at.
+    #[test]
+    fn every_row_is_found() {
+        for row in HINTS.0 {
+            let operation = row.operation.replace('*', "GETLINK");
+            let error = Error::from_errno(operation.clone(), row.errno).with_hints(&HINTS);
+            assert_eq!(error.hint(), Some(row.hint), "{operation} {:?}", Errno(row.errno));
+            assert_eq!(row.hint.lines().count(), 1);
+            assert!(!row.hint.ends_with('.'), "{}", row.hint);
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_gets_none() {
+        assert_eq!(HINTS.find("RTM_NEWLINK", Errno(libc::ENOMEM)), None);
+        assert_eq!(HINTS.find("sendmsg", Errno(libc::EPERM)), None);
+    }
+}

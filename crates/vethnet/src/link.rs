@@ -1,0 +1,176 @@
+//! Messages about links: what is asked, and what the answers say.
+#![forbid(unsafe_code)]
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use cellkit_core::{Error, Result, Subject};
+use netlink_packet_core::{Emitable, Parseable};
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo,
+    LinkMessage,
+};
+
+use crate::exchange::Request;
+use crate::mac::MacAddr;
+use crate::name::IfName;
+
+const RTM_NEWLINK: u16 = 16;
+const RTM_DELLINK: u16 = 17;
+const RTM_GETLINK: u16 = 18;
+const RTM_SETLINK: u16 = 19;
+/// NLM_F_CREATE | NLM_F_EXCL: make it, and fail when the name is taken.
+pub(crate) const CREATE: u16 = 0x400 | 0x200;
+/// The loopback interface is the first of every network namespace: the kernel insists on it.
+pub(crate) const LOOPBACK_INDEX: u32 = 1;
+
+/// A network interface, as RTM_GETLINK tells of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Link {
+    /// The interface's number in its namespace.
+    pub index: u32,
+    /// Its name. Not an [`IfName`]: the kernel allows some that this crate refuses to make.
+    pub name: String,
+    /// Its Ethernet address, if it has one that an interface may have.
+    pub mac: Option<MacAddr>,
+    /// The largest packet, in bytes.
+    pub mtu: u32,
+    /// Whether it was brought up (IFF_UP). It may still have no carrier.
+    pub is_up: bool,
+    /// What made it: `veth`, `bridge`; `None` for hardware and the loopback.
+    pub kind: Option<String>,
+    /// The number of the bridge it is a port of.
+    pub master: Option<u32>,
+}
+
+impl Link {
+    pub(crate) fn parse(body: &[u8]) -> Result<Self> {
+        let message = LinkMessage::parse(body)
+            .map_err(|error| Error::parse("RTM_GETLINK", format!("the kernel's answer: {error}")))?;
+        let mut link = Self {
+            index: message.header.index,
+            name: String::new(),
+            mac: None,
+            mtu: 0,
+            is_up: message.header.flags.contains(LinkFlags::Up),
+            kind: None,
+            master: None,
+        };
+        for attribute in message.attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => link.name = name,
+                LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+                LinkAttribute::Controller(master) => link.master = Some(master),
+                LinkAttribute::Address(bytes) => {
+                    link.mac = <[u8; 6]>::try_from(bytes).ok().and_then(|bytes| MacAddr::new(bytes).ok());
+                }
+                LinkAttribute::LinkInfo(infos) => {
+                    link.kind = infos.into_iter().find_map(|info| match info {
+                        LinkInfo::Kind(kind) => Some(kind.to_string()),
+                        _ => None,
+                    });
+                }
+                _ => {}
+            }
+        }
+        Ok(link)
+    }
+}
+
+fn request(operation: &'static str, kind: u16, flags: u16, subject: &str, message: &LinkMessage) -> Request {
+    let subject = (!subject.is_empty()).then(|| Subject::Interface(subject.to_owned()));
+    Request { operation, subject, kind, flags, body: bytes(message) }
+}
+
+pub(crate) fn bytes(message: &impl Emitable) -> Vec<u8> {
+    let mut body = vec![0; message.buffer_len()];
+    message.emit(&mut body);
+    body
+}
+
+fn named(name: &IfName) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::IfName(name.to_string()));
+    message
+}
+
+/// All links.
+pub(crate) fn list() -> Request {
+    request("RTM_GETLINK", RTM_GETLINK, 0, "", &LinkMessage::default())
+}
+
+/// One link.
+pub(crate) fn get(name: &IfName) -> Request {
+    request("RTM_GETLINK", RTM_GETLINK, 0, name.as_str(), &named(name))
+}
+
+/// `ip link delete NAME`
+pub(crate) fn delete(name: &IfName) -> Request {
+    request("RTM_DELLINK", RTM_DELLINK, 0, name.as_str(), &named(name))
+}
+
+/// `ip link add NAME address MAC mtu MTU type bridge`
+pub(crate) fn new_bridge(name: &IfName, mac: MacAddr, mtu: u32) -> Request {
+    let mut message = named(name);
+    message.attributes.push(LinkAttribute::Address(mac.bytes().to_vec()));
+    message.attributes.push(LinkAttribute::Mtu(mtu));
+    message.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)]));
+    request("RTM_NEWLINK", RTM_NEWLINK, CREATE, name.as_str(), &message)
+}
+
+/// What one end of a veth pair is to be.
+#[derive(Debug)]
+pub(crate) struct VethPeer<'a> {
+    pub(crate) name: &'a IfName,
+    pub(crate) mac: MacAddr,
+    pub(crate) netns: BorrowedFd<'a>,
+}
+
+/// `ip link add NAME mtu MTU master BRIDGE type veth peer name PEER address MAC mtu MTU netns NETNS`
+pub(crate) fn new_veth(name: &IfName, bridge: u32, mtu: u32, peer: &VethPeer<'_>) -> Request {
+    let mut there = named(peer.name);
+    there.attributes.push(LinkAttribute::Address(peer.mac.bytes().to_vec()));
+    there.attributes.push(LinkAttribute::Mtu(mtu));
+    there.attributes.push(LinkAttribute::NetNsFd(peer.netns.as_raw_fd()));
+    let mut here = named(name);
+    here.attributes.push(LinkAttribute::Mtu(mtu));
+    here.attributes.push(LinkAttribute::Controller(bridge));
+    here.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::Kind(InfoKind::Veth),
+        LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(there))),
+    ]));
+    request("RTM_NEWLINK", RTM_NEWLINK, CREATE, name.as_str(), &here)
+}
+
+/// `ip link set NAME addrgenmode none`, with the owner as the alias where there is one.
+///
+/// The kernel brings a link up before it looks at this, so it cannot be part of the message that does.
+pub(crate) fn no_link_local(name: &IfName, alias: Option<&str>) -> Request {
+    let mut message = named(name);
+    if let Some(alias) = alias {
+        message.attributes.push(LinkAttribute::IfAlias(alias.to_owned()));
+    }
+    let mode = vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)];
+    message.attributes.push(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(mode)]));
+    request("RTM_SETLINK", RTM_SETLINK, 0, name.as_str(), &message)
+}
+
+/// `ip link set NAME up`
+pub(crate) fn up(name: &IfName) -> Request {
+    request("RTM_SETLINK", RTM_SETLINK, 0, name.as_str(), &raise(named(name)))
+}
+
+/// `ip link set lo up`
+pub(crate) fn loopback_up() -> Request {
+    let mut message = LinkMessage::default();
+    message.header.index = LOOPBACK_INDEX;
+    request("RTM_SETLINK", RTM_SETLINK, 0, "lo", &raise(message))
+}
+
+fn raise(mut message: LinkMessage) -> LinkMessage {
+    message.header.interface_family = AddressFamily::Unspec;
+    message.header.flags = LinkFlags::Up;
+    message.header.change_mask = LinkFlags::Up;
+    message
+}

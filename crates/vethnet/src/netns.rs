@@ -1,0 +1,67 @@
+//! Work inside another network namespace, on a thread made for it.
+//!
+//! setns(2) changes the calling thread, for all it does afterwards. So it is never called on a thread of the caller:
+//! a thread is made, enters, does the work and ends. What it opened stays in the namespace it was opened in.
+#![forbid(unsafe_code)]
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::thread;
+
+use cellkit_core::{Error, Result};
+use nix::sched::{CloneFlags, setns};
+
+use crate::hint::HINTS;
+
+fn enter(netns: &OwnedFd) -> Result<()> {
+    setns(netns, CloneFlags::CLONE_NEWNET).map_err(|errno| Error::from_errno("setns", errno as i32).with_hints(&HINTS))
+}
+
+fn spawn<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<thread::JoinHandle<T>> {
+    thread::Builder::new()
+        .name("vethnet".into())
+        .stack_size(256 << 10)
+        .spawn(work)
+        .map_err(|error| Error::from_io("clone", &error).with_hints(&HINTS))
+}
+
+fn died() -> Error {
+    Error::other("clone", "the thread that worked inside the network namespace died")
+}
+
+pub(crate) fn duplicate(netns: BorrowedFd<'_>) -> Result<OwnedFd> {
+    netns.try_clone_to_owned().map_err(|error| Error::from_io("fcntl F_DUPFD_CLOEXEC", &error))
+}
+
+/// Does `work` inside `netns` and waits for it, blocking.
+pub(crate) fn inside_blocking<T: Send + 'static>(
+    netns: BorrowedFd<'_>,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let netns = duplicate(netns)?;
+    spawn(move || enter(&netns).and_then(|()| work()))?.join().map_err(|_| died())?
+}
+
+/// Does `work` inside `netns`. When the future is dropped, the work is still done, to its end.
+pub(crate) async fn inside<T: Send + 'static>(
+    netns: BorrowedFd<'_>,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let netns = duplicate(netns)?;
+    apart(move || {
+        let result = enter(&netns).and_then(|()| work());
+        // Before the answer, so that whoever gets it finds nothing of ours holding the namespace but this thread.
+        drop(netns);
+        result
+    })
+    .await
+}
+
+/// Does blocking `work` on a thread of its own, in the network namespace of the calling thread.
+pub(crate) async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let (answer, answered) = tokio::sync::oneshot::channel();
+    spawn(move || {
+        // Nobody listens when the future was dropped.
+        let _ = answer.send(work());
+    })?;
+    answered.await.map_err(|_| died())?
+}
