@@ -155,3 +155,68 @@ pub(crate) fn procs_of(dir: BorrowedFd<'_>) -> Result<Vec<i32>, Errno> {
         Err(errno) => Err(errno),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    /// The way without `cgroup.kill`, which kernels before 5.14 take.
+    mod root {
+        use std::path::Path;
+        use std::process::{Child, Command, Stdio};
+        use std::time::{Duration, Instant};
+
+        use crate::{Cgroup, CgroupName, Hierarchy, Limits};
+
+        fn group(name: &str) -> Cgroup {
+            let place = Hierarchy::detect().expect("hierarchy").place().expect("place");
+            place.create(&CgroupName::new(name).expect("name"), &Limits::new(), &mut ()).expect("create")
+        }
+
+        fn start_in(group: &Path, script: &str) -> Child {
+            let script = format!("echo $$ > \"$0/cgroup.procs\" && {script}");
+            let child = Command::new("sh").args(["-c", &script]).arg(group).stdin(Stdio::null()).spawn().expect("sh");
+            let pid = child.id().to_string();
+            let started = Instant::now();
+            while !std::fs::read_to_string(group.join("cgroup.procs")).expect("procs").lines().any(|line| line == pid) {
+                assert!(started.elapsed() < Duration::from_secs(20), "the process did not enter");
+            }
+            child
+        }
+
+        #[test]
+        fn gets_processes_that_fork_without_end_and_thaws() {
+            faultkit::require!(root, cgroup2);
+            faultkit::isolated!(|| {
+                let group = group("one-by-one");
+                let below = group.path().join("below");
+                std::fs::create_dir(&below).expect("mkdir");
+                let fork = "while :; do sleep 0.001 & wait; done";
+                let children: Vec<_> =
+                    (0..20).map(|n| start_in(if n % 2 == 0 { &below } else { group.path() }, fork)).collect();
+                group.kill_one_by_one().expect("kill");
+                for child in children {
+                    assert!(!child.wait_with_output().expect("wait").status.success());
+                }
+                assert_eq!(std::fs::read_to_string(group.path().join("cgroup.freeze")).expect("freeze"), "0\n");
+                // Nobody got away: nothing was left to be killed for the removal.
+                let path = group.path().to_owned();
+                group.remove(Duration::from_secs(20)).expect("remove");
+                assert!(!path.exists());
+                faultkit::reap_orphans();
+            });
+        }
+
+        #[test]
+        fn leaves_a_group_frozen_that_was() {
+            faultkit::require!(root, cgroup2);
+            faultkit::isolated!(|| {
+                let group = group("frozen");
+                let child = start_in(group.path(), "exec sleep 1000");
+                group.raw("cgroup.freeze").write("1").expect("freeze");
+                group.kill_one_by_one().expect("kill");
+                child.wait_with_output().expect("wait");
+                assert_eq!(std::fs::read_to_string(group.path().join("cgroup.freeze")).expect("freeze"), "1\n");
+                group.remove(Duration::from_secs(20)).expect("remove");
+            });
+        }
+    }
+}

@@ -180,3 +180,37 @@ pub(crate) fn rmdir(above: impl AsFd, name: &Path) -> Result<(), Errno> {
         Err(errno) => Err(Errno(errno as i32)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    mod root {
+        use std::time::Duration;
+
+        use crate::{CgroupName, ErrorKind, Hierarchy, Limits};
+
+        #[test]
+        fn what_does_not_die_in_time_is_named() {
+            faultkit::require!(root, cgroup2);
+            faultkit::isolated!(|| {
+                let place = Hierarchy::detect().expect("hierarchy").place().expect("place");
+                let name = CgroupName::new("slow").expect("name");
+                let group = place.create(&name, &Limits::new(), &mut ()).expect("create");
+                let mut child = std::process::Command::new("sleep").arg("1000").spawn().expect("sleep");
+                group.raw("cgroup.procs").write(child.id().to_string()).expect("move");
+                // Nothing was killed yet, so this cannot end in time.
+                let limit = Duration::from_millis(50);
+                let started = std::time::Instant::now();
+                let left = || limit.saturating_sub(started.elapsed());
+                let error = group.wait_until_empty(limit, &left).expect_err("it lives");
+                assert_eq!((error.kind(), error.operation()), (ErrorKind::TimedOut, "kill all processes of"));
+                assert!(error.hint().expect("hint").starts_with(&format!("still alive: {};", child.id())), "{error:#}");
+                // And a directory that is in use stays, with the reason.
+                let faults = group.remove_directories();
+                assert_eq!(faults.iter().map(crate::Error::kind).collect::<Vec<_>>(), [ErrorKind::Busy]);
+                assert!(faults.iter().all(|fault| fault.hint().is_some_and(|hint| hint.contains("still in it"))));
+                group.remove(Duration::from_secs(20)).expect("remove");
+                child.wait().expect("wait");
+            });
+        }
+    }
+}
