@@ -50,7 +50,7 @@ static SAID: &[(&str, &str)] = &[
         "newuidmap wants the child, the caller's real ids and the account's primary group to agree: leave newgrp or sg",
     ),
     ("Cannot determine your user name", "newuidmap knows only users of the account database: look with getent passwd"),
-    ("cannot open /etc/sub", "newuidmap needs both /etc/subuid and /etc/subgid to exist and be readable"),
+    ("cannot open /etc/sub", "newuidmap and newgidmap need both /etc/subuid and /etc/subgid to exist and be readable"),
     (
         "Operation not permitted",
         "newuidmap lacks privilege: it must be setuid root or have the file capability cap_setuid (newgidmap: \
@@ -60,8 +60,14 @@ static SAID: &[(&str, &str)] = &[
     ("Could not seteuid", "newuidmap could not go back to the caller's id: run it in the caller's own user namespace"),
 ];
 
+/// Versions before 4.14 end without a word when they cannot open a file.
+const SAID_NOTHING: &str = "it said nothing: are both /etc/subuid and /etc/subgid there and readable?";
+
 /// What to do about a message of newuidmap or newgidmap.
 pub(crate) fn of_program(said: &str) -> Option<&'static str> {
+    if said.is_empty() {
+        return Some(SAID_NOTHING);
+    }
     SAID.iter().find(|(part, _)| said.contains(part)).map(|&(_, hint)| hint)
 }
 
@@ -109,5 +115,6 @@ mod tests {
             assert!(of_program(text).is_some_and(|hint| hint.contains(word)), "{text}");
         }
         assert_eq!(of_program("out of memory"), None);
+        assert!(of_program("").is_some_and(|hint| hint.contains("/etc/subgid")));
     }
 }

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// Killed and reaped when dropped.
@@ -52,12 +52,20 @@ impl PausedChild {
         lines.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ") + "\n").collect()
     }
 
-    /// Runs a program in the namespace, as root of it, and answers with what it prints.
-    pub(super) fn inside(&self, words: &[&str]) -> String {
-        let pid = self.pid().to_string();
-        let output = Command::new("nsenter").args(["--user", "--target", &pid]).args(words).output().expect("nsenter");
+    /// Runs a program in the namespace and answers with what it prints. `options` are those of nsenter(1): without
+    /// `--preserve-credentials` the program is root there.
+    pub(super) fn inside(&self, options: &[&str], words: &[&str]) -> String {
+        let output = self.try_inside(options, words);
         assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("text")
+    }
+
+    /// The same, which may fail.
+    pub(super) fn try_inside(&self, options: &[&str], words: &[&str]) -> Output {
+        let pid = self.pid().to_string();
+        let mut command = Command::new("nsenter");
+        command.args(["--user", "--target", &pid]).args(options).args(words);
+        command.output().expect("nsenter")
     }
 
     pub(super) fn end(&mut self) {

@@ -193,18 +193,18 @@ fn what_one_write_cannot_hold_is_refused_before_it() {
 }
 
 #[test]
-fn a_million_rows_are_read_in_a_moment_and_give_a_bounded_answer() {
+fn a_million_rows_are_read_in_linear_time_and_give_a_bounded_answer() {
     let ann = Caller::ordinary("ann", 1000);
     let mut text: String = (0..500_000_u32).map(|n| format!("u{n}:{}:1000\n", 1_000_000 + n * 1000)).collect();
     text.extend((0..500_000_u32).map(|n| format!("ann:{}:1\n", 1_000_000_000 + n * 2)));
     let begun = std::time::Instant::now();
-    let rows = subids(&ann, &text);
+    let rows = SubIds::parse(&ann, text.as_bytes(), b"ann:5000:5");
     assert_eq!(rows.uids().len(), 500_000);
     let (_dir, search) = any_program();
     let plan = MapPlan::auto_with(&ann, &rows, &search).expect("plan");
     assert!(plan.maps().uid.extents().len() <= 340);
-    // What "at once" means on a busy machine in a debug build.
-    assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
+    // Some seconds without optimization; pair by pair it would be hours.
+    assert!(begun.elapsed().as_secs() < 100, "{:?}", begun.elapsed());
     // The next free range is above everybody's.
     assert_eq!(rows.free_range().map(|range| range.to_string()), Some("1000999999:65536".into()));
 }

@@ -3,5 +3,6 @@
 
 mod direct;
 mod etc;
+mod nested;
 mod programs;
 mod unprivileged;

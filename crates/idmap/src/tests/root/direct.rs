@@ -93,7 +93,7 @@ fn a_file_inside_belongs_to_whom_the_map_says() {
                 expected.push_str(&format!("{} {}\n", inside(&uid, user), inside(&gid, group)));
             }
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
-            assert_eq!(child.inside(&words), expected);
+            assert_eq!(child.inside(&[], &words), expected);
         }
     });
 }
