@@ -96,6 +96,16 @@ pub static HINTS: HintTable = HintTable(&[
     },
     HintRow {
         operation: "openat2",
+        errno: libc::ENOTDIR,
+        hint: "a directory is wanted there, and the root has something else",
+    },
+    HintRow {
+        operation: "openat2",
+        errno: libc::EACCES,
+        hint: "the directory belongs to an id that the child's user namespace does not map, or its mode is too strict",
+    },
+    HintRow {
+        operation: "openat2",
         errno: libc::ENOENT,
         hint: "a symbolic link on the way leads to something that does not exist in the root",
     },
@@ -157,6 +167,8 @@ mod tests {
             ("move_mount", libc::ENOSPC, "mount-max"),
             ("openat2", libc::ELOOP, "real directories"),
             ("openat2", libc::ENOENT, "leads to"),
+            ("openat2", libc::ENOTDIR, "something else"),
+            ("openat2", libc::EACCES, "does not map"),
             ("openat2", libc::EROFS, "read-only"),
             ("openat2", libc::EAGAIN, "renaming"),
             ("openat2", libc::ENOSYS, "5.6"),
@@ -170,6 +182,6 @@ mod tests {
             assert!(hint.contains(word), "{operation}: {hint}");
             assert!(!hint.contains('\n') && !hint.contains("  "), "{hint:?}");
         }
-        assert_eq!(HINTS.0.len(), 23, "a row without a line above");
+        assert_eq!(HINTS.0.len(), 25, "a row without a line above");
     }
 }

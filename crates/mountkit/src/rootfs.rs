@@ -139,7 +139,7 @@ impl Rootfs {
     /// The machine's own `/`, with what the container writes kept in a tmpfs that goes away with it:
     /// `mount -t overlay -o lowerdir=/,upperdir=…,workdir=…`.
     ///
-    /// `/tmp` and `/run` are empty and writable; `/proc`, `/sys` and `/dev` are empty unless asked for. A directory
+    /// `/tmp` and `/run` are empty and writable; `/proc`, `/sys` and `/dev` hold nothing that runs unless asked for. A directory
     /// directly below `/` that is a mount of its own (a separate `/home`) gets an overlay of its own; what is mounted
     /// deeper is not seen.
     ///

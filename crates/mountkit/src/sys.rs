@@ -321,3 +321,14 @@ fn at(fds: &ChildFds<'_>, at: crate::step::At) -> Result<RawFd, Errno> {
         crate::step::At::Fd(slot) => fds.get(slot),
     }
 }
+
+/// renameat2(2) with RENAME_EXCHANGE, for a test's racer.
+#[cfg(test)]
+pub(crate) fn exchange(a: &std::path::Path, b: &std::path::Path) {
+    use std::os::unix::ffi::OsStrExt;
+    let [a, b] = [a, b].map(|path| std::ffi::CString::new(path.as_os_str().as_bytes()).unwrap_or_default());
+    // SAFETY: both paths end in NUL; the kernel only reads them.
+    let answer =
+        unsafe { libc::renameat2(libc::AT_FDCWD, a.as_ptr(), libc::AT_FDCWD, b.as_ptr(), libc::RENAME_EXCHANGE) };
+    assert_eq!(answer, 0, "renameat2: {}", Errno::last());
+}

@@ -3,6 +3,7 @@
 
 use std::io::Read;
 use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
@@ -46,7 +47,7 @@ pub(crate) fn try_inside(who: Who, rootfs: &Rootfs, script: &str) -> Result<Said
 #[track_caller]
 pub(crate) fn run(who: Who, steps: ChildSteps, script: &str) -> Result<Said, Error> {
     let texts = steps.describe();
-    let (mut reader, writer) = std::io::pipe().expect("pipe");
+    let (mut reader, writer) = UnixStream::pair().expect("socketpair");
     let mut command = Command::new("/bin/sh");
     command.args(["-c", script]).env_clear().env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin").env("LC_ALL", "C");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

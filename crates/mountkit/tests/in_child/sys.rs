@@ -1,9 +1,12 @@
 //! The child that runs the steps. The test process has one thread, so that after fork everything may be done.
 #![allow(unsafe_code)]
 
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 
 use cellkit_core::{ChildFds, ChildSteps};
@@ -91,4 +94,13 @@ fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
     // SAFETY: the kernel reads bytes.len() bytes of bytes.
     let answer = unsafe { libc::write(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) };
     if answer == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// setxattr(2).
+#[track_caller]
+pub(crate) fn set_attribute(path: &Path, name: &CStr, value: &[u8]) {
+    let path = CString::new(path.as_os_str().as_bytes()).expect("no NUL");
+    // SAFETY: path and name end in NUL, value is as long as said; the kernel only reads them.
+    let answer = unsafe { libc::setxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
+    check(answer).unwrap_or_else(|error| panic!("setxattr {path:?} {name:?}: {error}"));
 }
