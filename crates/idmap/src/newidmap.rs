@@ -71,7 +71,7 @@ impl Program {
                 Err(error) => return Err(Error::from_io("openat", &error).on(path)),
             };
             if search.privileged {
-                check_privilege(&file, &path)?;
+                check_privilege(kind, &file, &path)?;
             }
             return Ok(Self { kind, path, limit: search.limit });
         }
@@ -117,7 +117,7 @@ impl Program {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|error| Error::from_io("execve", &error).on(self.path()).with_hints(&HINTS))?;
-        Running::new(child)
+        Running::new(self.kind.program(), child)
             .and_then(|running| running.wait(self.limit))
             .map_err(|Failed { said, error }| error.on(self.path()).with_kernel_text(said))
     }
@@ -152,9 +152,9 @@ pub(crate) struct Target<'a> {
     pub(crate) by_fd: bool,
 }
 
-fn check_privilege(file: &File, path: &Path) -> Result<()> {
+fn check_privilege(kind: IdKind, file: &File, path: &Path) -> Result<()> {
     let metadata = file.metadata().map_err(|error| Error::from_io("fstat", &error).on(path))?;
-    let refuse = |why: &'static str, hint: String| Err(Error::invalid("newuidmap", why).on(path).with_hint(hint));
+    let refuse = |why: &'static str, hint: String| Err(Error::invalid(kind.program(), why).on(path).with_hint(hint));
     if metadata.mode() & 0o111 == 0 {
         return Err(Error::from_errno("execve", libc::EACCES).on(path).with_hints(&HINTS));
     }
@@ -200,6 +200,7 @@ struct Failed {
 /// A running program: killed and reaped when it is dropped before its end.
 #[derive(Debug)]
 struct Running {
+    program: &'static str,
     child: Child,
     /// `None` when the program had ended, and been reaped by somebody else, before it could be opened.
     pidfd: Option<OwnedFd>,
@@ -212,7 +213,7 @@ const SAID_LIMIT: usize = 4096;
 const KILL_LIMIT: Duration = Duration::from_secs(1);
 
 impl Running {
-    fn new(mut child: Child) -> Result<Self, Failed> {
+    fn new(program: &'static str, mut child: Child) -> Result<Self, Failed> {
         let pidfd = match core_sys::pidfd_open(child.id() as i32) {
             Ok(pidfd) => Some(pidfd),
             Err(errno) if errno.0 == libc::ESRCH => None,
@@ -222,7 +223,7 @@ impl Running {
                 return Err(Failed { said: String::new(), error: Error::from_errno("pidfd_open", errno.0) });
             }
         };
-        Ok(Self { child, pidfd, ended: false })
+        Ok(Self { program, child, pidfd, ended: false })
     }
 
     fn wait(mut self, limit: Duration) -> Result<Ended, Failed> {
@@ -245,8 +246,8 @@ impl Running {
             let Some(pidfd) = &self.pidfd else { return self.status() };
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(Error::timed_out("wait", limit)
-                    .with_hint("newuidmap asks the account database: a directory service that does not answer?"));
+                return Err(Error::timed_out(self.program, limit)
+                    .with_hint("it asks the account database: a directory service that does not answer?"));
             }
             let pipe = stderr.as_ref().map(ChildStderr::as_fd);
             // Rounded up: poll must not come back early and spin.

@@ -65,7 +65,7 @@ impl MapPlan {
     /// The maps for somebody who only wants a container.
     ///
     /// * root: the ranges that `/etc/subuid` and `/etc/subgid` give to root, from 0 inside. Root's own id is never mapped,
-    ///   so that root in the container is nobody on the machine.
+    ///   whatever the files say, so that root in the container is nobody on the machine.
     /// * anybody else: 0 inside is the caller, and from 1 on come the caller's ranges, in the order of the files. Without
     ///   ranges, or without working newuidmap and newgidmap, 0 inside is the caller and nothing else is mapped;
     ///   [`why_single_id`](Self::why_single_id) then says what is missing. So it does for root of a nested user namespace
@@ -103,7 +103,7 @@ impl MapPlan {
 
     pub(crate) fn auto_with(caller: &Caller, subids: &SubIds, search: &Search) -> Result<Self> {
         let root = caller.uid() == 0;
-        let bare = IdKind::BOTH.into_iter().find(|&kind| usable(kind, caller, subids, !root).is_empty());
+        let bare = IdKind::BOTH.into_iter().find(|&kind| usable(kind, caller, subids).is_empty());
         if bare.is_some() {
             let error = verify::no_range(caller, subids);
             return if root && caller.initial { Err(error) } else { Self::single(caller, &error) };
@@ -223,15 +223,15 @@ fn is_own_id(kind: IdKind, maps: &IdMaps, caller: &Caller) -> bool {
 }
 
 /// The caller's ranges, cut to what exists in the caller's own namespace: the kernel wants each extent within one extent
-/// of the map above it. Without the caller's own id where that has a place of its own.
-fn usable(kind: IdKind, caller: &Caller, subids: &SubIds, without_own: bool) -> Vec<IdRange> {
+/// of the map above it. Without the caller's own id: an ordinary user's has its place already, and root's is never mapped.
+fn usable(kind: IdKind, caller: &Caller, subids: &SubIds) -> Vec<IdRange> {
     let own_id = caller.id(kind);
     let mut usable = Vec::new();
     for range in subids.ranges(kind) {
         for extent in caller.own(kind).map(IdMap::extents).unwrap_or_default() {
             let start = range.start().max(extent.inside());
             let end = range.end().min(extent.inside() + extent.count());
-            if without_own && (start..end).contains(&own_id) {
+            if (start..end).contains(&own_id) {
                 usable.extend(IdRange::between(start, own_id));
                 usable.extend(IdRange::between(own_id + 1, end));
             } else {
@@ -251,7 +251,7 @@ fn from_ranges(kind: IdKind, caller: &Caller, subids: &SubIds) -> Result<IdMap> 
     let (mut next, mut bytes) = (0, 0);
     let root = caller.uid() == 0;
     let own = if root { None } else { IdRange::between(caller.id(kind), caller.id(kind).saturating_add(1)) };
-    for range in own.into_iter().chain(usable(kind, caller, subids, !root)) {
+    for range in own.into_iter().chain(usable(kind, caller, subids)) {
         let extent = Extent::new(next, range.start(), range.count())?;
         bytes += extent.line_len();
         if extents.len() == IdMap::MAX_EXTENTS || bytes > IdMap::MAX_BYTES {

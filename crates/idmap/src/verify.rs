@@ -80,7 +80,8 @@ pub(crate) fn no_range(caller: &Caller, subids: &SubIds) -> Error {
     let files = bare().map(IdKind::subid_file).collect::<Vec<_>>().join(" and ");
     let owner = caller.subid_owner();
     if files.is_empty() {
-        let why = format!("the ranges of {owner:?} do not exist in the caller's own user namespace");
+        let why =
+            format!("the ranges of {owner:?} hold no id, beside its own, that exists in the caller's user namespace");
         return Error::invalid("id map", why).with_hint("compare /etc/subuid with /proc/self/uid_map, and so the gids");
     }
     let error = Error::invalid("id map", format!("{owner:?} has no range of ids in {files}"));

@@ -19,9 +19,9 @@
 //! number nor something mounted over `/proc` can make these writes land elsewhere.
 #![forbid(unsafe_code)]
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cellkit_core::{Error, ErrorKind, Observer, ProcFd, ProcessDir, Result, StepText, Subject};
 
@@ -29,7 +29,7 @@ use crate::hint::HINTS;
 use crate::id_kind::IdKind;
 use crate::newidmap::{Program, Target};
 use crate::plan::Method;
-use crate::{IdMap, MapPlan, Setgroups, Way};
+use crate::{IdMap, MapPlan, Setgroups, Way, sys};
 
 /// One step, with all that it needs.
 #[derive(Clone, Copy, Debug)]
@@ -133,25 +133,36 @@ impl MapPlan {
         let mut target = Target { dir: &dir, pid: dir.pid(), by_fd: !proc.is_private() };
         for step in self.steps() {
             let begun = Instant::now();
-            match step {
-                Step::DenySetgroups => write_file(&dir, "setgroups", "write setgroups", b"deny")?,
+            let made = match step {
+                Step::DenySetgroups => write_file(&dir, "setgroups", "write setgroups", b"deny"),
                 Step::Write(kind, map) => {
                     write_file(&dir, kind.map_file(), kind.write_operation(), map.to_string().as_bytes())
-                        .map_err(|error| written_before(error, kind, &dir))?;
+                        .map_err(|error| written_before(error, kind, &dir))
                 }
-                Step::Run(kind, program, map) => {
-                    // As late as can be: a number means this process only while it has not been reaped.
-                    proc.process(child)?;
-                    program.run(&mut target, map).map_err(|error| written_before(error, kind, &dir))?;
-                }
-                Step::Read(kind, map) => read_back(&dir, kind, map)?,
-            }
+                // Looked at as late as can be: a number means this process only while it has not been reaped.
+                Step::Run(kind, program, map) => proc
+                    .process(child)
+                    .and_then(|_| program.run(&mut target, map))
+                    .map_err(|error| written_before(error, kind, &dir)),
+                Step::Read(kind, map) => read_back(&dir, kind, map),
+            };
+            made.map_err(|error| gone_if_ended(error, child, &dir))?;
             if observer.listens() {
                 observer.made(self.text(step), begun.elapsed());
             }
         }
         Ok(())
     }
+}
+
+/// Whatever went wrong with a child that has ended went wrong because it has ended.
+fn gone_if_ended(error: Error, child: BorrowedFd<'_>, dir: &ProcessDir) -> Error {
+    let ended = matches!(sys::wait_readable([Some(child), None], Duration::ZERO), Ok([true, _]));
+    if !ended || error.kind() == ErrorKind::Gone {
+        return error;
+    }
+    let said = error.to_string();
+    Error::gone(error.operation().to_owned(), error.raw_os_error()).on(Subject::Pid(dir.pid())).context(said)
 }
 
 fn shown(dir: &ProcessDir, file: &str) -> PathBuf {

@@ -35,6 +35,11 @@ fn root_gets_its_range_and_never_itself() {
     assert_eq!(plan.maps().uid.to_string(), "0 200000 65536\n");
     assert_eq!((plan.way(), plan.setgroups(), plan.why_single_id()), (Way::Direct, Setgroups::Allow, None));
     assert_eq!(calls(&plan), ["write uid_map", "write gid_map", "read uid_map", "read gid_map"]);
+    // Not even when the files say so.
+    let plan = MapPlan::auto(&root, &subids(&root, "root:0:65536\n")).expect("plan");
+    assert_eq!(plan.maps().uid.to_string(), "0 1 65535\n");
+    assert_eq!(plan.maps().uid.to_inside(0), None);
+    assert!(MapPlan::auto(&root, &subids(&root, "root:0:1\n")).is_err());
 }
 
 #[test]
@@ -172,7 +177,7 @@ fn privilege_may_map_whatever_exists_but_uid_0_only_with_setfcap() {
     assert_eq!(plan.maps().uid.to_string(), "0 500 500\n500 1000 500\n1000 65000 536\n");
     let far = subids(&nested, "root:100000:65536\n");
     let plan = MapPlan::auto(&nested, &far).expect("plan");
-    assert!(plan.why_single_id().expect("why").contains("do not exist in the caller's own"), "{plan:?}");
+    assert!(plan.why_single_id().expect("why").contains("hold no id, beside its own, that exists"), "{plan:?}");
     // A namespace without maps can give none.
     let unmapped = Caller { own_uids: None, own_gids: None, ..nested };
     assert!(MapPlan::auto(&unmapped, &none).is_err());
@@ -195,18 +200,18 @@ fn what_one_write_cannot_hold_is_refused_before_it() {
 #[test]
 fn a_million_rows_are_read_in_linear_time_and_give_a_bounded_answer() {
     let ann = Caller::ordinary("ann", 1000);
-    let mut text: String = (0..500_000_u32).map(|n| format!("u{n}:{}:1000\n", 1_000_000 + n * 1000)).collect();
-    text.extend((0..500_000_u32).map(|n| format!("ann:{}:1\n", 1_000_000_000 + n * 2)));
+    let mut text = "bob:7:7\n".repeat(900_000);
+    text.extend((0..100_000_u32).rev().map(|n| format!("ann:{}:1\n", 1_000_000_000 + n * 2)));
     let begun = std::time::Instant::now();
     let rows = SubIds::parse(&ann, text.as_bytes(), b"ann:5000:5");
-    assert_eq!(rows.uids().len(), 500_000);
+    assert_eq!(rows.uids().len(), 100_000);
     let (_dir, search) = any_program();
     let plan = MapPlan::auto_with(&ann, &rows, &search).expect("plan");
     assert!(plan.maps().uid.extents().len() <= 340);
-    // Some seconds without optimization; pair by pair it would be hours.
+    // Some seconds without optimization; pair by pair it would be an hour.
     assert!(begun.elapsed().as_secs() < 100, "{:?}", begun.elapsed());
     // The next free range is above everybody's.
-    assert_eq!(rows.free_range().map(|range| range.to_string()), Some("1000999999:65536".into()));
+    assert_eq!(rows.free_range().map(|range| range.to_string()), Some("1000199999:65536".into()));
 }
 
 #[test]

@@ -82,3 +82,9 @@ pub(super) fn set_no_new_privs() {
     // SAFETY: no pointers.
     assert_eq!(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }, 0, "prctl");
 }
+
+/// signal(2) SIGCHLD SIG_IGN, so that the kernel reaps the children of this process: only in [`as_user`].
+pub(super) fn ignore_sigchld() {
+    // SAFETY: no handler is installed.
+    assert_ne!(unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) }, libc::SIG_ERR, "signal");
+}

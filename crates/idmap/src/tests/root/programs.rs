@@ -12,7 +12,7 @@ use faultkit::TempDir;
 
 use crate::newidmap::{Program, Search};
 use crate::tests::paused_child::PausedChild;
-use crate::tests::sys::as_user;
+use crate::tests::sys::{as_user, ignore_sigchld};
 use crate::{Caller, Error, IdKind, MapPlan, SubIds};
 
 /// Has `uid_map` written through `$1`, whatever form that has.
@@ -167,7 +167,7 @@ fn a_program_that_hangs_is_killed_in_time_and_reaped() {
             let fake = Fake::new(script).limit(Duration::from_millis(300));
             let begun = Instant::now();
             let error = fake.fails();
-            assert_eq!((error.kind(), error.operation()), (ErrorKind::TimedOut, "wait"), "{error:#}");
+            assert_eq!((error.kind(), error.operation()), (ErrorKind::TimedOut, "newuidmap"), "{error:#}");
             assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
             if script.starts_with("echo") {
                 assert_eq!(error.kernel_text(), Some("asking the directory"));
@@ -207,11 +207,29 @@ fn a_child_that_dies_meanwhile_is_gone() {
         let mut child = PausedChild::new();
         let proc = ProcFd::open(ProcView::Processes).expect("proc");
         let error = fake.plan().write(&child, &proc, &mut ()).expect_err("dead");
-        // A zombie has no user namespace any more, so no map; reaped, it is gone.
-        assert!(matches!(error.kind(), ErrorKind::Gone | ErrorKind::Other), "{error:#}");
+        assert_eq!((error.kind(), error.operation()), (ErrorKind::Gone, "read uid_map"), "{error:#}");
         child.end();
         let error = fake.plan().write(&child, &proc, &mut ()).expect_err("dead");
         assert_eq!(error.kind(), ErrorKind::Gone, "{error:#}");
+    });
+}
+
+#[test]
+fn a_caller_that_ignores_its_children_is_served_all_the_same() {
+    faultkit::require!(root, program("unshare"));
+    faultkit::isolated!(|| {
+        let honest = Fake::new(&format!("{WRITE}printf '%s' \"$text\" > /proc/$dir/$file"));
+        let refuses = Fake::new("echo no >&2; exit 1");
+        let hangs = Fake::new("exec sleep 1000").limit(Duration::from_millis(300));
+        as_user(0, 0, &[], || {
+            ignore_sigchld();
+            let (child, result) = honest.write();
+            result.expect("write");
+            assert_eq!(child.map("gid_map"), "0 12345 1\n1 200000 65536\n");
+            // Nobody can know the exit status; the map tells.
+            assert_eq!(refuses.fails().operation(), "read uid_map");
+            assert_eq!(hangs.fails().kind(), ErrorKind::TimedOut);
+        });
     });
 }
 

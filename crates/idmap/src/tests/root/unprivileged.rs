@@ -9,7 +9,7 @@ use cellkit_core::{ErrorKind, ProcFd, ProcView, StepText};
 use super::etc::Etc;
 use crate::tests::paused_child::PausedChild;
 use crate::tests::sys::{as_user, set_no_new_privs};
-use crate::{Caller, MapPlan, Setgroups, SubIds, Way};
+use crate::{Caller, IdMaps, MapPlan, Setgroups, SubIds, Way};
 
 const ANN: u32 = 12345;
 
@@ -98,6 +98,25 @@ fn our_verdict_on_explicit_maps_is_that_of_newuidmap() {
                     assert_eq!(child.map("gid_map"), format!("0 {gid} {count}\n"));
                 }
             }
+        });
+    });
+}
+
+#[test]
+fn a_gid_map_of_the_own_gid_alone_goes_without_setgroups() {
+    faultkit::require!(root, program("unshare"), program("newuidmap"), program("newgidmap"));
+    faultkit::isolated!(|| {
+        let _etc = Etc::with(&[("subuid", "ann:300000:1000\n"), ("subgid", "")]);
+        as_user(ANN, ANN, &[], || {
+            let caller = Caller::current().expect("caller");
+            let maps = IdMaps::new("5:300000:1000".parse().expect("uids"), "0:12345:1".parse().expect("gids"));
+            let plan = MapPlan::explicit(maps, &caller, &SubIds::of(&caller).expect("subids")).expect("plan");
+            assert_eq!((plan.way(), plan.setgroups()), (Way::Helper, Setgroups::Deny));
+            let child = PausedChild::new();
+            plan.write(&child, &proc(), &mut ()).expect("write");
+            assert_eq!(child.map("uid_map"), "5 300000 1000\n");
+            assert_eq!(child.map("gid_map"), "0 12345 1\n");
+            assert_eq!(child.file("setgroups"), "deny\n");
         });
     });
 }
