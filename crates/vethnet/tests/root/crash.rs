@@ -1,0 +1,143 @@
+//! Killed processes, and what they leave.
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use cellkit_core::{Observer, StepText};
+use vethnet::{Attach, ErrorKind, Record};
+
+use super::world::{Ns, SUBNET, StateDir, forwarding, network, wait};
+
+/// Set for the process that is to die: the step, the state directory, the container's namespace.
+const VICTIM: &str = "VETHNET_TEST_VICTIM";
+
+fn spec() -> Attach {
+    Attach::new("a").publish("8080:80".parse().expect("port")).publish("127.0.0.2:53:53/udp".parse().expect("port"))
+}
+
+/// Kills its own process with SIGKILL after step `at`.
+struct KillAfter {
+    at: usize,
+    made: usize,
+}
+
+impl Observer for KillAfter {
+    fn made(&mut self, _: StepText, _: Duration) {
+        self.made += 1;
+        if self.made == self.at {
+            let _ = Command::new("sh").args(["-c", "kill -9 $PPID"]).status();
+            std::thread::sleep(Duration::from_secs(10));
+        }
+    }
+}
+
+/// Not a test: the process that the next one kills.
+#[test]
+fn victim() {
+    let Ok(words) = std::env::var(VICTIM) else { return };
+    let [at, dir, netns] = words.split('|').collect::<Vec<_>>().try_into().expect("three words");
+    let netns = File::open(netns).expect("netns");
+    let mut observer = KillAfter { at: at.parse().expect("a number"), made: 0 };
+    let network = network("cellkit0", SUBNET, Path::new(dir));
+    wait(network.attach(&netns, &spec(), &mut observer)).expect("attach");
+}
+
+fn run_victim(at: usize, state: &StateDir, netns: &Ns) {
+    let path = format!("/proc/{}/fd/{}", std::process::id(), netns.as_fd().as_raw_fd());
+    let output = Command::new(std::env::current_exe().expect("exe"))
+        .args(["root::crash::victim", "--exact", "--nocapture"])
+        .env(VICTIM, format!("{at}|{}|{path}", state.path().display()))
+        .output()
+        .expect("run");
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.signal(), Some(9), "killed after step {at}: {error}");
+}
+
+#[test]
+fn a_kill_after_any_step_is_reconciled() {
+    faultkit::require!(root, program("ip"), program("nft"), program("sh"));
+    faultkit::isolated!(limit_secs = 180, || {
+        let state = StateDir::new();
+        let network = state.network();
+        let steps = network.describe(&spec()).expect("describe").len();
+        for at in 1..=steps {
+            // The container's namespace outlives the process, as when it runs on.
+            let netns = Ns::new();
+            run_victim(at, &state, &netns);
+            assert_ne!(Ns::host().links(), ["lo"], "something was made");
+            // The lease has the owner, whatever else was made; and the lock died with its holder.
+            let removed = wait(network.reconcile(|owner| owner != "a")).expect("reconcile");
+            assert_eq!(removed, ["a"], "killed after step {at}");
+            assert_eq!(Ns::host().links(), ["lo"], "killed after step {at}");
+            assert!(Ns::host().ruleset().is_empty(), "killed after step {at}");
+            assert_eq!(netns.links(), ["lo"], "killed after step {at}");
+            assert_eq!(forwarding(), "0", "killed after step {at}");
+            assert_eq!(state.files(), [""; 0], "killed after step {at}");
+        }
+    });
+}
+
+#[test]
+fn a_kill_does_not_hurt_the_others() {
+    faultkit::require!(root, program("ip"), program("nft"), program("sh"));
+    faultkit::isolated!(|| {
+        let state = StateDir::new();
+        let network = state.network();
+        let (b, victim) = (Ns::new(), Ns::new());
+        wait(async {
+            let other = Attach::new("b").publish("8081:81".parse().expect("port"));
+            let other = network.attach(&b, &other, &mut ()).await.expect("b");
+            let before = Ns::host().output("nft", "list ruleset");
+            run_victim(network.describe(&spec()).expect("describe").len() - 8, &state, &victim);
+            assert_eq!(network.reconcile(|owner| owner == "b").await.expect("reconcile"), ["a"]);
+            assert_eq!(Ns::host().output("nft", "list ruleset"), before);
+            let _server = b.serve(81);
+            assert_eq!(Ns::host().seen_at(other.gateway(), 8081).expect("b's port"), other.gateway());
+            assert_eq!(network.reconcile(|_| true).await.expect("all alive"), [""; 0]);
+            other.detach().await.expect("detach");
+        });
+        assert_eq!(state.files(), [""; 0]);
+    });
+}
+
+#[test]
+fn a_damaged_record_is_named_and_removed() {
+    faultkit::require!(root, program("ip"), program("nft"));
+    faultkit::isolated!(|| {
+        let state = StateDir::new();
+        let network = state.network();
+        let (a, b) = (Ns::new(), Ns::new());
+        wait(async {
+            network.attach(&a, &spec(), &mut ()).await.expect("a");
+            let file = state.path().join("cellkit0/a.json");
+            let whole = std::fs::read(&file).expect("read");
+            for bytes in [&[][..], &whole[..whole.len() / 2], b"{}", b"\xff\xfe"] {
+                std::fs::write(&file, bytes).expect("damage");
+                let error = network.attach(&b, &Attach::new("b"), &mut ()).await.expect_err("which address is free?");
+                assert_eq!(error.kind(), ErrorKind::Parse);
+                assert!(error.to_string().contains("a.json") && error.hint().is_some(), "{error:#}");
+            }
+            assert!(network.detach("a").await.expect("by what the kernel knows"));
+        });
+        assert_eq!(Ns::host().links(), ["lo"]);
+        assert!(Ns::host().ruleset().is_empty());
+        assert_eq!(state.files(), [""; 0]);
+    });
+}
+
+#[test]
+fn a_record_survives_its_text() {
+    faultkit::require!(root);
+    faultkit::isolated!(|| {
+        let state = StateDir::new();
+        let netns = Ns::new();
+        let attachment = wait(state.network().attach(&netns, &spec(), &mut ())).expect("attach");
+        let text = serde_json::to_string(attachment.record()).expect("write");
+        assert_eq!(&serde_json::from_str::<Record>(&text).expect("read"), attachment.record());
+        wait(attachment.detach()).expect("detach");
+    });
+}

@@ -1,0 +1,236 @@
+//! What stands in the way, and that nothing is left or touched then.
+
+use std::fs::File;
+use std::future::Future;
+use std::time::Duration;
+
+use cellkit_core::{Observer, StepText};
+use vethnet::{Attach, ErrorKind};
+
+use super::world::{Ns, StateDir, network, wait};
+
+#[test]
+fn a_range_that_is_routed_already() {
+    faultkit::require!(root, program("ip"));
+    faultkit::isolated!(|| {
+        let state = StateDir::new();
+        let host = Ns::host();
+        let netns = Ns::new();
+        host.output("ip", "link add office type bridge");
+        host.output("ip", "link set office up");
+        for route in ["10.209.1.0/24", "10.0.0.0/8", "10.209.3.7/32"] {
+            host.output("ip", &format!("route add {route} dev office"));
+            wait(async {
+                for error in [
+                    state.network().check(&Attach::new("a")).await.expect_err("check"),
+                    state.network().attach(&netns, &Attach::new("a"), &mut ()).await.expect_err("attach"),
+                ] {
+                    assert_eq!(error.kind(), ErrorKind::Invalid);
+                    let want = format!(
+                        r#"network "10.209.0.0/22": this machine has a route to {route} by office, whose addresses are in it"#
+                    );
+                    assert_eq!(error.to_string(), want);
+                }
+            });
+            host.output("ip", &format!("route delete {route} dev office"));
+        }
+        // A default route and one beside the range are none.
+        host.output("ip", "address add 192.0.2.1/24 dev office");
+        host.output("ip", "route add default via 192.0.2.2");
+        wait(state.network().check(&Attach::new("a"))).expect("free");
+        host.output("ip", "link delete office");
+        assert_eq!(state.files(), [""; 0]);
+    });
+}
+
+#[test]
+fn names_that_others_have_taken() {
+    faultkit::require!(root, program("ip"), program("nft"));
+    faultkit::isolated!(|| {
+        let state = StateDir::new();
+        let host = Ns::host();
+        let netns = Ns::new();
+        let spec = Attach::new("a");
+        for (make, unmake) in [
+            (("ip", "link add cellkit0 type bridge"), ("ip", "link delete cellkit0")),
+            (("nft", "add table ip cellkit0"), ("nft", "delete table ip cellkit0")),
+        ] {
+            host.output(make.0, make.1);
+            let before = (host.links(), host.ruleset());
+            wait(async {
+                let error = state.network().check(&spec).await.expect_err("check");
+                assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{error:#}");
+                assert!(error.hint().expect("hint").contains("another name"));
+                let error = state.network().attach(&netns, &spec, &mut ()).await.expect_err("attach");
+                assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{error:#}");
+                assert_eq!(state.network().reconcile(|_| false).await.expect("reconcile"), [""; 0]);
+            });
+            assert_eq!((host.links(), host.ruleset()), before, "untouched");
+            host.output(unmake.0, unmake.1);
+        }
+        // In the container.
+        netns.output("ip", "link add eth0 type bridge");
+        let error = wait(state.network().attach(&netns, &spec, &mut ())).expect_err("attach");
+        assert_eq!((error.kind(), error.operation()), (ErrorKind::AlreadyExists, "RTM_NEWLINK"), "{error:#}");
+        assert_eq!(host.links(), ["lo"]);
+        assert_eq!(state.files(), [""; 0]);
+    });
+}
+
+#[test]
+fn the_rules_of_others_stay_as_they_are() {
+    faultkit::require!(root, program("ip"), program("nft"));
+    faultkit::isolated!(|| {
+        let state = StateDir::new();
+        let host = Ns::host();
+        host.output("nft", "add table inet filter");
+        host.output("nft", "add chain inet filter input { type filter hook input priority 0 ; }");
+        host.output("nft", "add rule inet filter input tcp dport 22 counter accept");
+        host.output("nft", "add table ip nat");
+        let before = host.output("nft", "-a list ruleset");
+        let netns = Ns::new();
+        wait(async {
+            let spec = Attach::new("a").publish("8080:80".parse().expect("port"));
+            let attachment = state.network().attach(&netns, &spec, &mut ()).await.expect("attach");
+            assert!(host.output("nft", "-a list ruleset").starts_with(before.trim_end()));
+            attachment.detach().await.expect("detach");
+        });
+        assert_eq!(host.output("nft", "-a list ruleset"), before);
+        host.output("nft", "flush ruleset");
+    });
+}
+
+#[test]
+fn a_flushed_table_is_made_anew_with_all_its_ports() {
+    faultkit::require!(root, program("ip"), program("nft"));
+    faultkit::isolated!(|| {
+        let state = StateDir::new();
+        let network = state.network();
+        let host = Ns::host();
+        let (a, b) = (Ns::new(), Ns::new());
+        wait(async {
+            let spec = Attach::new("a").publish("8080:80".parse().expect("port"));
+            let first = network.attach(&a, &spec, &mut ()).await.expect("a");
+            let before = host.output("nft", "list ruleset");
+            host.output("nft", "flush ruleset");
+            host.output("nft", "delete table ip cellkit0");
+            let second = network.attach(&b, &Attach::new("b"), &mut ()).await.expect("b");
+            assert_eq!(host.output("nft", "list ruleset"), before);
+            // And detaching does not mind.
+            host.output("nft", "delete table ip cellkit0");
+            first.detach().await.expect("a");
+            second.detach().await.expect("b");
+        });
+        assert_eq!(state.files(), [""; 0]);
+    });
+}
+
+#[test]
+fn wrong_descriptors_and_wrong_words() {
+    faultkit::require!(root);
+    faultkit::isolated!(|| {
+        let state = StateDir::new();
+        let network = state.network();
+        let netns = Ns::new();
+        let spec = Attach::new("a");
+        wait(async {
+            let error = network.attach(Ns::host(), &spec, &mut ()).await.expect_err("the host's own");
+            assert_eq!((error.kind(), error.to_string().lines().count()), (ErrorKind::Invalid, 1));
+            let file = File::open("/proc/self/status").expect("a file");
+            let error = network.attach(&file, &spec, &mut ()).await.expect_err("a file");
+            assert_eq!(error.kind(), ErrorKind::Invalid);
+            let other = File::open("/proc/self/ns/uts").expect("a namespace");
+            let error = network.attach(&other, &spec, &mut ()).await.expect_err("another namespace");
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{error:#}");
+            let port = |text: &str| text.parse().expect("port");
+            for spec in [
+                Attach::new(""),
+                Attach::new("../x"),
+                Attach::new("a").ifname("lo".parse().expect("name")),
+                Attach::new("a").publish(port("80:80")).publish(port("0.0.0.0:80:81")),
+            ] {
+                let error = network.attach(&netns, &spec, &mut ()).await.expect_err("wrong");
+                assert_eq!((error.kind(), error.to_string().lines().count()), (ErrorKind::Invalid, 1), "{error}");
+                network.check(&spec).await.expect_err("wrong");
+                network.describe(&spec).expect_err("wrong");
+            }
+        });
+        assert_eq!(Ns::host().links(), ["lo"]);
+    });
+}
+
+#[test]
+fn a_full_range_says_so() {
+    faultkit::require!(root);
+    faultkit::isolated!(|| {
+        let state = StateDir::new();
+        let network = network("cellkit0", "10.77.0.0/30", &state.path());
+        let (a, b) = (Ns::new(), Ns::new());
+        wait(async {
+            let one = network.attach(&a, &Attach::new("a"), &mut ()).await.expect("the only one");
+            for error in [
+                network.check(&Attach::new("b")).await.expect_err("check"),
+                network.attach(&b, &Attach::new("b"), &mut ()).await.expect_err("attach"),
+            ] {
+                assert_eq!(error.kind(), ErrorKind::Limit);
+                assert!(error.hint().expect("hint").contains("reconcile"));
+            }
+            one.detach().await.expect("detach");
+        });
+    });
+}
+
+/// Ends the future at step `at`, by dropping it as soon as that step was made.
+struct Until {
+    at: usize,
+    made: usize,
+    reached: std::rc::Rc<std::cell::Cell<bool>>,
+}
+
+impl Observer for Until {
+    fn made(&mut self, _: StepText, _: Duration) {
+        self.made += 1;
+        if self.made == self.at {
+            self.reached.set(true);
+        }
+    }
+}
+
+/// Everything is undone whenever the caller stops waiting: after each step in turn.
+#[test]
+fn a_dropped_future_leaves_nothing() {
+    faultkit::require!(root, program("ip"), program("nft"));
+    faultkit::isolated!(|| {
+        let state = StateDir::new();
+        let network = state.network();
+        let spec = Attach::new("a").publish("8080:80".parse().expect("port"));
+        let steps = network.describe(&spec).expect("describe").len();
+        let mut dropped = 0;
+        for at in 1..=steps {
+            let netns = Ns::new();
+            wait(async {
+                let reached = std::rc::Rc::new(std::cell::Cell::new(false));
+                let mut observer = Until { at, made: 0, reached: reached.clone() };
+                let mut attach = Box::pin(network.attach(&netns, &spec, &mut observer));
+                // Polled until the step was made and the future waits for something, or is done.
+                let done = std::future::poll_fn(|context| match attach.as_mut().poll(context) {
+                    std::task::Poll::Ready(result) => std::task::Poll::Ready(Some(result)),
+                    std::task::Poll::Pending if reached.get() => std::task::Poll::Ready(None),
+                    std::task::Poll::Pending => std::task::Poll::Pending,
+                })
+                .await;
+                drop(attach);
+                match done {
+                    Some(result) => result.expect("attach").detach().await.expect("detach"),
+                    None => dropped += 1,
+                }
+            });
+            assert_eq!(Ns::host().links(), ["lo"], "dropped after step {at}");
+            assert!(Ns::host().ruleset().is_empty(), "dropped after step {at}");
+            assert_eq!(state.files(), [""; 0], "dropped after step {at}");
+            assert_eq!(super::world::forwarding(), "0", "dropped after step {at}");
+        }
+        println!("dropped at {dropped} of {steps} steps");
+        assert!(dropped >= 5, "the future was dropped {dropped} times only");
+    });
+}
