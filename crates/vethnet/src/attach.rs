@@ -252,6 +252,7 @@ impl Work<'_> {
             Step::NoLinkLocal { name, alias } => {
                 self.route.request(link::no_link_local(&name, alias.as_deref())).await?
             }
+            Step::Hairpin { name } => self.route.request(link::hairpin(&name)).await?,
             Step::NewAddress { side, name, address, subnet } => {
                 let net = self.net(side)?;
                 let index = index_of(net, &name).await?;

@@ -7,8 +7,8 @@ use cellkit_core::{Error, Result, Subject};
 use netlink_packet_core::{Emitable, Parseable};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo,
-    LinkMessage,
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind,
+    InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 
 use crate::exchange::Request;
@@ -154,6 +154,17 @@ pub(crate) fn no_link_local(name: &IfName, alias: Option<&str>) -> Request {
     let mode = vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)];
     message.attributes.push(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(mode)]));
     request("RTM_SETLINK", RTM_SETLINK, 0, name.as_str(), &message)
+}
+
+/// `ip link set NAME type bridge_slave hairpin on`
+pub(crate) fn hairpin(name: &IfName) -> Request {
+    let mut message = named(name);
+    message.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::PortKind(InfoPortKind::Bridge),
+        LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(true)])),
+    ]));
+    // RTM_SETLINK does not look at the options of a port.
+    request("RTM_NEWLINK", RTM_NEWLINK, 0, name.as_str(), &message)
 }
 
 /// `ip link set NAME up`

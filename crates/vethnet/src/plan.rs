@@ -35,6 +35,7 @@ pub(crate) enum Step {
     NewBridge { name: IfName, mac: MacAddr, mtu: u32 },
     Sysctls { side: Side, list: Vec<Sysctl> },
     NoLinkLocal { name: IfName, alias: Option<String> },
+    Hairpin { name: IfName },
     NewAddress { side: Side, name: IfName, address: Ipv4Addr, subnet: Ipv4Subnet },
     Up { side: Side, name: IfName },
     LoopbackUp,
@@ -118,6 +119,7 @@ pub(crate) fn container(record: &Record, mtu: u32) -> Vec<Step> {
         Step::DefaultRoute { gateway: record.subnet.gateway(), name: inside },
     ];
     if !record.ports.is_empty() {
+        steps.insert(2, Step::Hairpin { name: record.host_ifname() });
         steps.push(Step::NewElements {
             bridge: record.bridge.clone(),
             owner: record.owner.clone(),
@@ -154,6 +156,12 @@ impl Step {
                     "the host's side gets no IPv6 address that containers could reach",
                 )
             }
+            Self::Hairpin { name } => link(
+                "RTM_NEWLINK",
+                name,
+                "type bridge_slave, hairpin on".into(),
+                "the container reaches its own published ports also where frames on bridges pass nf_tables (br_netfilter)",
+            ),
             Self::NewAddress { side: Side::Host, name, address, subnet } => link(
                 "RTM_NEWADDR",
                 name,
