@@ -151,6 +151,18 @@ impl ProcFd {
         Ok(ProcessDir { dir, pid })
     }
 
+    /// The directory of the calling thread.
+    ///
+    /// # Errors
+    /// NotFound when this procfs is of a pid namespace that the thread is not in.
+    pub fn this_thread(&self) -> Result<ProcessDir> {
+        let (pid, thread) = (std::process::id(), sys::gettid());
+        let path = PathBuf::from(format!("{pid}/task/{thread}"));
+        let dir = open_strict(self.root.as_fd(), &path, libc::O_PATH | libc::O_DIRECTORY)
+            .map_err(|errno| fail("openat2", errno, Path::new("/proc"), &path))?;
+        Ok(ProcessDir { dir, pid: thread })
+    }
+
     /// The number of the process that `pidfd` refers to, as seen from this procfs.
     ///
     /// # Errors

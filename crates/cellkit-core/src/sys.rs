@@ -183,6 +183,12 @@ pub fn is_alive(pidfd: BorrowedFd<'_>) -> Result<(), Errno> {
 // SAFETY: AT_FDCWD is not a descriptor that could be closed; every *at() call takes it.
 pub const AT_FDCWD: BorrowedFd<'static> = unsafe { BorrowedFd::borrow_raw(libc::AT_FDCWD) };
 
+/// gettid(2).
+pub fn gettid() -> i32 {
+    // SAFETY: no arguments.
+    unsafe { libc::gettid() }
+}
+
 /// pidfd_open(2).
 pub fn pidfd_open(pid: i32) -> Result<OwnedFd, Errno> {
     // SAFETY: no pointers.

@@ -1,1 +1,64 @@
-//! Placeholder.
+//! The runtime behind the `cellrun` command: the five cellkit libraries, composed.
+//!
+//! It has no powers of its own: what it does is in `ns-core`, `cgroupfs`, `mountkit`, `vethnet` and `idmap`. Read
+//! [`start`] for one container start from top to bottom.
+#![deny(unsafe_code)]
+
+pub mod cli;
+pub mod exit;
+pub mod explain;
+pub mod network;
+pub mod recover;
+pub mod request;
+pub mod start;
+pub mod state;
+pub mod supervise;
+mod sys;
+pub mod terminal;
+pub mod user;
+
+use std::io::Write;
+
+use cellkit_core::Result;
+
+use crate::cli::{BoxArgs, Cli, Verb};
+use crate::explain::Trace;
+use crate::request::Request;
+use crate::start::Start;
+use crate::state::StateDir;
+
+/// Does what the command line says; the answer is the exit status.
+///
+/// # Errors
+/// Of the first thing that failed: print it with `{:#}` and exit with [`exit::status_of`].
+pub fn run(cli: Cli) -> Result<i32> {
+    let state = StateDir::at(cli.root.as_deref());
+    match cli.command {
+        Verb::Box(args) => run_box(*args, state),
+        Verb::Recover => {
+            for name in state.recover(recover::remove)? {
+                println!("{name}");
+            }
+            Ok(0)
+        }
+    }
+}
+
+fn run_box(args: BoxArgs, state: StateDir) -> Result<i32> {
+    let (explain, trace) = (args.explain, args.trace);
+    let request = Request::parse(args, nix::unistd::geteuid().is_root())?;
+    if request.tty && !explain {
+        terminal::require()?;
+    }
+    let start = Start::prepare(request, state, trace)?;
+    if explain {
+        // A reader that has seen enough (head) is no error.
+        let _ = explain::print(&mut std::io::stdout().lock(), start.notes(), &start.steps()?);
+        return Ok(0);
+    }
+    if trace {
+        let _ =
+            explain::print(&mut std::io::stderr().lock(), start.notes(), &[]).and_then(|()| std::io::stderr().flush());
+    }
+    start.run(&mut Trace::new(trace))
+}

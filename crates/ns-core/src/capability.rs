@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use cellkit_core::{Error, Result, Subject};
 
+use crate::sys;
+
 macro_rules! capabilities {
     ($($name:ident = $number:literal,)*) => {
         /// One capability: a part of root's power.
@@ -98,8 +100,26 @@ impl CapabilitySet {
         self.0
     }
 
-    pub(crate) const fn from_bits(bits: u64) -> Self {
-        Self(bits)
+    /// What is in both sets.
+    #[must_use]
+    pub const fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// What is in either set.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// The effective set of the calling thread.
+    ///
+    /// * C call: capget(2).
+    ///
+    /// # Errors
+    /// None that a kernel of today gives; ENOSYS under a filter.
+    pub fn of_this_thread() -> Result<Self> {
+        sys::effective_capabilities().map(Self).map_err(|errno| Error::from_errno("capget", errno.0))
     }
 }
 

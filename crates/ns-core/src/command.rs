@@ -45,6 +45,7 @@ pub struct Command {
     namespaces: Namespaces,
     joins: Vec<Step>,
     time: Option<TimeOffsets>,
+    loopback: bool,
     hostname: Option<OsString>,
     domainname: Option<OsString>,
     cgroup: Option<std::io::Result<OwnedFd>>,
@@ -74,6 +75,7 @@ impl Command {
             namespaces: Namespaces::empty(),
             joins: Vec::new(),
             time: None,
+            loopback: false,
             hostname: None,
             domainname: None,
             cgroup: None,
@@ -148,6 +150,13 @@ impl Command {
     #[doc(alias("CLONE_NEWTIME", "timens_offsets"))]
     pub fn time_offsets(mut self, offsets: TimeOffsets) -> Self {
         self.time = Some(offsets);
+        self
+    }
+
+    /// Brings the loopback interface of a new network namespace up: `ip link set lo up`.
+    #[doc(alias = "SIOCSIFFLAGS")]
+    pub fn loopback_up(mut self) -> Self {
+        self.loopback = true;
         self
     }
 
@@ -381,6 +390,12 @@ impl Command {
                 return Err(Error::invalid(call, "without a UTS namespace this would rename the machine").on(subject()));
             }
         }
+        if self.loopback && !self.namespaces.contains(Namespaces::NET) {
+            return Err(Error::invalid(
+                "ioctl SIOCSIFFLAGS",
+                "without a network namespace this would be the machine's own",
+            ));
+        }
         if self.init && !self.namespaces.contains(Namespaces::PID) {
             return Err(Error::invalid("clone", "a reaper needs a pid namespace to be PID 1 of"));
         }
@@ -423,6 +438,9 @@ impl Command {
             steps.push(Step::Uid { id: 0, reason });
         }
         steps.push(Step::NewKeyring);
+        if self.loopback {
+            steps.push(Step::LoopbackUp);
+        }
         if let Some(name) = &self.hostname {
             steps.push(Step::Hostname(c_string(name, "sethostname")?));
         }
@@ -481,9 +499,7 @@ impl Command {
     fn credential_steps(&self, steps: &mut ChildSteps, new_user: bool) {
         // Dropping from the bounding set is a privilege; who has none cannot, and has nothing to drop from but what
         // set-user-id programs would give: that is what no_new_privs is for.
-        let may_bound = new_user
-            || sys::effective_capabilities()
-                .is_ok_and(|bits| CapabilitySet::from_bits(bits).contains(Capability::SETPCAP));
+        let may_bound = new_user || CapabilitySet::of_this_thread().is_ok_and(|set| set.contains(Capability::SETPCAP));
         if may_bound && self.capabilities != CapabilitySet::FULL {
             steps.push(Step::BoundCapabilities(self.capabilities));
         }

@@ -150,6 +150,17 @@ impl<K: Kind> NsFd<K> {
         Ok(Self { fd, kind: PhantomData })
     }
 
+    /// The namespace that the calling thread is in.
+    ///
+    /// * File: `/proc/PID/task/TID/ns/KIND`.
+    ///
+    /// # Errors
+    /// Those of opening /proc.
+    pub fn of_this_thread() -> Result<Self> {
+        let fd = ProcFd::open(cellkit_core::ProcView::Processes)?.this_thread()?.namespace(K::NAME)?;
+        Ok(Self { fd, kind: PhantomData })
+    }
+
     /// Takes a descriptor, verified to be a namespace of this kind.
     ///
     /// * C call: ioctl(2) NS_GET_NSTYPE, Linux 4.11.

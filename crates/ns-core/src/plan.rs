@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use cellkit_core::{ChildSteps, Error, Observer, Result, StepText, Subject};
@@ -77,9 +77,19 @@ impl Plan {
         self.body.shares_memory
     }
 
-    /// The clone3 in words.
+    /// The clone3 of [`spawn_paused`](Self::spawn_paused) in words.
     #[must_use]
     pub fn clone_step(&self) -> StepText {
+        self.clone_text(self.cgroup.is_some())
+    }
+
+    /// The clone3 of [`spawn_paused_in`](Self::spawn_paused_in) in words.
+    #[must_use]
+    pub fn clone_step_in(&self) -> StepText {
+        self.clone_text(true)
+    }
+
+    fn clone_text(&self, into_cgroup: bool) -> StepText {
         let mut flags = Vec::new();
         if !self.namespaces.is_empty() {
             flags.push(self.namespaces.c_names());
@@ -88,7 +98,7 @@ impl Plan {
             flags.push("CLONE_VM".into());
         }
         flags.extend(["CLONE_PIDFD".into(), "CLONE_CLEAR_SIGHAND".into()]);
-        if self.cgroup.is_some() {
+        if into_cgroup {
             flags.push("CLONE_INTO_CGROUP".into());
         }
         let subject = match self.namespaces.is_empty() {
@@ -116,11 +126,22 @@ impl Plan {
     ///
     /// See <https://man7.org/linux/man-pages/man2/clone.2.html>.
     pub fn spawn_paused(&self) -> Result<PausedChild> {
+        self.spawn_into(self.cgroup.as_ref().map(AsFd::as_fd))
+    }
+
+    /// As [`spawn_paused`](Self::spawn_paused), in the cgroup of this directory: for a group that is made after the plan.
+    ///
+    /// # Errors
+    /// As [`spawn_paused`](Self::spawn_paused); EACCES, EBUSY and EOPNOTSUPP are about the group.
+    pub fn spawn_paused_in(&self, cgroup: impl AsFd) -> Result<PausedChild> {
+        self.spawn_into(Some(cgroup.as_fd()))
+    }
+
+    fn spawn_into(&self, cgroup: Option<BorrowedFd<'_>>) -> Result<PausedChild> {
         let (ours, theirs) = sys::socket_pair().map_err(|errno| Error::from_errno("socketpair", errno.0))?;
         let guard = (self.body.shares_memory && self.body.changes_ids).then(DumpableGuard::new);
-        let cgroup = self.cgroup.as_ref().map(AsFd::as_fd);
         let started = sys::start(&self.body, self.namespaces.bits(), cgroup, theirs.as_fd())
-            .map_err(|errno| Error::at_step(self.clone_step(), errno).with_hints(&HINTS))?;
+            .map_err(|errno| Error::at_step(self.clone_text(cgroup.is_some()), errno).with_hints(&HINTS))?;
         Ok(PausedChild::new(Arc::clone(&self.body), started, ours, guard))
     }
 

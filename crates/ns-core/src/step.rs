@@ -32,6 +32,7 @@ pub(crate) enum Step {
     Groups { ids: Vec<u32>, reason: &'static str },
     Gid { id: u32, reason: &'static str },
     Uid { id: u32, reason: &'static str },
+    LoopbackUp,
     Hostname(CString),
     Domainname(CString),
     NewKeyring,
@@ -118,6 +119,10 @@ impl Step {
             }
             Self::Uid { id, reason } => {
                 step("setresuid", format!("{id}, {id}, {id}"), reason).on(Subject::Thing(format!("uid {id}")))
+            }
+            Self::LoopbackUp => {
+                step("ioctl SIOCSIFFLAGS", "\"lo\", IFF_UP", "programs talk to themselves on 127.0.0.1")
+                    .on(Subject::Interface("lo".into()))
             }
             Self::Hostname(name) => {
                 let arguments = format!("{name:?}, {}", name.as_bytes().len());

@@ -38,6 +38,7 @@ unsafe impl ChildStep for Step {
             Self::Groups { ids, .. } => set_groups(ids),
             Self::Gid { id, .. } => set_ids(libc::SYS_setresgid, *id),
             Self::Uid { id, .. } => set_ids(libc::SYS_setresuid, *id),
+            Self::LoopbackUp => loopback_up(),
             Self::Hostname(name) => set_name(libc::SYS_sethostname, name),
             Self::Domainname(name) => set_name(libc::SYS_setdomainname, name),
             Self::NewKeyring => {
@@ -226,6 +227,25 @@ fn time_offsets(proc: &cellkit_core::ProcFd, text: &[u8]) -> Done {
     // SAFETY: opened above, used by nobody else.
     unsafe { raw::close(fd) };
     written.map(drop)
+}
+
+fn loopback_up() -> Done {
+    let socket =
+        numbers(libc::SYS_socket, [libc::AF_INET as usize, (libc::SOCK_DGRAM | libc::SOCK_CLOEXEC) as usize, 0, 0, 0])?;
+    // struct ifreq: a name of 16 bytes, then a union that begins with the flags.
+    let mut request = [0u16; 20];
+    for (place, letters) in request.iter_mut().zip(b"lo".chunks(2)) {
+        *place = letters.iter().rev().fold(0, |word, &letter| word << 8 | u16::from(letter)).to_le();
+    }
+    if let Some(flags) = request.get_mut(8) {
+        *flags = libc::IFF_UP as u16;
+    }
+    let args = [socket, libc::SIOCSIFFLAGS as usize, request.as_ptr() as usize, 0, 0, 0];
+    // SAFETY: the kernel reads one struct ifreq, which is as large as the array.
+    let answer = unsafe { syscall(libc::SYS_ioctl, args) };
+    // SAFETY: opened above, used by nobody else.
+    unsafe { raw::close(socket as RawFd) };
+    answer.map(drop)
 }
 
 fn set_groups(ids: &[u32]) -> Done {

@@ -1,0 +1,105 @@
+//! The bridge that containers of this machine share: `vethnet`'s asynchronous calls, made to wait.
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+
+use cellkit_core::{Error, Observer, Result, StepText};
+use ns_core::{Net, NsFd};
+use tokio::runtime::Runtime;
+use vethnet::{Attach, Attachment, IfName, Ipv4Subnet, Network};
+
+use crate::request::Request;
+use crate::state::BridgeRecord;
+
+/// The interface that containers are attached to.
+const BRIDGE: &str = "cellkit0";
+/// Its range, when no other is asked for.
+const SUBNET: &str = "10.209.0.0/16";
+
+/// The bridge and what one container wants of it.
+#[derive(Debug)]
+pub struct Bridge {
+    runtime: Runtime,
+    network: Network,
+    attach: Attach,
+    subnet: Ipv4Subnet,
+}
+
+impl Bridge {
+    /// Collects; nothing is done.
+    ///
+    /// # Errors
+    /// Those of making a runtime: too many open files.
+    pub fn new(request: &Request) -> Result<Self> {
+        let subnet = match request.subnet {
+            Some(subnet) => subnet,
+            None => SUBNET.parse()?,
+        };
+        let mut attach = Attach::new(request.id.as_str());
+        for port in &request.ports {
+            attach = attach.publish(port.clone());
+        }
+        Ok(Self { runtime: runtime()?, network: network(BRIDGE, subnet)?, attach, subnet })
+    }
+
+    /// Whether the range is free and the ports are.
+    ///
+    /// # Errors
+    /// Of what is not.
+    pub fn check(&self) -> Result<()> {
+        self.runtime.block_on(self.network.check(&self.attach))
+    }
+
+    /// What [`attach`](Self::attach) will do.
+    ///
+    /// # Errors
+    /// Invalid for ports that contradict each other.
+    pub fn describe(&self) -> Result<Vec<StepText>> {
+        self.network.describe(&self.attach)
+    }
+
+    /// What a recovery needs to know.
+    #[must_use]
+    pub fn record(&self) -> BridgeRecord {
+        BridgeRecord { bridge: BRIDGE.into(), subnet: self.subnet.to_string() }
+    }
+
+    /// Wires the namespace to the bridge, which is made if there is none.
+    ///
+    /// # Errors
+    /// Of the step that failed; everything done before it is undone.
+    pub fn attach(&self, netns: NsFd<Net>, observer: &mut dyn Observer) -> Result<Attachment> {
+        self.runtime.block_on(self.network.attach(netns, &self.attach, observer))
+    }
+
+    /// Removes what [`attach`](Self::attach) made, and the bridge with the last container.
+    ///
+    /// # Errors
+    /// All that could not be removed.
+    pub fn detach(&self, attachment: Attachment) -> Result<()> {
+        self.runtime.block_on(attachment.detach())
+    }
+}
+
+/// Removes what a dead container left on its bridge.
+///
+/// # Errors
+/// All that could not be removed.
+pub fn recover(id: &str, record: &BridgeRecord) -> Result<()> {
+    let network = network(&record.bridge, record.subnet.parse()?)?;
+    runtime()?.block_on(network.reconcile(|owner| owner != id)).map(drop)
+}
+
+fn runtime() -> Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::from_io("epoll_create1", &error))
+}
+
+/// Leases belong to the network namespace that the bridge is in, whatever directory a container's record is in.
+fn network(bridge: &str, subnet: Ipv4Subnet) -> Result<Network> {
+    let here = NsFd::<Net>::of_this_thread()?;
+    let dir = PathBuf::from(format!("/run/cellrun/.net-{}", here.id()?));
+    Ok(Network::new(IfName::new(bridge)?, subnet).state_dir(dir))
+}

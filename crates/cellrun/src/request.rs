@@ -1,0 +1,430 @@
+//! What `cellrun box` was asked for, in values that cannot be wrong.
+#![forbid(unsafe_code)]
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use cellkit_core::{Error, Result, Subject};
+use cgroupfs::{Bytes, DevNum, IoMax, Limits, Max, MemoryPlusSwap, PidsMax, Quota};
+use idmap::IdMaps;
+use mountkit::{TmpfsOptions, Volume};
+use ns_core::{Capability, CapabilitySet, TimeOffsets};
+use vethnet::{Ipv4Subnet, PublishedPort};
+
+use crate::cli::BoxArgs;
+use crate::state::Id;
+
+/// Which ids the container has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Userns {
+    /// The caller's own user namespace.
+    Host,
+    /// A new one, with what the caller may map.
+    Auto,
+    /// A new one, with these.
+    Maps(IdMaps),
+}
+
+/// Which network the container has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NetMode {
+    /// A new one, attached to a bridge.
+    Bridge,
+    /// A new one with a loopback interface only.
+    None,
+    /// The caller's.
+    Host,
+    /// Another container's.
+    Container(Id),
+}
+
+/// What the root is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RootChoice {
+    /// The machine's own, under a throw-away layer.
+    Host,
+    /// A directory, under a throw-away layer.
+    Overlay(PathBuf),
+    /// A directory, written into.
+    Bind(PathBuf),
+}
+
+/// Everything about one container that can be said without looking at the machine.
+#[derive(Debug)]
+pub struct Request {
+    /// Its name.
+    pub id: Id,
+    /// Its root.
+    pub root: RootChoice,
+    /// Whether that is read-only.
+    pub read_only: bool,
+    /// Mounts of files and directories.
+    pub volumes: Vec<Volume>,
+    /// Empty memory file systems.
+    pub tmpfs: Vec<(PathBuf, TmpfsOptions)>,
+    /// Ids.
+    pub userns: Userns,
+    /// Clocks, if it has its own.
+    pub time: Option<TimeOffsets>,
+    /// Limits.
+    pub limits: Limits,
+    /// Whether it may have a cgroup of its own.
+    pub own_cgroup: bool,
+    /// Network.
+    pub net: NetMode,
+    /// The bridge's range, if not the default.
+    pub subnet: Option<Ipv4Subnet>,
+    /// Published ports.
+    pub ports: Vec<PublishedPort>,
+    /// Variables, in the order given.
+    pub env: Vec<(OsString, OsString)>,
+    /// Working directory.
+    pub dir: PathBuf,
+    /// User, as typed: its name is looked up inside.
+    pub user: Option<String>,
+    /// Host name.
+    pub hostname: OsString,
+    /// Capabilities asked for by name, and whether the set is the default one less what the caller lacks.
+    pub capabilities: CapabilitySet,
+    /// Capabilities that must be there because they were named.
+    pub named_capabilities: CapabilitySet,
+    /// Whether set-user-id programs gain nothing.
+    pub no_new_privs: bool,
+    /// Whether a reaper is PID 1.
+    pub init: bool,
+    /// Whether it has a terminal.
+    pub tty: bool,
+    /// The command and its arguments.
+    pub command: Vec<OsString>,
+}
+
+/// The capabilities that Docker gives a container.
+const DEFAULT_CAPABILITIES: [Capability; 14] = [
+    Capability::CHOWN,
+    Capability::DAC_OVERRIDE,
+    Capability::FSETID,
+    Capability::FOWNER,
+    Capability::MKNOD,
+    Capability::NET_RAW,
+    Capability::SETGID,
+    Capability::SETUID,
+    Capability::SETFCAP,
+    Capability::SETPCAP,
+    Capability::NET_BIND_SERVICE,
+    Capability::SYS_CHROOT,
+    Capability::KILL,
+    Capability::AUDIT_WRITE,
+];
+
+impl Request {
+    /// Reads the command line. `is_root` decides the defaults of `--userns` and `--net`.
+    ///
+    /// # Errors
+    /// Invalid for the first value that is wrong, naming the option.
+    pub fn parse(args: BoxArgs, is_root: bool) -> Result<Self> {
+        let id = match &args.name {
+            Some(name) => Id::new(name)?,
+            None => Id::random()?,
+        };
+        let userns = userns(args.userns.as_deref(), is_root)?;
+        let net = net(args.net.as_deref(), is_root)?;
+        if net != NetMode::Bridge && (!args.publish.is_empty() || args.subnet.is_some()) {
+            let option = if args.publish.is_empty() { "--subnet" } else { "-p" };
+            return Err(Error::invalid(option, "only a container on a bridge has one").with_hint("use --net bridge"));
+        }
+        let root = match (args.rootfs.clone(), args.writable) {
+            (None, _) => RootChoice::Host,
+            (Some(dir), false) => RootChoice::Overlay(dir),
+            (Some(dir), true) => RootChoice::Bind(dir),
+        };
+        let time = match (args.monotonic, args.boottime) {
+            (None, None) => None,
+            (monotonic, boottime) => {
+                Some(TimeOffsets { monotonic: monotonic.unwrap_or(0), boottime: boottime.unwrap_or(0) })
+            }
+        };
+        let own_cgroup = match args.cgroup.as_str() {
+            "auto" => true,
+            "none" => false,
+            other => return Err(value("--cgroup", "this is auto or none", other)),
+        };
+        let limits = limits(&args)?;
+        if !own_cgroup && limits != Limits::new() {
+            return Err(Error::invalid("--cgroup", "limits need a cgroup of the container's own")
+                .on(Subject::Value("none".into()))
+                .with_hint("leave out --cgroup none, or the limits"));
+        }
+        let (capabilities, named_capabilities) = capabilities(&args.cap_add, &args.cap_drop)?;
+        let mut command = args.command;
+        if command.is_empty() {
+            command.push("/bin/sh".into());
+        }
+        let dir = args.workdir.unwrap_or_else(|| "/".into());
+        if !dir.is_absolute() {
+            return Err(value("--workdir", "this is an absolute path inside the container", dir.display()));
+        }
+        Ok(Self {
+            hostname: args.hostname.unwrap_or_else(|| id.as_str().into()),
+            id,
+            root,
+            read_only: args.read_only,
+            volumes: args.volumes.iter().map(|text| volume(text)).collect::<Result<_>>()?,
+            tmpfs: args.tmpfs.iter().map(|text| tmpfs(text)).collect::<Result<_>>()?,
+            userns,
+            time,
+            limits,
+            own_cgroup,
+            net,
+            subnet: args.subnet.as_deref().map(str::parse).transpose().map_err(named("--subnet"))?,
+            ports: args.publish.iter().map(|text| text.parse().map_err(named("-p"))).collect::<Result<_>>()?,
+            env: args.env.iter().filter_map(|text| variable(text).transpose()).collect::<Result<_>>()?,
+            dir,
+            user: args.user,
+            capabilities,
+            named_capabilities,
+            no_new_privs: !args.new_privileges,
+            init: args.init,
+            tty: args.tty,
+            command,
+        })
+    }
+}
+
+fn value(option: &'static str, why: &'static str, text: impl ToString) -> Error {
+    Error::invalid(option, why).on(Subject::Value(text.to_string()))
+}
+
+/// Says which option a value was given to, when the library that refused it could not know.
+fn named(option: &'static str) -> impl Fn(Error) -> Error {
+    move |error| error.context(option)
+}
+
+fn userns(text: Option<&str>, is_root: bool) -> Result<Userns> {
+    match text {
+        None if is_root => Ok(Userns::Host),
+        None | Some("auto") => Ok(Userns::Auto),
+        Some("host") => Ok(Userns::Host),
+        Some(map) => {
+            let wrong = || value("--userns", "this is auto, host, or UID:GID:COUNT of the host's ids", map);
+            let numbers = map.split(':').map(|part| part.parse::<u32>().map_err(|_| wrong()));
+            match numbers.collect::<Result<Vec<_>>>()?.as_slice() {
+                &[uid, gid, count] => Ok(Userns::Maps(IdMaps::contiguous(uid, gid, count).map_err(named("--userns"))?)),
+                _ => Err(wrong()),
+            }
+        }
+    }
+}
+
+fn net(text: Option<&str>, is_root: bool) -> Result<NetMode> {
+    match text {
+        None if is_root => Ok(NetMode::Bridge),
+        None | Some("none") => Ok(NetMode::None),
+        Some("bridge") => Ok(NetMode::Bridge),
+        Some("host") => Ok(NetMode::Host),
+        Some(other) => match other.strip_prefix("container:") {
+            Some(name) => Ok(NetMode::Container(Id::new(name)?)),
+            None => Err(value("--net", "this is bridge, none, host, or container:NAME", other)),
+        },
+    }
+}
+
+fn limits(args: &BoxArgs) -> Result<Limits> {
+    let mut limits = Limits::new();
+    let memory = args.memory.as_deref().map(str::parse::<Bytes>).transpose().map_err(named("--memory"))?;
+    if let Some(memory) = memory {
+        limits = limits.memory_max(memory);
+    }
+    if let Some(text) = &args.memory_swap {
+        let total: MemoryPlusSwap = text.parse().map_err(named("--memory-swap"))?;
+        let Some(memory) = memory else {
+            return Err(value("--memory-swap", "this is memory and swap together: it needs --memory", text));
+        };
+        limits = limits.memory_swap_max(total.swap_only(Max::Value(memory)).map_err(named("--memory-swap"))?);
+    }
+    if let Some(text) = &args.cpus {
+        limits = limits.cpu_max(Quota::parse_cpus(text).map_err(named("--cpus"))?);
+    }
+    if let Some(text) = &args.pids {
+        limits = limits.pids_max(text.parse::<PidsMax>().map_err(named("--pids"))?);
+    }
+    for text in &args.io_max {
+        let Some((device, rates)) = text.split_once(':').and_then(|(first, rest)| match rest.split_once(':') {
+            // MAJOR:MINOR has a colon of its own.
+            Some((minor, rates)) if !first.starts_with('/') => {
+                Some((text.get(..first.len() + 1 + minor.len())?, rates))
+            }
+            _ => Some((first, rest)),
+        }) else {
+            return Err(value("--io-max", "this is DEVICE:rbps=…,wbps=…,riops=…,wiops=…", text));
+        };
+        let device: DevNum = device.parse().map_err(named("--io-max"))?;
+        limits = limits.io_max(device, rates.parse::<IoMax>().map_err(named("--io-max"))?);
+    }
+    Ok(limits)
+}
+
+fn capabilities(add: &[String], drop: &[String]) -> Result<(CapabilitySet, CapabilitySet)> {
+    let is_all = |name: &String| name.eq_ignore_ascii_case("all");
+    let mut set: CapabilitySet = DEFAULT_CAPABILITIES.into_iter().collect();
+    let mut named_set = CapabilitySet::EMPTY;
+    if drop.iter().any(is_all) {
+        set = CapabilitySet::EMPTY;
+    }
+    if add.iter().any(is_all) {
+        set = CapabilitySet::FULL;
+    }
+    for name in add.iter().filter(|name| !is_all(name)) {
+        let capability = name.parse().map_err(named("--cap-add"))?;
+        set = set.with(capability);
+        named_set = named_set.with(capability);
+    }
+    for name in drop.iter().filter(|name| !is_all(name)) {
+        let capability = name.parse().map_err(named("--cap-drop"))?;
+        set = set.without(capability);
+        named_set = named_set.without(capability);
+    }
+    Ok((set, named_set))
+}
+
+/// `SOURCE:TARGET[:ro|rw]`. A colon cannot be part of a path here, as with Docker.
+fn volume(text: &OsStr) -> Result<Volume> {
+    let wrong = || value("-v", "this is SOURCE:TARGET, SOURCE:TARGET:ro or SOURCE:TARGET:rw", text.to_string_lossy());
+    let parts: Vec<&[u8]> = text.as_bytes().split(|&byte| byte == b':').collect();
+    let (source, target, read_only) = match parts.as_slice() {
+        &[source, target] | &[source, target, b"rw"] => (source, target, false),
+        &[source, target, b"ro"] => (source, target, true),
+        _ => return Err(wrong()),
+    };
+    if source.is_empty() || target.is_empty() {
+        return Err(wrong());
+    }
+    let volume = Volume::bind(Path::new(OsStr::from_bytes(source)), Path::new(OsStr::from_bytes(target)));
+    Ok(if read_only { volume.read_only() } else { volume })
+}
+
+/// `TARGET[:size=64m,mode=1777,noexec]`.
+fn tmpfs(text: &str) -> Result<(PathBuf, TmpfsOptions)> {
+    let (target, list) = text.split_once(':').unwrap_or((text, ""));
+    let wrong = || value("--tmpfs", "this is TARGET or TARGET:size=64m,mode=1777,noexec", text);
+    let mut options = TmpfsOptions::new();
+    for option in list.split(',').filter(|option| !option.is_empty()) {
+        options = match option.split_once('=') {
+            Some(("size", size)) => options.size(size.parse::<Bytes>().map_err(named("--tmpfs"))?.0),
+            Some(("mode", mode)) => options.mode(u32::from_str_radix(mode, 8).map_err(|_| wrong())?),
+            None if option == "noexec" => options.no_exec(),
+            _ => return Err(wrong()),
+        };
+    }
+    if target.is_empty() {
+        return Err(wrong());
+    }
+    Ok((target.into(), options))
+}
+
+/// `NAME=VALUE`; or `NAME`, which takes the caller's value, if there is one.
+fn variable(text: &OsStr) -> Result<Option<(OsString, OsString)>> {
+    let bytes = text.as_bytes();
+    let (name, given) = match bytes.iter().position(|&byte| byte == b'=') {
+        Some(equals) => {
+            let (name, rest) = bytes.split_at(equals);
+            (OsStr::from_bytes(name), Some(OsStr::from_bytes(rest.get(1..).unwrap_or(&[])).to_owned()))
+        }
+        None => (text, None),
+    };
+    if name.is_empty() {
+        return Err(value("-e", "this is NAME=VALUE or NAME", text.to_string_lossy()));
+    }
+    let value = given.or_else(|| std::env::var_os(name));
+    Ok(value.map(|value| (name.to_owned(), value)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    fn parse(args: &[&str], is_root: bool) -> Result<Request> {
+        let line = ["cellrun", "box"].iter().chain(args);
+        let crate::cli::Verb::Box(args) = crate::cli::Cli::try_parse_from(line).expect("command line").command else {
+            panic!("not box");
+        };
+        Request::parse(*args, is_root)
+    }
+
+    #[test]
+    fn defaults_depend_on_who_asks() {
+        let root = parse(&[], true).expect("root");
+        assert_eq!((root.userns, root.net, root.command), (Userns::Host, NetMode::Bridge, vec!["/bin/sh".into()]));
+        let user = parse(&["--", "id", "-u"], false).expect("user");
+        assert_eq!((user.userns, user.net), (Userns::Auto, NetMode::None));
+        assert_eq!(user.command, ["id", "-u"]);
+        assert!(user.no_new_privs && user.limits == Limits::new() && user.own_cgroup);
+    }
+
+    #[test]
+    fn options_after_the_command_are_the_commands() {
+        let request = parse(&["--read-only", "ls", "--read-only", "-l"], true).expect("request");
+        assert_eq!(request.command, ["ls", "--read-only", "-l"]);
+    }
+
+    #[test]
+    fn every_wrong_value_names_its_option() {
+        for (args, option) in [
+            (["--memory", "0"], "--memory"),
+            (["--memory", "-1"], "--memory"),
+            (["--memory", "99999999999999999999g"], "--memory"),
+            (["--memory-swap", "1g"], "--memory-swap"),
+            (["--cpus", "0"], "--cpus"),
+            (["--cpus", "-1"], "--cpus"),
+            (["--cpus", "nan"], "--cpus"),
+            (["--pids", "0"], "--pids"),
+            (["--pids", "-5"], "--pids"),
+            (["--io-max", "8:0"], "--io-max"),
+            (["--io-max", "8:0:rbps=0"], "--io-max"),
+            (["--cgroup", "mine"], "--cgroup"),
+            (["--userns", "1:2"], "--userns"),
+            (["--userns", "1:2:0"], "--userns"),
+            (["--net", "bridges"], "--net"),
+            (["--net", "container:../x"], "--name"),
+            (["-p", "0:80"], "-p"),
+            (["-p", "80:65536"], "-p"),
+            (["--subnet", "10.0.0.0/33"], "--subnet"),
+            (["-v", "/a"], "-v"),
+            (["-v", ":/a"], "-v"),
+            (["--tmpfs", "/a:size=x"], "--tmpfs"),
+            (["--tmpfs", "/a:mode=9"], "--tmpfs"),
+            (["-e", "=x"], "-e"),
+            (["-w", "a"], "--workdir"),
+            (["--cap-add", "FLY"], "--cap-add"),
+            (["--name", "a/b"], "--name"),
+        ] {
+            let error = parse(&args, true).expect_err(option);
+            assert!(format!("{error:#}").contains(option), "{args:?}: {error:#}");
+        }
+    }
+
+    #[test]
+    fn capabilities_are_added_and_dropped() {
+        let set = |args: &[&str]| parse(args, true).expect("request").capabilities;
+        assert_eq!(set(&["--cap-drop", "ALL"]), CapabilitySet::EMPTY);
+        assert_eq!(set(&["--cap-drop", "all", "--cap-add", "cap_kill"]).to_string(), "KILL");
+        assert_eq!(set(&["--cap-add", "ALL"]), CapabilitySet::FULL);
+        assert!(!set(&["--cap-drop", "MKNOD"]).contains(Capability::MKNOD));
+        assert!(set(&[]).contains(Capability::CHOWN) && !set(&[]).contains(Capability::SYS_ADMIN));
+    }
+
+    #[test]
+    fn a_device_by_number_or_by_path() {
+        assert!(parse(&["--io-max", "8:0:rbps=1m,wiops=100"], true).is_ok());
+        assert!(parse(&["--io-max", "/dev/null:rbps=1m"], true).is_err(), "not a block device");
+    }
+
+    #[test]
+    fn ports_need_a_bridge() {
+        for net in ["none", "host", "container:x"] {
+            let error = parse(&["--net", net, "-p", "80:80"], true).expect_err(net);
+            assert!(error.hint().expect("hint").contains("--net bridge"));
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! One container start, from top to bottom: prepared (checked, printable, without effect), then run.
+//!
+//! ```text
+//!  Request ──prepare()──► Start ──run()──► record, cgroup, clone3, id maps, network, go ──► wait ──► remove all
+//!                           └─steps()──► --explain
+//! ```
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use cellkit_core::{Error, ErrorKind, Observer, ProcFd, ProcView, Result, StepText, Subject};
+use cgroupfs::{Cgroup, CgroupName, Hierarchy, Limits, Place};
+use idmap::{Caller, MapPlan, Setgroups, SubIds};
+use mountkit::{RootFd, Rootfs, Sys};
+use ns_core::{CapabilitySet, Command, ExitStatus, Namespaces, Net, NsFd, Plan};
+use vethnet::Attachment;
+
+use crate::network::Bridge;
+use crate::request::{NetMode, Request, RootChoice, Userns};
+use crate::state::{Id, Process, Record, StateDir};
+use crate::supervise::{self, Signals};
+use crate::terminal::TerminalGuard;
+use crate::user::User;
+
+/// How long what is left of a container may take to die and be removed.
+pub(crate) const REMOVAL_LIMIT: Duration = Duration::from_secs(10);
+
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// A container that could be started: everything is checked, nothing is made.
+#[derive(Debug)]
+pub struct Start {
+    request: Request,
+    state: StateDir,
+    group: Option<(Place, CgroupName)>,
+    maps: Option<MapPlan>,
+    bridge: Option<Bridge>,
+    plan: Plan,
+    notes: Vec<String>,
+}
+
+impl Start {
+    /// Checks everything that can be checked without effect, and makes the plan.
+    ///
+    /// # Errors
+    /// Of whatever would make the start fail, before anything is made.
+    pub fn prepare(request: Request, state: StateDir, timed: bool) -> Result<Self> {
+        let mut notes = Vec::new();
+        let maps = id_maps(&request.userns, &mut notes)?;
+        let group = place_for(&request, &mut notes)?;
+        let rootfs = rootfs(&request, maps.as_ref(), group.is_some() || Hierarchy::detect().is_ok());
+        rootfs.check()?;
+        let bridge = (request.net == NetMode::Bridge).then(|| Bridge::new(&request)).transpose()?;
+        let user = request.user.as_deref().map(|text| User::parse(text, &root_fd(&request.root)?)).transpose()?;
+        let plan = command(&request, &state, maps.as_ref(), user, rootfs, timed)?.plan()?;
+        if let Some(bridge) = &bridge {
+            bridge.check()?;
+        }
+        Ok(Self { request, state, group, maps, bridge, plan, notes })
+    }
+
+    /// What is worth knowing before the list.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// The list of system calls that [`run`](Self::run) makes, in order.
+    ///
+    /// # Errors
+    /// Invalid for published ports that contradict each other.
+    pub fn steps(&self) -> Result<Vec<StepText>> {
+        let mut steps = vec![self.claim_step()];
+        if let Some((place, name)) = &self.group {
+            steps.extend(place.describe_create(name, &self.request.limits));
+        }
+        steps.push(self.clone_step());
+        steps.push(self.record_step());
+        if let Some(maps) = &self.maps {
+            steps.extend(maps.describe());
+        }
+        if let Some(bridge) = &self.bridge {
+            steps.extend(bridge.describe()?);
+        }
+        steps.extend(self.plan.child_steps());
+        Ok(steps)
+    }
+
+    fn clone_step(&self) -> StepText {
+        if self.group.is_some() { self.plan.clone_step_in() } else { self.plan.clone_step() }
+    }
+
+    fn claim_step(&self) -> StepText {
+        let dir = self.state.path().join(self.request.id.as_str());
+        StepText::new(
+            "mkdir",
+            format!("{dir:?}, 0700"),
+            "a locked record of what will be made, so that nothing is lost",
+        )
+        .on(dir)
+    }
+
+    fn record_step(&self) -> StepText {
+        let path = self.state.path().join(self.request.id.as_str()).join("record.json");
+        StepText::new("rename", format!("\"record.new\", {path:?}"), "the record names the process").on(path)
+    }
+
+    /// Starts the container, waits for its end, and removes everything. The status is the payload's, as a shell would say.
+    ///
+    /// # Errors
+    /// Of the first step that failed; what had been made is gone by then.
+    pub fn run(self, trace: &mut dyn Observer) -> Result<i32> {
+        let signals = Signals::take()?;
+        let mut record = Record {
+            process: None,
+            cgroup: self.group.as_ref().map(|(place, name)| place.group().path().join(name.as_str())),
+            network: self.bridge.as_ref().map(Bridge::record),
+        };
+        let begun = Instant::now();
+        let claim = self.state.claim(&self.request.id, &record, crate::recover::remove)?;
+        trace.made(self.claim_step(), begun.elapsed());
+
+        let mut made = Made::default();
+        let outcome = self.start_and_wait(&mut record, &claim, &mut made, &signals, trace);
+        let oom = made.group.as_ref().map(|group| out_of_memory(group, &self.request));
+        match made.remove() {
+            Ok(()) => claim.remove()?,
+            // The record stays, unlocked, so that a later start or `cellrun recover` tries again.
+            Err(error) if outcome.is_ok() => return Err(error.context("remove what the container left")),
+            Err(_) => {}
+        }
+        let status = outcome?;
+        if let Some(Some(line)) = oom.filter(|_| !status.success()) {
+            eprintln!("cellrun: {line}");
+        }
+        Ok(status.shell_code())
+    }
+
+    fn start_and_wait<'a>(
+        &'a self,
+        record: &mut Record,
+        claim: &crate::state::Claim,
+        made: &mut Made<'a>,
+        signals: &Signals,
+        trace: &mut dyn Observer,
+    ) -> Result<ExitStatus> {
+        if let Some((place, name)) = &self.group {
+            made.group = Some(place.create(name, &self.request.limits, trace)?);
+        }
+        let begun = Instant::now();
+        let child = match &made.group {
+            Some(group) => self.plan.spawn_paused_in(group)?,
+            None => self.plan.spawn_paused()?,
+        };
+        trace.made(self.clone_step(), begun.elapsed());
+
+        let begun = Instant::now();
+        let proc = ProcFd::open(ProcView::Processes)?;
+        record.process = Some(Process::of(&proc, child.as_fd())?);
+        claim.update(record)?;
+        trace.made(self.record_step(), begun.elapsed());
+
+        if let Some(maps) = &self.maps {
+            maps.write(&child, &proc, trace)?;
+        }
+        if let Some(bridge) = &self.bridge {
+            made.attachment = Some((bridge, bridge.attach(child.namespace::<Net>()?, trace)?));
+        }
+        let mut child = child.resume(trace)?;
+        let terminal = child.take_terminal().map(TerminalGuard::new).transpose()?;
+        supervise::until_it_ends(&mut child, signals, terminal)
+    }
+}
+
+/// What has been made outside of the container's own namespaces, for its removal.
+#[derive(Debug, Default)]
+struct Made<'a> {
+    group: Option<Cgroup>,
+    attachment: Option<(&'a Bridge, Attachment)>,
+}
+
+impl Made<'_> {
+    /// The network first, so that no packet is sent to somebody who is gone; then whatever still runs.
+    fn remove(self) -> Result<()> {
+        let bridge = self.attachment.map(|(bridge, attachment)| bridge.detach(attachment)).transpose().err();
+        let group = self.group.map(|group| group.remove(REMOVAL_LIMIT)).transpose().err();
+        Error::all(bridge.into_iter().chain(group))
+    }
+}
+
+/// The id maps of a new user namespace, if the container gets one.
+fn id_maps(userns: &Userns, notes: &mut Vec<String>) -> Result<Option<MapPlan>> {
+    if *userns == Userns::Host {
+        return Ok(None);
+    }
+    let caller = Caller::current()?;
+    let subids = SubIds::of(&caller)?;
+    let plan = match userns {
+        Userns::Maps(maps) => MapPlan::explicit(maps.clone(), &caller, &subids)?,
+        _ => MapPlan::auto(&caller, &subids)?,
+    };
+    if !plan.maps().inside_root_is_mapped() {
+        return Err(Error::invalid("--userns", "id 0 inside must be mapped: the container is made by its root"));
+    }
+    if let Some(why) = plan.why_single_id() {
+        notes.push(format!("only root exists in the container: {why}"));
+    }
+    Ok(Some(plan))
+}
+
+/// Where the container's cgroup is to be made; `None` when it runs in the caller's own.
+fn place_for(request: &Request, notes: &mut Vec<String>) -> Result<Option<(Place, CgroupName)>> {
+    if !request.own_cgroup {
+        notes.push("no cgroup of its own, as asked for".into());
+        return Ok(None);
+    }
+    let limited = request.limits != Limits::new();
+    let hierarchy = match Hierarchy::detect() {
+        Err(error) if !limited => return Err(error.with_hint("mount cgroup2, or run with --cgroup none")),
+        hierarchy => hierarchy?,
+    };
+    let place = match hierarchy.place() {
+        Err(error) if !limited && error.kind() == ErrorKind::Permission => {
+            notes.push(format!("no cgroup of its own, it runs in the caller's: {error}"));
+            return Ok(None);
+        }
+        place => place?,
+    };
+    request.limits.check(&place)?;
+    Ok(Some((place, CgroupName::new(format!("cellrun-{}", request.id.as_str()))?)))
+}
+
+fn root_fd(root: &RootChoice) -> Result<RootFd> {
+    match root {
+        RootChoice::Host => RootFd::open("/"),
+        RootChoice::Overlay(dir) | RootChoice::Bind(dir) => RootFd::open(dir),
+    }
+}
+
+fn rootfs(request: &Request, maps: Option<&MapPlan>, has_cgroup2: bool) -> Rootfs {
+    let own_net = matches!(request.net, NetMode::Bridge | NetMode::None);
+    let mut rootfs = match &request.root {
+        RootChoice::Host => Rootfs::overlay_of_host(),
+        RootChoice::Overlay(dir) => Rootfs::overlay(dir),
+        RootChoice::Bind(dir) => Rootfs::bind(dir),
+    };
+    rootfs = rootfs.proc().sys(if own_net { Sys::Fresh } else { Sys::BindOfHost }).dev().mask_defaults();
+    if has_cgroup2 {
+        rootfs = rootfs.cgroup();
+    }
+    if request.read_only {
+        rootfs = rootfs.read_only();
+    }
+    if maps.is_some() {
+        rootfs = rootfs.unprivileged();
+    }
+    // The group that owns terminals, on most machines, if the container has it.
+    const TTY_GID: u32 = 5;
+    if maps.is_none_or(|plan| plan.maps().gid.to_outside(TTY_GID).is_some()) {
+        rootfs = rootfs.tty_gid(TTY_GID);
+    }
+    if request.tty {
+        rootfs = rootfs.console();
+    }
+    for volume in &request.volumes {
+        rootfs = rootfs.volume(volume.clone());
+    }
+    for (target, options) in &request.tmpfs {
+        rootfs = rootfs.tmpfs(target, options.clone());
+    }
+    rootfs
+}
+
+fn command(
+    request: &Request,
+    state: &StateDir,
+    maps: Option<&MapPlan>,
+    user: Option<User>,
+    rootfs: Rootfs,
+    timed: bool,
+) -> Result<Command> {
+    let mut namespaces = Namespaces::PID | Namespaces::MOUNT | Namespaces::UTS | Namespaces::IPC | Namespaces::CGROUP;
+    namespaces.set(Namespaces::USER, maps.is_some());
+    namespaces.set(Namespaces::NET, matches!(request.net, NetMode::Bridge | NetMode::None));
+    let (program, args) = request.command.split_first().unwrap_or((const { &OsString::new() }, &[]));
+    let mut command = Command::new(program)
+        .args(args)
+        .env_clear()
+        .env("PATH", DEFAULT_PATH)
+        .env("HOSTNAME", &request.hostname)
+        .namespaces(namespaces)
+        .hostname(&request.hostname)
+        .steps(rootfs.steps()?)
+        .current_dir(&request.dir)
+        .capabilities(capabilities(request, maps.is_some())?)
+        .new_session()
+        .kill_with_parent_thread();
+    let user = user.unwrap_or_else(User::root);
+    command = command.env("HOME", user.home.as_deref().unwrap_or("/"));
+    if request.tty {
+        let term = std::env::var_os("TERM").unwrap_or_else(|| "xterm".into());
+        command = command.terminal().env("TERM", term);
+    }
+    for (name, value) in &request.env {
+        command = command.env(name, value);
+    }
+    if maps.is_some_and(|plan| plan.setgroups() == Setgroups::Deny) {
+        command = command.keep_groups();
+    } else {
+        command = command.groups(user.groups);
+    }
+    if (user.uid, user.gid) != (0, 0) {
+        command = command.user(user.uid, user.gid);
+    }
+    if request.no_new_privs {
+        command = command.no_new_privs();
+    }
+    if request.init {
+        command = command.init();
+    }
+    if request.net == NetMode::None {
+        command = command.loopback_up();
+    }
+    if let Some(offsets) = request.time {
+        command = command.time_offsets(offsets);
+    }
+    if let NetMode::Container(id) = &request.net {
+        command = command.join(net_of(state, id, maps.is_some())?);
+    }
+    if timed {
+        command = command.timed();
+    }
+    Ok(command)
+}
+
+/// The default set is what it says less what the caller lacks; a capability asked for by name must be there.
+fn capabilities(request: &Request, new_user: bool) -> Result<CapabilitySet> {
+    if new_user || request.capabilities == CapabilitySet::FULL {
+        return Ok(request.capabilities);
+    }
+    let own = CapabilitySet::of_this_thread()?;
+    Ok(request.capabilities.intersection(own).union(request.named_capabilities))
+}
+
+/// The network namespace of a running container.
+fn net_of(state: &StateDir, id: &Id, new_user: bool) -> Result<NsFd<Net>> {
+    if new_user {
+        return Err(Error::invalid(
+            "setns",
+            "joining another container's network from a new user namespace is not allowed",
+        )
+        .on(Subject::Value(format!("container:{}", id.as_str())))
+        .with_hint("run as root with --userns host, or share the network with --net host"));
+    }
+    let record = state.find(id)?;
+    let process = record
+        .process
+        .ok_or_else(|| Error::gone("pidfd_open", None).on(Subject::Value(format!("container:{}", id.as_str()))))?;
+    let pidfd: OwnedFd = process.open()?;
+    NsFd::of_process(pidfd)
+}
+
+/// The line that says that the kernel killed for want of memory, if it did.
+fn out_of_memory(group: &Cgroup, request: &Request) -> Option<String> {
+    let kills = group.memory_events().ok()?.oom_kill;
+    let limit = request.limits.memory_max?;
+    (kills > 0).then(|| {
+        let processes = if kills == 1 { "a process" } else { "processes" };
+        format!(
+            "out of memory: the kernel killed {processes} at the limit of {limit} (memory.events: oom_kill {kills})"
+        )
+    })
+}

@@ -1,0 +1,411 @@
+//! Records of running containers, written before anything is made that could outlive its owner.
+//!
+//! A container is a directory `ID/` with two files: `lock`, which its cellrun keeps locked for as long as it lives (the
+//! kernel gives the lock back on every kind of death, SIGKILL too), and `record.json`, which says what a later
+//! [`recover`](StateDir::recover) has to remove. The lock says who is alive; no pid is trusted for that.
+//!
+//! Nothing is synced to a disk: what a record speaks of does not survive a crash of the machine either.
+#![forbid(unsafe_code)]
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use cellkit_core::{Error, ErrorKind, ProcFd, ProcView, Result, Subject};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+
+/// What has to be removed after a container, and how others find it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The container's process, once there is one.
+    pub process: Option<Process>,
+    /// The path of its cgroup, if it has one of its own.
+    pub cgroup: Option<PathBuf>,
+    /// The bridge it is attached to, if any.
+    pub network: Option<BridgeRecord>,
+}
+
+/// A process, told from another with the same number by when it started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Its number, in the pid namespace of the cellrun that started it.
+    pub pid: i32,
+    /// Field 22 of `/proc/PID/stat`: clock ticks since boot.
+    pub start: u64,
+}
+
+impl Process {
+    /// The process of `pidfd`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Gone`] when it has died.
+    pub fn of(proc: &ProcFd, pidfd: BorrowedFd<'_>) -> Result<Self> {
+        let process = proc.process(pidfd)?;
+        let stat = process.read(Path::new("stat"))?;
+        let start = start_time(&stat)
+            .ok_or_else(|| Error::parse("read stat", "field 22 is no number").on(Subject::Pid(process.pid())))?;
+        Ok(Self { pid: process.pid(), start })
+    }
+
+    /// A pidfd of it, if it is still the same process.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Gone`] when it has died, also when its number is another's by now.
+    pub fn open(self) -> Result<OwnedFd> {
+        let gone = |errno| Error::gone("pidfd_open", errno).on(Subject::Pid(self.pid));
+        let pidfd = cellkit_core::sys::pidfd_open(self.pid).map_err(|errno| gone(Some(errno.0)))?;
+        let now = Self::of(&ProcFd::open(ProcView::Processes)?, pidfd.as_fd())?;
+        if now == self { Ok(pidfd) } else { Err(gone(None)) }
+    }
+}
+
+/// Field 22 of proc_pid_stat(5). Field 2 is a name in parentheses, which may hold any byte, parentheses too.
+fn start_time(stat: &[u8]) -> Option<u64> {
+    let after_name = stat.iter().rposition(|&byte| byte == b')')?;
+    let rest = std::str::from_utf8(stat.get(after_name + 1..)?).ok()?;
+    rest.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+/// What names a network that a container may be attached to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BridgeRecord {
+    /// The interface.
+    pub bridge: String,
+    /// The range, as `--subnet` takes it.
+    pub subnet: String,
+}
+
+/// A container's name: it becomes a directory, a cgroup and a host name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Id(String);
+
+impl Id {
+    /// Letters, digits, `_`, `-` and `.`, not first a `.` or `-`, at most 48 of them.
+    ///
+    /// # Errors
+    /// Invalid for anything else.
+    pub fn new(text: &str) -> Result<Self> {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+        if (1..=48).contains(&text.len()) && text.bytes().all(fits) && !text.starts_with(['.', '-']) {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(Error::invalid("--name", "a name has 1 to 48 of a-z A-Z 0-9 _ - . and begins with none of - .")
+            .on(Subject::Value(text.to_owned())))
+    }
+
+    /// Twelve random hexadecimal digits.
+    ///
+    /// # Errors
+    /// Those of reading `/dev/urandom`.
+    pub fn random() -> Result<Self> {
+        use std::io::Read;
+        let path = Path::new("/dev/urandom");
+        let mut bytes = [0; 6];
+        let read = File::open(path).and_then(|mut file| file.read_exact(&mut bytes));
+        read.map_err(|error| Error::from_io("read", &error).on(path))?;
+        Ok(Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
+    }
+
+    /// As text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The directory that holds all records of one user.
+#[derive(Debug)]
+pub struct StateDir(PathBuf);
+
+impl StateDir {
+    /// The one to use: `root` if given, `/run/cellrun` for root, else `$XDG_RUNTIME_DIR/cellrun` or `/tmp/cellrun-UID`.
+    #[must_use]
+    pub fn at(root: Option<&Path>) -> Self {
+        if let Some(root) = root {
+            return Self(root.to_owned());
+        }
+        let uid = nix::unistd::geteuid();
+        if uid.is_root() {
+            return Self("/run/cellrun".into());
+        }
+        match std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()) {
+            Some(dir) => Self(Path::new(&dir).join("cellrun")),
+            None => Self(format!("/tmp/cellrun-{uid}").into()),
+        }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Makes the directory, for its owner only, and verifies that it is the owner's.
+    fn ensure(&self) -> Result<()> {
+        let made = DirBuilder::new().mode(0o700).recursive(true).create(&self.0);
+        made.map_err(|error| self.fail("mkdir", &error, &self.0))?;
+        let metadata = fs::symlink_metadata(&self.0).map_err(|error| self.fail("lstat", &error, &self.0))?;
+        if !metadata.is_dir() || metadata.uid() != nix::unistd::geteuid().as_raw() || metadata.mode() & 0o022 != 0 {
+            return Err(Error::invalid("lstat", "this must be a directory of your own that nobody else may write")
+                .on(self.0.clone())
+                .with_hint("name another with --root DIR"));
+        }
+        Ok(())
+    }
+
+    fn fail(&self, call: &'static str, error: &io::Error, path: &Path) -> Error {
+        let error = Error::from_io(call, error).on(path);
+        match error.kind() {
+            ErrorKind::Permission | ErrorKind::NotFound => error.with_hint("name another directory with --root DIR"),
+            _ => error,
+        }
+    }
+
+    /// One creation or recovery at a time: until this is dropped, no directory appears here or goes.
+    fn lock_all(&self) -> Result<Flock<File>> {
+        let path = self.0.join(".lock");
+        let file = open_lock(&path).map_err(|error| self.fail("openat", &error, &path))?;
+        lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| flock_error(errno, &path))
+    }
+
+    /// Removes what the dead left, then takes the name `id` and writes `record`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AlreadyExists`] when a living container has the name; what `remove` answered for the dead one of that
+    /// name; errors of the file system. Trouble with other dead ones is left for a later time.
+    pub fn claim(&self, id: &Id, record: &Record, remove: impl Fn(&str, &Record) -> Result<()>) -> Result<Claim> {
+        self.ensure()?;
+        let all = self.lock_all()?;
+        for (name, outcome) in self.sweep(remove)? {
+            if name == id.as_str() {
+                outcome?;
+            }
+        }
+        let dir = self.0.join(id.as_str());
+        DirBuilder::new().mode(0o700).create(&dir).map_err(|error| {
+            let error = self.fail("mkdir", &error, &dir);
+            match error.kind() {
+                ErrorKind::AlreadyExists => {
+                    error.with_hint("a container of this name is running: choose another --name")
+                }
+                _ => error,
+            }
+        })?;
+        // From here on, dropping the claim removes the directory.
+        let path = dir.join("lock");
+        let claimed = open_lock(&path).map_err(|error| self.fail("openat", &error, &path)).and_then(|file| {
+            lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| flock_error(errno, &path))
+        });
+        let claim = match claimed {
+            Ok(lock) => Claim { dir, _lock: lock },
+            Err(error) => {
+                let _ = fs::remove_dir_all(&dir);
+                return Err(error);
+            }
+        };
+        drop(all);
+        claim.update(record).map(|()| claim)
+    }
+
+    /// Removes what containers left behind whose owner has died. Answers their names.
+    ///
+    /// # Errors
+    /// All that could not be removed.
+    pub fn recover(&self, remove: impl Fn(&str, &Record) -> Result<()>) -> Result<Vec<String>> {
+        if !self.0.exists() {
+            return Ok(Vec::new());
+        }
+        self.ensure()?;
+        let _all = self.lock_all()?;
+        let (mut names, mut errors) = (Vec::new(), Vec::new());
+        for (name, outcome) in self.sweep(remove)? {
+            match outcome {
+                Ok(()) => names.push(name),
+                Err(error) => errors.push(error),
+            }
+        }
+        Error::all(errors).map(|()| names)
+    }
+
+    /// Under the lock of all: the dead, and how removing each went.
+    fn sweep(&self, remove: impl Fn(&str, &Record) -> Result<()>) -> Result<Vec<(String, Result<()>)>> {
+        let mut swept = Vec::new();
+        for entry in fs::read_dir(&self.0).map_err(|error| self.fail("getdents64", &error, &self.0))? {
+            let Ok(entry) = entry else { continue };
+            // Only names that `claim` can have made are looked at, and only directories.
+            let Some(id) = entry.file_name().to_str().and_then(|name| Id::new(name).ok()) else { continue };
+            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                continue;
+            }
+            let dir = entry.path();
+            let held = open_lock(&dir.join("lock")).map(|file| lock(file, FlockArg::LockExclusiveNonblock));
+            let Ok(Ok(_dead)) = held else { continue };
+            // A record that cannot be read (its writer died with the disk full) still names the container.
+            let record = read(&dir).unwrap_or_default();
+            let outcome = remove(id.as_str(), &record)
+                .and_then(|()| fs::remove_dir_all(&dir).map_err(|error| self.fail("unlink", &error, &dir)));
+            swept.push((id.as_str().to_owned(), outcome));
+        }
+        Ok(swept)
+    }
+
+    /// The record of a running container.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is none of that name.
+    pub fn find(&self, id: &Id) -> Result<Record> {
+        let dir = self.0.join(id.as_str());
+        read(&dir).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Error::from_errno("openat", libc::ENOENT)
+                .on(dir.join("record.json"))
+                .with_hint("no container of this name is running: see the --name it was started with"),
+            _ => self.fail("read", &error, &dir.join("record.json")),
+        })
+    }
+}
+
+fn open_lock(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
+}
+
+fn lock(mut file: File, how: FlockArg) -> std::result::Result<Flock<File>, (File, Errno)> {
+    loop {
+        match Flock::lock(file, how) {
+            Err((back, Errno::EINTR)) => file = back,
+            answer => return answer,
+        }
+    }
+}
+
+fn flock_error(errno: Errno, path: &Path) -> Error {
+    Error::from_errno("flock", errno as i32).on(path)
+}
+
+fn read(dir: &Path) -> io::Result<Record> {
+    let text = fs::read(dir.join("record.json"))?;
+    serde_json::from_slice(&text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+/// A name that is ours. [`remove`](Self::remove) gives it back; if this process dies first, a later recovery does.
+#[derive(Debug)]
+pub struct Claim {
+    dir: PathBuf,
+    _lock: Flock<File>,
+}
+
+impl Claim {
+    /// Replaces the record, whole: a reader sees the old or the new one.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn update(&self, record: &Record) -> Result<()> {
+        let (new, path) = (self.dir.join("record.new"), self.dir.join("record.json"));
+        let text =
+            serde_json::to_vec(record).map_err(|error| Error::other("write", error.to_string()).on(path.clone()))?;
+        fs::write(&new, text).map_err(|error| Error::from_io("write", &error).on(new.clone()))?;
+        fs::rename(&new, &path).map_err(|error| Error::from_io("rename", &error).on(path))
+    }
+
+    /// Gives the name back, when nothing is left that the record speaks of.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn remove(self) -> Result<()> {
+        fs::remove_dir_all(&self.dir).map_err(|error| Error::from_io("unlink", &error).on(self.dir.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use faultkit::TempDir;
+    use std::cell::RefCell;
+
+    fn nothing(_: &str, _: &Record) -> Result<()> {
+        Ok(())
+    }
+
+    #[test]
+    fn one_owner_a_name() {
+        let dir = TempDir::new();
+        let state = StateDir::at(Some(&dir.path().join("state")));
+        let id = Id::new("web").expect("id");
+        let record = Record { cgroup: Some("/x".into()), ..Record::default() };
+        let claim = state.claim(&id, &record, nothing).expect("claim");
+        assert_eq!(state.find(&id).expect("find"), record);
+        let error = state.claim(&id, &record, nothing).expect_err("taken");
+        assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+        claim.remove().expect("remove");
+        assert_eq!(state.find(&id).expect_err("removed").kind(), ErrorKind::NotFound);
+        state.claim(&id, &record, nothing).expect("free again");
+    }
+
+    #[test]
+    fn the_dead_are_recovered_with_their_record_and_the_living_left_alone() {
+        let dir = TempDir::new();
+        let state = StateDir::at(Some(dir.path()));
+        let (dead, alive) = (Id::new("dead").expect("id"), Id::new("alive").expect("id"));
+        let record = Record { cgroup: Some("/x".into()), ..Record::default() };
+        // Dropping a claim without removing it is what death looks like: the lock goes, the record stays.
+        drop(state.claim(&dead, &record, nothing).expect("claim"));
+        let _alive = state.claim(&alive, &record, |_, _| Err(Error::other("remove", "not yet"))).expect("claim");
+        let seen = RefCell::new(Vec::new());
+        let names = state.recover(|name, record| {
+            seen.borrow_mut().push((name.to_owned(), record.clone()));
+            Ok(())
+        });
+        assert_eq!(names.expect("recover"), ["dead"]);
+        assert_eq!(seen.into_inner(), [("dead".to_owned(), record)]);
+        assert!(!dir.path().join("dead").exists() && dir.path().join("alive").exists());
+    }
+
+    #[test]
+    fn a_torn_record_is_recovered_as_an_empty_one() {
+        let dir = TempDir::new();
+        let state = StateDir::at(Some(dir.path()));
+        let id = Id::new("torn").expect("id");
+        for torn in ["", "{", "null", "{\"cgroup\":", "[1]", "\u{0}"] {
+            drop(state.claim(&id, &Record::default(), nothing).expect("claim"));
+            fs::write(dir.path().join("torn/record.json"), torn).expect("write");
+            assert_eq!(state.recover(nothing).expect("recover"), ["torn"], "{torn:?}");
+        }
+    }
+
+    #[test]
+    fn a_start_time_behind_an_odd_name() {
+        let stat = b"7 (a) b) (c) S 1 7 7 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 4242 0 0\n";
+        assert_eq!(start_time(stat), Some(4242));
+        assert_eq!(start_time(b"7 (a S 1"), None);
+        assert_eq!(start_time(b""), None);
+    }
+
+    #[test]
+    fn names_that_are_none() {
+        for text in ["", ".", "..", ".a", "-a", "a/b", "a b", "a\0", "ä", &"x".repeat(49)] {
+            assert!(Id::new(text).is_err(), "{text:?}");
+        }
+        assert!(Id::new(&"x".repeat(48)).is_ok());
+        assert_eq!(Id::random().expect("id").as_str().len(), 12);
+    }
+
+    #[test]
+    fn a_directory_that_others_may_write_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = TempDir::new();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).expect("chmod");
+        let state = StateDir::at(Some(dir.path()));
+        let error = state.claim(&Id::new("a").expect("id"), &Record::default(), nothing).expect_err("refused");
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+    }
+}
