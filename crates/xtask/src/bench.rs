@@ -1,0 +1,34 @@
+//! `cargo xtask bench`: how long things take, here, next to other programs that do them.
+//!
+//! Only the ratios mean something elsewhere. No test fails because of a time.
+#![forbid(unsafe_code)]
+
+mod start;
+mod table;
+
+use std::process::ExitCode;
+
+use crate::Result;
+
+/// What `cargo xtask bench` may be told.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// Start /bin/true in new pid, network, IPC, UTS and mount namespaces and wait for it. Prints Markdown
+    Start(start::Options),
+}
+
+/// Does it.
+///
+/// # Errors
+/// When it cannot be done at all: no root, no C compiler.
+pub fn run(options: &Options) -> Result<ExitCode> {
+    match &options.what {
+        What::Start(options) => start::run(options),
+    }
+}

@@ -1,0 +1,304 @@
+//! `cargo xtask test`: all that a change must pass.
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use crate::suite::{Suite, TestBinary, is_public, run_limited};
+use crate::tally::Tally;
+use crate::vm::{Kernel, Machine};
+use crate::{Result, cargo, install, is_root, lint};
+
+/// One test binary, natively.
+const LIMIT: Duration = Duration::from_secs(600);
+/// All of the virtual machine.
+const VM_LIMIT: Duration = Duration::from_secs(360);
+/// The ordinary user: nobody has this number.
+const UID: u32 = 12345;
+
+/// What `cargo xtask test` may be told.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Leave the virtual machine out
+    #[arg(long)]
+    no_vm: bool,
+    /// Run only the tests: no format, no lints, no documentation
+    #[arg(long)]
+    only_tests: bool,
+}
+
+/// Does it, prints the time of each phase, and as the last line the sum.
+///
+/// # Errors
+/// When something failed that is not a phase.
+pub fn run(options: &Options) -> Result<ExitCode> {
+    let begun = Instant::now();
+    let mut tally = Tally::default();
+    if !is_root() {
+        println!("not root: the tests that need root run in the virtual machine only");
+    }
+    phase(&mut tally, "programs", |_| install::ensure(install::TEST_TOOLS));
+    if !options.only_tests {
+        phase(&mut tally, "format", |_| cargo_ok(cargo().args(["fmt", "--all", "--check"])));
+        phase(&mut tally, "house rules", |_| house_rules());
+        phase(&mut tally, "clippy", |_| clippy());
+        phase(&mut tally, "documentation", |_| {
+            cargo_ok(cargo().args(["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"))
+        });
+    }
+    let mut suite = Suite::default();
+    phase(&mut tally, "build of the tests", |_| {
+        suite = Suite::build(None)?;
+        Ok(())
+    });
+    if !suite.tests.is_empty() {
+        if is_root() {
+            phase(&mut tally, "tests as root", |tally| native(&suite, "as root", "root,program", None, tally));
+        }
+        phase(&mut tally, "tests as an ordinary user", |tally| as_ordinary_user(&suite, tally));
+        phase(&mut tally, "examples in the documentation", doc_tests);
+        if options.no_vm {
+            println!("the virtual machine was left out, as asked");
+        } else {
+            phase(&mut tally, "what this kernel lacks", |tally| in_a_machine(&suite, tally));
+        }
+    }
+    summary(&tally, begun.elapsed());
+    Ok(if tally.failures().is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs one phase. One that fails as a whole counts as one failure, and the others go on.
+fn phase(tally: &mut Tally, name: &str, body: impl FnOnce(&mut Tally) -> Result<()>) {
+    println!("{name} ...");
+    let begun = Instant::now();
+    let failures = tally.failures().len();
+    if let Err(error) = body(tally) {
+        println!("{error}");
+        tally.fail(format!("{name}: {error}"));
+    }
+    let verdict = if tally.failures().len() == failures { "ok" } else { "FAILED" };
+    println!("{name:<32} {verdict}  {:.1} s", begun.elapsed().as_secs_f64());
+}
+
+fn summary(tally: &Tally, time: Duration) {
+    let skipped: Vec<String> =
+        tally.skipped().map(|((binary, test), why)| format!("{why}: {binary}: {test}")).collect();
+    for line in skipped {
+        println!("{line}");
+    }
+    for failure in tally.failures() {
+        println!("failed: {failure}");
+    }
+    println!("in {:.0} s:", time.as_secs_f64());
+    println!("{tally}");
+}
+
+fn cargo_ok(command: &mut Command) -> Result<()> {
+    let arguments: Vec<_> = command.get_args().map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let status = command.status()?;
+    if status.success() { Ok(()) } else { Err(format!("cargo {} failed", arguments.join(" ")).into()) }
+}
+
+fn house_rules() -> Result<()> {
+    let wrong = lint::check()?;
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n").into()) }
+}
+
+fn clippy() -> Result<()> {
+    cargo_ok(cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))?;
+    // Libraries return errors. Tests, which are not built here, may panic.
+    let mut command = cargo();
+    command.args(["clippy", "--workspace", "--lib", "--quiet", "--exclude", "faultkit", "--", "-D", "warnings"]);
+    for lint in ["unwrap_used", "expect_used", "panic", "indexing_slicing", "unreachable"] {
+        command.args(["-D", &format!("clippy::{lint}")]);
+    }
+    cargo_ok(&mut command)
+}
+
+/// How the ordinary user starts a program.
+#[derive(Debug)]
+struct OrdinaryUser<'a> {
+    /// Its home, with files for /etc below `etc`.
+    home: &'a Path,
+}
+
+/// Runs every test binary here.
+fn native(suite: &Suite, phase: &str, expect: &str, user: Option<&OrdinaryUser<'_>>, tally: &mut Tally) -> Result<()> {
+    let scratch = Scratch::new()?;
+    for test in &suite.tests {
+        let begun = Instant::now();
+        let dir = scratch.sub(&test.name.replace(['/', ' '], "-"))?;
+        let skips = dir.join("skips");
+        fs::write(&skips, "")?;
+        let mut command = match user {
+            Some(user) => {
+                chown(&skips, Some(UID), Some(UID))?;
+                user.command(test)
+            }
+            None => Command::new(&test.path),
+        };
+        let here = if user.is_none() || is_public(&test.package_dir) { &test.package_dir } else { Path::new("/") };
+        command.current_dir(here).env("CELLKIT_SKIPS", &skips).env("CELLKIT_EXPECT", expect);
+        if !is_root() || user.is_some() {
+            // Those modules are what needs root: they would be skipped one by one.
+            command.args(["--skip", "root::"]);
+        }
+        let said = run_limited(&mut command, &dir, LIMIT)?;
+        let success = said.status.is_some_and(|status| status.success());
+        let run = tally.add(phase, &test.name, &said.stdout, &fs::read_to_string(&skips)?, success);
+        if run != crate::tally::Run::default() {
+            println!("  {:<28} {run}  {:.1} s", test.name, begun.elapsed().as_secs_f64());
+        }
+        if run.failed > 0 {
+            let end = said.status.map_or_else(|| format!("killed after {LIMIT:?}"), |status| status.to_string());
+            println!("{}{}\n{}: {end}", said.stdout, said.stderr, test.name);
+        }
+    }
+    Ok(())
+}
+
+fn as_ordinary_user(suite: &Suite, tally: &mut Tally) -> Result<()> {
+    if !is_root() {
+        return native(suite, "as an ordinary user", "user", None, tally);
+    }
+    let scratch = Scratch::new()?;
+    let home = scratch.sub("home")?;
+    for dir in ["run", "tmp"] {
+        let dir = home.join(dir);
+        fs::create_dir(&dir)?;
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o700))?;
+        chown(&dir, Some(UID), Some(UID))?;
+    }
+    chown(&home, Some(UID), Some(UID))?;
+    let etc = scratch.sub("home/etc")?;
+    let with = |file: &str, line: String| -> Result<()> {
+        let old = fs::read_to_string(Path::new("/etc").join(file)).unwrap_or_default();
+        Ok(fs::write(etc.join(file), format!("{old}{line}\n"))?)
+    };
+    with("passwd", format!("cellkit:x:{UID}:{UID}::{}:/bin/sh", home.display()))?;
+    with("group", format!("cellkit:x:{UID}:"))?;
+    with("subuid", "cellkit:300000:65536".into())?;
+    with("subgid", "cellkit:300000:65536".into())?;
+
+    let public = suite.tests.iter().all(|test| is_public(&test.path));
+    let copy;
+    let suite = if public {
+        suite
+    } else {
+        copy = suite.copy_to(&scratch.sub("bin")?)?;
+        &copy
+    };
+    native(suite, "as an ordinary user", "user,program", Some(&OrdinaryUser { home: &home }), tally)
+}
+
+impl OrdinaryUser<'_> {
+    /// Runs `test` as the user, in a mount namespace where /etc knows it and its subordinate ids.
+    fn command(&self, test: &TestBinary) -> Command {
+        let script = "set -e
+            for file in passwd group subuid subgid; do
+                if [ -e /etc/$file ]; then mount --bind \"$0/etc/$file\" /etc/$file; fi
+            done
+            exec setpriv --reuid=$1 --regid=$1 --clear-groups --inh-caps=-all -- \"$2\" \"$3\" \"$4\"";
+        let mut command = Command::new("unshare");
+        command
+            .args(["--mount", "--propagation", "private", "sh", "-c", script])
+            .arg(self.home)
+            .arg(UID.to_string())
+            .arg(&test.path)
+            .env_clear()
+            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("HOME", self.home)
+            .env("USER", "cellkit")
+            .env("TMPDIR", self.home.join("tmp"))
+            .env("XDG_RUNTIME_DIR", self.home.join("run"));
+        if let Some(level) = std::env::var_os("RUST_BACKTRACE") {
+            command.env("RUST_BACKTRACE", level);
+        }
+        command
+    }
+}
+
+/// Cargo alone can run these. Their harness prints the same lines.
+fn doc_tests(tally: &mut Tally) -> Result<()> {
+    let mut command = cargo();
+    let output = command.args(["test", "--workspace", "--doc", "--no-fail-fast"]).output()?;
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let count = |verdict: &str| {
+        let lines = stdout.lines().filter(|line| line.starts_with("test ") && line.contains(" ... "));
+        lines.filter(|line| line.ends_with(verdict)).count()
+    };
+    let (passed, failed) = (count("... ok"), count("... FAILED"));
+    tally.pass(passed);
+    println!("  {passed} passed, {failed} failed");
+    if output.status.success() {
+        return Ok(());
+    }
+    println!("{stdout}{}", String::from_utf8_lossy(&output.stderr));
+    Err(format!("{failed} examples failed").into())
+}
+
+/// Runs in a virtual machine what was skipped here for want of a kernel feature; as an ordinary user, all that needs
+/// root.
+fn in_a_machine(suite: &Suite, tally: &mut Tally) -> Result<()> {
+    let mut choice: Vec<(TestBinary, Vec<String>)> = Vec::new();
+    for test in &suite.tests {
+        let missing = tally.skipped().filter(|((binary, name), why)| {
+            *binary == test.name
+                && name.contains("root::")
+                && !why.contains("an ordinary user")
+                && why.contains("needs")
+        });
+        let mut filters: Vec<String> = missing.map(|((_, name), _)| name.clone()).collect();
+        if is_root() && !filters.is_empty() {
+            filters.insert(0, "--exact".into());
+        } else if !is_root() {
+            filters = vec!["root::".into()];
+        }
+        if !filters.is_empty() {
+            choice.push((test.clone(), filters));
+        }
+    }
+    if choice.is_empty() {
+        println!("  this kernel lacks nothing that a test needs");
+        return Ok(());
+    }
+    let machine = Machine::prepare(Kernel::Newest, 2048, false)?;
+    println!("  Linux {}", machine.release());
+    machine.run_tests(suite, &choice, VM_LIMIT, tally)
+}
+
+/// A folder that everybody may enter and that goes away.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Self> {
+        let path = (0..).map(|n| std::env::temp_dir().join(format!("cellkit-xtask-{}-{n}", std::process::id())));
+        for path in path {
+            match fs::create_dir(&path) {
+                Ok(()) => {
+                    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+                    return Ok(Self(path));
+                }
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(format!("mkdir {}: {e}", path.display()).into()),
+            }
+        }
+        Err("no free name".into())
+    }
+
+    fn sub(&self, name: &str) -> Result<PathBuf> {
+        let path = self.0.join(name);
+        fs::create_dir_all(&path)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+        Ok(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
