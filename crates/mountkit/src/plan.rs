@@ -4,9 +4,11 @@
 //!
 //! The steps run in a new mount namespace, which begins as a copy of the host's. Four facts carry the order:
 //!
-//! * *Nothing of the host is ever covered.* The scratch tmpfs and then the new root are mounted on `/` itself. A lookup
-//!   of an absolute path starts at the process's root, below whatever is mounted on it, so every path of the host keeps
-//!   its meaning until pivot_root, and no directory of the host is needed as a place to work in.
+//! * *Nothing of the host is covered while it is needed.* The scratch tmpfs and then the new root are mounted on `/`
+//!   itself. A lookup of an absolute path starts at the process's root, below whatever is mounted on it, so every path of
+//!   the host keeps its meaning, and no directory of the host is needed as a place to work in. Only at the end does the
+//!   scratch tmpfs move onto a directory of the host: then it leaves together with the old root. Each umount2 waits for
+//!   every processor (synchronize_rcu_expedited), which on a busy machine takes longer than all else here together.
 //! * *The scratch tmpfs is the working directory.* The overlay's upper and work directories are named relative to it, so
 //!   that no path in an option needs escaping; the container's `/tmp` and `/run` and the sources of masks are in it too.
 //!   It goes away with the old root, and lives on as long as what was made of it.
@@ -71,7 +73,7 @@ pub(crate) fn steps(rootfs: &Rootfs) -> Result<ChildSteps> {
         plan.mount(root, mount)?;
     }
     plan.masks(root, rootfs)?;
-    plan.finish(root, rootfs);
+    plan.finish(root, rootfs)?;
     Ok(plan.steps)
 }
 
@@ -84,6 +86,8 @@ struct Plan {
     writable: Vec<Slot>,
     /// How the root is called in errors.
     shown: PathBuf,
+    /// A directory of the host other than `/`.
+    elsewhere: PathBuf,
     /// How many overlays there are.
     overlays: usize,
 }
@@ -96,7 +100,7 @@ impl Plan {
             Base::OverlayOfHost => "/".into(),
             Base::Overlay(dir) | Base::Bind(dir) => dir.clone(),
         };
-        let mut plan = Self { steps, scratch, writable: Vec::new(), shown, overlays: 0 };
+        let mut plan = Self { steps, scratch, writable: Vec::new(), elsewhere: shown.clone(), shown, overlays: 0 };
         let host_root = || Subject::from(Path::new("/"));
         let private = MountAttr { propagation: libc::MS_PRIVATE, ..MountAttr::default() };
         plan.push(
@@ -265,22 +269,27 @@ impl Plan {
         Subject::PathUnder { path: path.shown(), dir: self.shown.clone() }
     }
 
-    fn finish(&mut self, root: Slot, rootfs: &Rootfs) {
+    fn finish(&mut self, root: Slot, rootfs: &Rootfs) -> Result<()> {
         let shown = Subject::from(&*self.shown);
         if rootfs.read_only {
             for fd in std::mem::take(&mut self.writable) {
                 self.set(fd, THIS, libc::MOUNT_ATTR_RDONLY, "a read-only root was asked for", shown.clone());
             }
         }
+        let path = c_string("move_mount", &absolute_source(&self.elsewhere)?)?;
+        let call = Call::MoveMount { from: self.scratch, at: At::Cwd, path };
+        let elsewhere = Subject::from(&*self.elsewhere);
+        self.push(
+            call,
+            "the scratch tmpfs is to leave with the old root: no path of the host is used from here on",
+            elsewhere,
+        );
         self.push(Call::Fchdir { dir: root }, "into the new root", shown.clone());
         self.push(Call::PivotRoot, "it becomes \"/\"; the old root is on top of it for a moment", shown);
         let old = || Subject::Thing("the old root".into());
-        self.push(
-            Call::DetachOldRoot,
-            "the scratch tmpfs and the old root, and the host with it, are out of reach",
-            old(),
-        );
+        self.push(Call::DetachOldRoot, "the old root, and the host with it, is out of reach", old());
         self.push(Call::ChdirRoot, "the working directory is inside", Subject::from(Path::new("/")));
+        Ok(())
     }
 }
 

@@ -28,7 +28,7 @@ const VOLATILE: [(&str, u32); 2] = [("run", 0o755), ("tmp", 0o1777)];
 /// An entry of the host's `/`.
 #[derive(Debug)]
 enum Entry {
-    Symlink(CString),
+    Symlink,
     Dir,
     File,
 }
@@ -69,7 +69,7 @@ impl Plan {
         let root = self.overlay(&Lower::look_at(Path::new("/"))?, false)?;
         self.writable.push(root);
         self.attach_root(root);
-        for (name, entry) in entries()? {
+        for (name, entry) in self.entries()? {
             let path = Path::new("/").join(&name);
             if let Entry::Dir = entry {
                 if is_mount_root(&path)? {
@@ -91,16 +91,14 @@ impl Plan {
         self.writable.push(root);
         self.attach_root(root);
         let mount_points = mount_table::mount_points()?;
-        for (name, entry) in entries()? {
+        for (name, entry) in self.entries()? {
             let path = Path::new("/").join(&name);
             let c_name = super::c_string("mkdirat", &name)?;
             match entry {
-                Entry::Symlink(target) => {
-                    self.push(
-                        Call::Symlinkat { target, at: root, path: c_name },
-                        "the same link as the host's",
-                        &*path,
-                    );
+                Entry::Symlink => {
+                    let target = link_target(&path)?;
+                    let call = Call::Symlinkat { target, at: root, path: c_name };
+                    self.push(call, "the same link as the host's", &*path);
                 }
                 Entry::File => {
                     let mode = libc::S_IFREG | 0o644;
@@ -132,6 +130,15 @@ impl Plan {
             );
         }
         Ok(root)
+    }
+
+    fn entries(&mut self) -> Result<Vec<(PathBuf, Entry)>> {
+        let entries = entries()?;
+        match entries.iter().find(|(_, entry)| matches!(entry, Entry::Dir)) {
+            Some((name, _)) => self.elsewhere = Path::new("/").join(name),
+            None => return Err(Error::invalid("open", "it has no directory to make a container of").on(Path::new("/"))),
+        }
+        Ok(entries)
     }
 
     fn host_dir(&mut self, root: Slot, path: &Path, name: CString, mounts_below: bool) -> Result<()> {
@@ -189,10 +196,7 @@ fn entries() -> Result<Vec<(PathBuf, Entry)>> {
         let kind = if special {
             continue;
         } else if file_type.is_symlink() {
-            let target = std::fs::read_link(entry.path())
-                .map_err(|error| Error::from_io("readlink", &error).on(entry.path()))?;
-            // A link's text has no NUL byte in it.
-            Entry::Symlink(CString::new(target.into_os_string().into_vec()).unwrap_or_default())
+            Entry::Symlink
         } else if file_type.is_dir() {
             Entry::Dir
         } else if file_type.is_file() {
@@ -205,6 +209,12 @@ fn entries() -> Result<Vec<(PathBuf, Entry)>> {
     }
     found.sort_by(|(a, _), (b, _)| a.as_os_str().as_bytes().cmp(b.as_os_str().as_bytes()));
     Ok(found)
+}
+
+fn link_target(path: &Path) -> Result<CString> {
+    let target = std::fs::read_link(path).map_err(|error| Error::from_io("readlink", &error).on(path))?;
+    // A link's text has no NUL byte in it.
+    Ok(CString::new(target.into_os_string().into_vec()).unwrap_or_default())
 }
 
 fn is_mount_root(path: &Path) -> Result<bool> {

@@ -33,6 +33,7 @@ fn a_small_plan_in_full() {
             r#"fsmount(fd#6, MOUNT_ATTR_NOSUID|MOUNT_ATTR_NODEV|MOUNT_ATTR_NOEXEC → fd#7)"#,
             r#"openat2(fd#3, "proc", {O_PATH|O_DIRECTORY, RESOLVE_IN_ROOT|RESOLVE_NO_MAGICLINKS|RESOLVE_NO_SYMLINKS} or mkdirat → fd#8)"#,
             r#"move_mount(fd#7, "", fd#8, "")"#,
+            r#"move_mount(fd#2, "", AT_FDCWD, "/usr")"#,
             r#"fchdir(fd#3)"#,
             r#"pivot_root(".", ".")"#,
             r#"umount2(".", MNT_DETACH; until statx("/..") is "/")"#,

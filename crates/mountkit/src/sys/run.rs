@@ -131,9 +131,9 @@ fn make_read_only(root: RawFd, path: &InRootPath) -> Result<(), Errno> {
 
 /// After pivot_root(".", "."): unmounts whatever is mounted on the new root, until nothing is.
 ///
-/// umount2(".") takes the topmost mount only. The old root is not it: the scratch tmpfs is mounted on the old root's own
-/// "/", and the host may have had more there. A last umount2 too many would take the new root itself, so each is made
-/// only after a look: ".." of a root is that root, but a lookup of it crosses to what is mounted on it.
+/// umount2(".") takes the topmost mount only, which is the old root unless the host had something mounted on its own "/".
+/// A last umount2 too many would take the new root itself, so each is made only after a look: ".." of a root is that
+/// root, but a lookup of it crosses to what is mounted on it.
 fn detach_old_root() -> Result<(), Errno> {
     for _ in 0..64 {
         if super::statx_path(c"/..")?.mount_id == super::statx_path(c"/")?.mount_id {
