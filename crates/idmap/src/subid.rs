@@ -215,7 +215,7 @@ fn take(taken: &mut BTreeMap<u32, u32>, range: IdRange, out: &mut Vec<IdRange>) 
     let touching: Vec<(u32, u32)> = taken.range(from..=end).map(|(&low, &high)| (low, high)).collect();
     for (low, high) in touching {
         out.extend(IdRange::between(next, low));
-        next = next.max(high);
+        next = high;
         start = start.min(low);
         end = end.max(high);
         taken.remove(&low);

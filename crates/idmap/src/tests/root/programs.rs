@@ -203,7 +203,7 @@ fn a_flood_of_words_and_an_open_pipe_hold_nobody_up() {
 fn a_child_that_dies_meanwhile_is_gone() {
     faultkit::require!(root, program("unshare"));
     faultkit::isolated!(|| {
-        let fake = Fake::new("kill -9 $1; exit 0");
+        let fake = Fake::new("kill -9 $1; until grep -q '^State:.Z' /proc/$1/status; do :; done; exit 0");
         let mut child = PausedChild::new();
         let proc = ProcFd::open(ProcView::Processes).expect("proc");
         let error = fake.plan().write(&child, &proc, &mut ()).expect_err("dead");
