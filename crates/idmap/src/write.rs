@@ -78,6 +78,7 @@ impl MapPlan {
             }
             Step::Write(kind, map) => {
                 let reason = match self.why_single_id() {
+                    Some(_) if kind == IdKind::Gid => "one id only, as of the uids".into(),
                     Some(why) => format!("one id only: {why}"),
                     None => "the caller has CAP_SETUID and CAP_SETGID".into(),
                 };
