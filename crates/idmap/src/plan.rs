@@ -24,8 +24,8 @@ pub enum Way {
 /// The maps of a new user namespace, checked, and how they are to be written.
 ///
 /// A plan is data: it was checked against what the caller owns when it was made, it prints itself
-/// ([`describe`](Self::describe)), and only [`write`](Self::write) has an effect. There is no other way in this crate to
-/// write a map, so the order that matters (setgroups before gid_map) cannot be got wrong.
+/// ([`describe`](Self::describe)), and only [`write`](Self::write) has an effect. There is no other way in this crate
+/// to write a map, so the order that matters (setgroups before gid_map) cannot be got wrong.
 ///
 /// ```no_run
 /// use cellkit_core::{ProcFd, ProcView};
@@ -64,12 +64,12 @@ pub(crate) enum Method {
 impl MapPlan {
     /// The maps for somebody who only wants a container.
     ///
-    /// * root: the ranges that `/etc/subuid` and `/etc/subgid` give to root, from 0 inside. Root's own id is never mapped,
-    ///   whatever the files say, so that root in the container is nobody on the machine.
-    /// * anybody else: 0 inside is the caller, and from 1 on come the caller's ranges, in the order of the files. Without
-    ///   ranges, or without working newuidmap and newgidmap, 0 inside is the caller and nothing else is mapped;
-    ///   [`why_single_id`](Self::why_single_id) then says what is missing. So it does for root of a nested user namespace
-    ///   without ranges, which is not the machine's root.
+    /// * root: the ranges that `/etc/subuid` and `/etc/subgid` give to root, from 0 inside. Root's own id is never
+    ///   mapped, whatever the files say, so that root in the container is nobody on the machine.
+    /// * anybody else: 0 inside is the caller, and from 1 on come the caller's ranges, in the order of the files.
+    ///   Without ranges, or without working newuidmap and newgidmap, 0 inside is the caller and nothing else is mapped;
+    ///   [`why_single_id`](Self::why_single_id) then says what is missing. So it does for root of a nested user
+    ///   namespace without ranges, which is not the machine's root.
     ///
     /// Ranges of ids that do not exist in the caller's own namespace are left out, and so are those beyond what the
     /// kernel takes (340 extents, 4095 bytes).
@@ -87,13 +87,14 @@ impl MapPlan {
 
     /// Exactly these maps, as far as the caller may.
     ///
-    /// With CAP_SETUID and CAP_SETGID every id may be mapped that exists in the caller's own namespace (uid 0 of it only
-    /// with CAP_SETFCAP). Otherwise the verdict is that of newuidmap(1) and newgidmap(1): an extent is the caller's own
-    /// id, alone, or lies within the caller's ranges in `/etc/subuid` and `/etc/subgid`. There is no fallback.
+    /// With CAP_SETUID and CAP_SETGID every id may be mapped that exists in the caller's own namespace (uid 0 of it
+    /// only with CAP_SETFCAP). Otherwise the verdict is that of newuidmap(1) and newgidmap(1): an extent is the
+    /// caller's own id, alone, or lies within the caller's ranges in `/etc/subuid` and `/etc/subgid`. There is no
+    /// fallback.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](cellkit_core::ErrorKind::Invalid) for ids that are not the caller's to map (the hint is the
-    /// exact line to add), for ids that do not exist here, and for maps of 4096 bytes or more;
+    /// [`ErrorKind::Invalid`](cellkit_core::ErrorKind::Invalid) for ids that are not the caller's to map (the hint is
+    /// the exact line to add), for ids that do not exist here, and for maps of 4096 bytes or more;
     /// NotFound when newuidmap is needed and not installed.
     ///
     /// See newuidmap(1): <https://man7.org/linux/man-pages/man1/newuidmap.1.html>.
@@ -180,8 +181,8 @@ impl MapPlan {
 
     /// The same plan with setgroups(2) denied in the namespace for good.
     ///
-    /// Worth it when a gid of the caller shuts them out of a file (permissions like `rwx---r-x`): a process that may drop
-    /// that group opens the file. What needs setgroups, such as most package managers and `su`, then fails.
+    /// Worth it when a gid of the caller shuts them out of a file (permissions like `rwx---r-x`): a process that may
+    /// drop that group opens the file. What needs setgroups, such as most package managers and `su`, then fails.
     #[doc(alias = "setgroups")]
     pub fn deny_setgroups(mut self) -> Self {
         self.setgroups = Setgroups::Deny;
@@ -222,8 +223,9 @@ fn is_own_id(kind: IdKind, maps: &IdMaps, caller: &Caller) -> bool {
     matches!(kind.of(maps).extents(), [one] if one.count() == 1 && one.outside() == caller.id(kind))
 }
 
-/// The caller's ranges, cut to what exists in the caller's own namespace: the kernel wants each extent within one extent
-/// of the map above it. Without the caller's own id: an ordinary user's has its place already, and root's is never mapped.
+/// The caller's ranges, cut to what exists in the caller's own namespace: the kernel wants each extent within one
+/// extent of the map above it. Without the caller's own id: an ordinary user's has its place already, and root's is
+/// never mapped.
 fn usable(kind: IdKind, caller: &Caller, subids: &SubIds) -> Vec<IdRange> {
     let own_id = caller.id(kind);
     let mut usable = Vec::new();

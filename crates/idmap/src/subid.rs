@@ -65,8 +65,8 @@ struct Ranges {
 /// Rows that overlap are cut, and keep the order of the file: a row added at the end changes no id that was mapped
 /// before. Numbers are decimal; a row with anything else in it gives nothing, and is named by the error that follows.
 ///
-/// A subid module of the name service switch (`subid:` in nsswitch.conf) is not asked: with one, newuidmap does not read
-/// these files either.
+/// A subid module of the name service switch (`subid:` in nsswitch.conf) is not asked: with one, newuidmap does not
+/// read these files either.
 ///
 /// ```
 /// use idmap::{Caller, SubIds};

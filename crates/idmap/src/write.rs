@@ -105,13 +105,14 @@ impl MapPlan {
     /// newuidmap(1) and newgidmap(1) write them, and reads them back.
     ///
     /// `child` is the pidfd of a child of the caller, cloned with CLONE_NEWUSER by the caller's effective uid, that has
-    /// neither changed its ids nor executed anything since. `proc` shows the caller's pid namespace. Each step is told to
-    /// `observer` when it has been made. On an error some steps may have been made, and a map is written once in the life
-    /// of a namespace: end the child.
+    /// neither changed its ids nor executed anything since. `proc` shows the caller's pid namespace. Each step is told
+    /// to `observer` when it has been made. On an error some steps may have been made, and a map is written once in the
+    /// life of a namespace: end the child.
     ///
-    /// Blocks; at most ten seconds for each program that is run. A program of shadow 4.14 or newer is given the child as
-    /// a descriptor, an older one (Debian 12 has 4.13) as its number: that cannot be recycled as long as nobody reaps the
-    /// caller's children behind its back, and what lands elsewhere all the same is noticed when the map is read.
+    /// Blocks; at most ten seconds for each program that is run. A program of shadow 4.14 or newer is given the child
+    /// as a descriptor, an older one (Debian 12 has 4.13) as its number: that cannot be recycled as long as nobody
+    /// reaps the caller's children behind its back, and what lands elsewhere all the same is noticed when the map is
+    /// read.
     ///
     /// * Privileges: those of the plan, see [`Way`].
     /// * Kernel: 3.19 for setgroups, 5.12 asks for CAP_SETFCAP to map uid 0 outside.

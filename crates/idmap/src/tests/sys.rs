@@ -19,8 +19,8 @@ pub(super) fn as_user(uid: u32, gid: u32, groups: &[u32], body: impl FnOnce()) {
     assert_eq!(status, 0, "the part that runs as uid {uid} failed: its output is above");
 }
 
-/// Runs `body` in a fork of this process as root of a new user namespace with this uid map and gid map, and with this in
-/// its setgroups file. Only inside `isolated!`.
+/// Runs `body` in a fork of this process as root of a new user namespace with this uid map and gid map, and with this
+/// in its setgroups file. Only inside `isolated!`.
 #[track_caller]
 pub(super) fn in_user_namespace(map: &str, setgroups: &str, body: impl FnOnce()) {
     let pid = fork(|| {
