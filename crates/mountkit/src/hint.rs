@@ -32,7 +32,7 @@ pub static HINTS: HintTable = HintTable(&[
         operation: "fsconfig",
         errno: libc::EINVAL,
         hint: "overlay: in a user namespace the lower directory must have no mounts below it; overlays stack two deep at \
-               most; see `dmesg | tail` for the kernel's own words before Linux 6.5",
+               most; `dmesg | tail` may say more. devpts: its gid must be mapped in the user namespace",
     },
     HintRow {
         operation: "fsconfig",

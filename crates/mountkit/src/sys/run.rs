@@ -143,3 +143,70 @@ fn detach_old_root() -> Result<(), Errno> {
     }
     Err(Errno(libc::EBUSY))
 }
+
+#[cfg(test)]
+mod tests {
+    use cellkit_core::{ChildSteps, Error, Subject};
+
+    use super::*;
+
+    /// Runs steps in this very process: for those that leave nothing behind but descriptors.
+    fn run_here(steps: &ChildSteps) -> Result<(), Error> {
+        let mut table = vec![ChildFds::EMPTY; steps.slots()];
+        let mut fds = ChildFds::new(&mut table);
+        let outcome = steps.iter().try_for_each(|step| {
+            step.run(&mut fds).map_err(|errno| {
+                let mut text = [0; 256];
+                let length = step.kernel_text(&fds, &mut text);
+                Error::at_step(step.describe(), errno).with_kernel_text(String::from_utf8_lossy(&text[..length]))
+            })
+        });
+        table.into_iter().filter(|fd| *fd >= 0).for_each(crate::sys::shut);
+        outcome
+    }
+
+    fn step(call: Call) -> Step {
+        Step { call, reason: "a test", subject: Subject::Thing("a test".into()) }
+    }
+
+    mod root {
+        use super::*;
+
+        #[test]
+        fn the_kernels_own_words_reach_the_error() {
+            faultkit::require!(root);
+            faultkit::isolated!(|| {
+                let mut steps = ChildSteps::new();
+                let (fs, mount) = (steps.slot(), steps.slot());
+                steps.push(step(Call::Fsopen { fs: c"tmpfs", into: fs }));
+                steps.push(step(Call::FsconfigString { fs, key: c"size", value: c"many".into() }));
+                steps.push(step(Call::Fsmount { fs, attributes: 0, into: mount }));
+                let error = run_here(&steps).expect_err("many is no number");
+                assert_eq!((error.operation(), error.raw_os_error()), ("fsconfig", Some(libc::EINVAL)));
+                assert_eq!(error.kernel_text(), Some("tmpfs: Bad value for 'size'"));
+            });
+        }
+
+        #[test]
+        fn a_device_is_told_from_another() {
+            faultkit::require!(root);
+            let mut steps = ChildSteps::new();
+            let null = steps.slot();
+            let path = c"/dev/null".to_owned();
+            steps.push(step(Call::OpenTree { at: crate::step::At::Cwd, path, flags: 0, into: null }));
+            steps.push(step(Call::CheckDevice { fd: null, rdev: (1, 3) }));
+            steps.push(step(Call::CheckDevice { fd: null, rdev: (1, 5) }));
+            let error = run_here(&steps).expect_err("it is not zero");
+            assert_eq!((error.operation(), error.raw_os_error()), ("statx", Some(libc::ENODEV)));
+        }
+    }
+
+    #[test]
+    fn a_step_without_a_context_says_nothing() {
+        let mut steps = ChildSteps::new();
+        let fs = steps.slot();
+        steps.push(step(Call::FsconfigCreate { fs }));
+        let error = run_here(&steps).expect_err("an empty slot");
+        assert_eq!((error.raw_os_error(), error.kernel_text()), (Some(libc::EBADF), None));
+    }
+}

@@ -27,19 +27,6 @@ fn what_went_away_after_the_plan_was_made() {
 }
 
 #[test]
-fn the_kernels_own_words() {
-    faultkit::require!(root);
-    faultkit::isolated!(|| {
-        // A size that is a good number and that no machine takes: the kernel counts pages in a signed long.
-        let rootfs = Rootfs::overlay_of_host().unprivileged().dev().tty_gid(4_000_000_000);
-        let error = try_inside(Who::Ordinary, &rootfs, "true").expect_err("not mapped");
-        assert_eq!(error.operation(), "fsconfig");
-        assert!(error.kernel_text().is_some_and(|text| text.contains("gid")), "{error:#}");
-        assert!(!format!("{error:#}").contains("e devpts"), "{error:#}");
-    });
-}
-
-#[test]
 fn a_scratch_that_is_full_and_stacks_that_are_too_deep() {
     faultkit::require!(root, program("mount"));
     faultkit::isolated!(|| {

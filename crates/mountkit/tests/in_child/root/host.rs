@@ -20,7 +20,7 @@ fn mounts_do_not_come_back_to_a_shared_host() {
         host("mount", &["--make-rshared", "/"]);
         let before = mountinfo();
         assert!(before.contains("shared:"), "{before}");
-        for _ in 0..20 {
+        for _ in 0..5 {
             let inner = inside(
                 Who::Root,
                 &complete(Rootfs::overlay_of_host()),
@@ -80,14 +80,13 @@ fn a_host_with_mounts_on_its_own_root_is_left_too() {
 fn what_is_written_stays_in_the_container() {
     faultkit::require!(root);
     faultkit::isolated!(|| {
-        let script = "set -e; echo changed >/etc/passwd; rm -rf /usr/share; mkdir /usr/share; : >/usr/share/new; \
-                      mv /usr/bin /usr/bin2; echo x >/cellkit-canary; PATH=/usr/bin2; cat /etc/passwd; ls /usr/share";
+        let script = "set -e; mv /etc /etc2; mkdir /etc; echo changed >/etc/passwd; rm -rf /etc2; echo x >/cellkit-canary; \
+                      ls /etc; cat /etc/passwd; test ! -e /etc2";
         let before = fs::read("/etc/passwd").expect("read");
         let said = inside(Who::Root, &Rootfs::overlay_of_host(), script);
-        assert_eq!(said, "changed\nnew\n");
+        assert_eq!(said, "passwd\nchanged\n");
         assert_eq!(fs::read("/etc/passwd").expect("read"), before);
-        assert!(fs::exists("/usr/bin/env").expect("stat"));
-        assert!(!fs::exists("/usr/share/new").expect("stat"));
+        assert!(!fs::exists("/etc2").expect("stat"));
         assert!(!fs::exists("/cellkit-canary").expect("stat"));
     });
 }
