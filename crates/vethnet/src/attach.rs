@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use cellkit_core::{Error, Observer, Result, StepText, Subject};
 
 use crate::exchange::Mode;
-use crate::lease::{Lock, Record, free_address};
+use crate::lease::{Lock, free_address};
 use crate::link::{self, VethPeer};
 use crate::name::{IfName, Owner};
 use crate::net::Net;
@@ -17,6 +17,7 @@ use crate::netns::{apart, duplicate, inside};
 use crate::network::{Attach, Checked, MTU, Network, check_ports, check_routes};
 use crate::nft;
 use crate::plan::{self, Missing, Side, Step, Sysctl};
+use crate::record::Record;
 use crate::route;
 use crate::socket::{Family, Socket};
 use crate::sysctl;
@@ -155,7 +156,8 @@ impl Attachment {
     /// Removes what was made for this container: its published ports, its interfaces, its lease; after the last one also
     /// the bridge, the table, and forwarding if this crate turned it on.
     ///
-    /// It may be called again, and when the container's network namespace has ended.
+    /// It may be called again, and when the container's network namespace has ended. When the future is dropped, the
+    /// work is brought to its end first, some milliseconds.
     ///
     /// # Errors
     /// Every failure: it goes on past each. The lease stays when something of it could not be removed.

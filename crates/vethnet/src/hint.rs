@@ -14,6 +14,7 @@ const NO_NFT: &str =
 
 pub(crate) static HINTS: HintTable = HintTable(&[
     row("RTM_*", libc::EPERM, NEEDS_NET_ADMIN),
+    row("ioctl SIOCGSKNS", libc::EPERM, NEEDS_NET_ADMIN),
     row(
         "RTM_NEWLINK",
         libc::EEXIST,

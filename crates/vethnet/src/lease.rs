@@ -19,119 +19,16 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use cellkit_core::{Errno, Error, Result};
-use serde::{Deserialize, Serialize};
 
 use crate::hint::HINTS;
-use crate::mac::MacAddr;
 use crate::name::{IfName, Owner};
-use crate::port::PublishedPort;
+use crate::record::Record;
 use crate::subnet::Ipv4Subnet;
 use crate::sys;
 
-const VERSION: u32 = 1;
 /// How long another process may hold the lock: it makes a bridge or removes one, a matter of milliseconds.
 const LOCK_LIMIT: Duration = Duration::from_secs(10);
 const LOCK_PAUSE: Duration = Duration::from_millis(2);
-
-/// What was made for one container: enough to remove it, from any process, even when its namespace is gone.
-///
-/// It is a small value to keep in one's own state (`serde`); the crate keeps its own copy in the state directory. The
-/// names of the host's interfaces are not in it: they follow from the owner's id, so that a damaged record can never
-/// name somebody else's.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Record {
-    version: u32,
-    pub(crate) owner: Owner,
-    pub(crate) bridge: IfName,
-    pub(crate) subnet: Ipv4Subnet,
-    pub(crate) address: Ipv4Addr,
-    pub(crate) ifname: IfName,
-    pub(crate) mac: MacAddr,
-    pub(crate) ports: Vec<PublishedPort>,
-}
-
-impl Record {
-    pub(crate) fn new(
-        owner: Owner,
-        bridge: &IfName,
-        subnet: Ipv4Subnet,
-        address: Ipv4Addr,
-        ifname: &IfName,
-        mac: Option<MacAddr>,
-        ports: &[PublishedPort],
-    ) -> Self {
-        Self {
-            version: VERSION,
-            owner,
-            bridge: bridge.clone(),
-            subnet,
-            address,
-            ifname: ifname.clone(),
-            mac: mac.unwrap_or(MacAddr::of_container(address)),
-            ports: ports.to_vec(),
-        }
-    }
-
-    /// Whose attachment it is.
-    #[must_use]
-    pub fn owner(&self) -> &str {
-        self.owner.as_str()
-    }
-
-    /// The bridge it is attached to.
-    #[must_use]
-    pub fn bridge(&self) -> &IfName {
-        &self.bridge
-    }
-
-    /// The container's address.
-    #[must_use]
-    pub fn address(&self) -> Ipv4Addr {
-        self.address
-    }
-
-    /// The range the address is from.
-    #[must_use]
-    pub fn subnet(&self) -> Ipv4Subnet {
-        self.subnet
-    }
-
-    /// The interface's name in the container.
-    #[must_use]
-    pub fn ifname(&self) -> &IfName {
-        &self.ifname
-    }
-
-    /// The interface's hardware address in the container.
-    #[must_use]
-    pub fn mac(&self) -> MacAddr {
-        self.mac
-    }
-
-    /// The host's end of the veth pair.
-    #[must_use]
-    pub fn host_ifname(&self) -> IfName {
-        IfName::of_owner(&self.bridge, &self.owner)
-    }
-
-    /// The published ports.
-    #[must_use]
-    pub fn ports(&self) -> &[PublishedPort] {
-        &self.ports
-    }
-
-    pub(crate) fn parse(bytes: &[u8]) -> std::result::Result<Self, String> {
-        let record: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-        if record.version != VERSION {
-            return Err(format!("it has version {}, and only version {VERSION} is known", record.version));
-        }
-        if !record.subnet.contains(record.address) {
-            return Err(format!("the address {} is not in {}", record.address, record.subnet));
-        }
-        Ok(record)
-    }
-}
 
 /// The state directory, as one network sees it.
 #[derive(Clone, Debug)]
@@ -373,4 +270,114 @@ pub(crate) fn free_address(subnet: Ipv4Subnet, leases: &[Record]) -> Result<Ipv4
                 "every address of the range is leased: choose a larger one, or detach what has ended (reconcile)",
             )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn bridge() -> IfName {
+        IfName::new("cellkit0").unwrap()
+    }
+
+    fn record(owner: &str, subnet: Ipv4Subnet, address: Ipv4Addr) -> Record {
+        let eth0 = IfName::new("eth0").unwrap();
+        Record::new(Owner::new(owner).unwrap(), &bridge(), subnet, address, &eth0, None, &["80:80".parse().unwrap()])
+    }
+
+    #[test]
+    fn leases_are_found_again_and_nothing_is_left() {
+        let dir = faultkit::TempDir::new();
+        let state = State::new(&dir.path().join("a/b"), &bridge());
+        assert!(state.owners().unwrap().is_empty(), "without a directory there is no lease");
+        let lock = state.lock_blocking().unwrap();
+        let subnet = Ipv4Subnet::default();
+        let web = record("web", subnet, Ipv4Addr::new(10, 209, 0, 2));
+        state.write(&lock, &web).unwrap();
+        // What a killed writer leaves is no lease, and does not stay.
+        let torn = dir.path().join("a/b/cellkit0/.other.tmp");
+        fs::write(&torn, b"{\"vers").unwrap();
+        assert_eq!(state.leases().unwrap(), std::slice::from_ref(&web));
+        assert!(state.any_network(&lock).unwrap());
+        assert!(state.remove_network(&lock).is_err(), "there is a lease");
+        state.remove(&lock, &web.owner).unwrap();
+        state.remove(&lock, &web.owner).unwrap();
+        state.remove_network(&lock).unwrap();
+        state.remove_network(&lock).unwrap();
+        assert!(!state.any_network(&lock).unwrap());
+        for on in [true, true, false, false] {
+            state.set_turned_forwarding_on(&lock, on).unwrap();
+            assert_eq!(state.turned_forwarding_on(&lock).unwrap(), on);
+        }
+        assert_eq!(fs::read_dir(dir.path().join("a/b")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn the_lock_is_one() {
+        let dir = faultkit::TempDir::new();
+        let state = State::new(dir.path(), &bridge());
+        let lock = state.lock_blocking().unwrap();
+        let second = state.open_for_lock().unwrap();
+        assert!(!state.try_lock(&second).unwrap());
+        drop(lock);
+        assert!(state.try_lock(&second).unwrap());
+    }
+
+    #[test]
+    fn another_owners_file_and_another_version_are_refused() {
+        let dir = faultkit::TempDir::new();
+        let state = State::new(dir.path(), &bridge());
+        let lock = state.lock_blocking().unwrap();
+        let web = record("web", Ipv4Subnet::default(), Ipv4Addr::new(10, 209, 0, 2));
+        state.write(&lock, &web).unwrap();
+        let text = fs::read_to_string(state.lease_path(&web.owner)).unwrap();
+        let owner = Owner::new("other").unwrap();
+        for (damaged, why) in [
+            (text.clone(), "another attachment"),
+            (text.replace("web", "other").replace("\"version\":1", "\"version\":2"), "version 2"),
+            (text.replace("web", "other").replace("10.209.0.2", "10.1.0.2"), "not in 10.209.0.0/22"),
+            (text.replace("web", "other").replace("eth0", "../x"), "'/'"),
+            (text.replace("web", "other").replace("80:80", "0:80"), "from 1 to 65535"),
+        ] {
+            fs::write(state.lease_path(&owner), damaged).unwrap();
+            let error = state.lease(&owner).expect_err(why);
+            assert_eq!(error.kind(), ErrorKind::Parse);
+            assert!(error.to_string().contains(why), "{error}");
+        }
+        assert!(state.leases().is_err(), "an address could be given twice");
+    }
+
+    proptest! {
+        /// Against a model: no address is given twice, and none is withheld.
+        #[test]
+        fn addresses_are_given_once(actions in prop::collection::vec((any::<bool>(), 0usize..8), 0..60)) {
+            let subnet: Ipv4Subnet = "10.7.0.0/29".parse().unwrap();
+            let mut model = BTreeMap::new();
+            for (take, owner) in actions {
+                if !take {
+                    model.remove(&owner);
+                    continue;
+                }
+                if model.contains_key(&owner) {
+                    continue;
+                }
+                let leases: Vec<_> =
+                    model.iter().map(|(owner, address)| record(&format!("o{owner}"), subnet, *address)).collect();
+                match free_address(subnet, &leases) {
+                    Ok(address) => {
+                        prop_assert!(subnet.contains(address) && address != subnet.gateway() && address != subnet.broadcast());
+                        prop_assert!(model.values().all(|other| *other != address));
+                        model.insert(owner, address);
+                    }
+                    Err(error) => {
+                        prop_assert_eq!(error.kind(), ErrorKind::Limit);
+                        prop_assert_eq!(model.len(), 5);
+                    }
+                }
+            }
+        }
+    }
 }

@@ -15,7 +15,8 @@ use crate::socket::{Family, Socket};
 /// Brings the loopback interface of `netns` up: all the network that a container without one needs.
 ///
 /// * C call: setns(2) on a short-lived thread, then RTM_SETLINK with IFF_UP; the equivalent of `ip link set lo up`.
-/// * Blocks for less than 100 microseconds. It needs no runtime and no state.
+/// * Blocks for the life of that thread, 100 to 200 microseconds, half of them the kernel's to bring the interface up. It
+///   needs no runtime and no state.
 /// * Privileges: CAP_SYS_ADMIN and CAP_NET_ADMIN over the namespace.
 /// * Errors: [`Permission`](crate::ErrorKind::Permission) without them; [`Invalid`](crate::ErrorKind::Invalid) when
 ///   `netns` is not a network namespace.

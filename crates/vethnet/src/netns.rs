@@ -41,7 +41,7 @@ pub(crate) fn inside_blocking<T: Send + 'static>(
     spawn(move || enter(&netns).and_then(|()| work()))?.join().map_err(|_| died())?
 }
 
-/// Does `work` inside `netns`. When the future is dropped, the work is still done, to its end.
+/// Does `work` inside `netns`, as [`apart`] does.
 pub(crate) async fn inside<T: Send + 'static>(
     netns: BorrowedFd<'_>,
     work: impl FnOnce() -> Result<T> + Send + 'static,
@@ -57,11 +57,27 @@ pub(crate) async fn inside<T: Send + 'static>(
 }
 
 /// Does blocking `work` on a thread of its own, in the network namespace of the calling thread.
+///
+/// When the future is dropped, it waits for the work to end, which blocks: or what is undone next could be done again
+/// by a thread that nobody knows of any more.
 pub(crate) async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     let (answer, answered) = tokio::sync::oneshot::channel();
-    spawn(move || {
+    let _joined = JoinGuard(Some(spawn(move || {
         // Nobody listens when the future was dropped.
         let _ = answer.send(work());
-    })?;
+    })?));
     answered.await.map_err(|_| died())?
+}
+
+/// Waits for a thread when dropped.
+#[derive(Debug)]
+struct JoinGuard(Option<thread::JoinHandle<()>>);
+
+impl Drop for JoinGuard {
+    fn drop(&mut self) {
+        if let Some(thread) = self.0.take() {
+            // A panic in it is told of by the answer that never came.
+            let _ = thread.join();
+        }
+    }
 }

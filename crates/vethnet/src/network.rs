@@ -8,13 +8,14 @@ use cellkit_core::{Error, Result, StepText, Subject};
 use tokio::net::TcpSocket;
 
 use crate::hint::HINTS;
-use crate::lease::{Record, State, free_address};
+use crate::lease::{State, free_address};
 use crate::link::{self, Link};
 use crate::mac::MacAddr;
 use crate::name::{IfName, Owner};
 use crate::netns::apart;
 use crate::plan::{self, Missing, Step};
 use crate::port::{Protocol, PublishedPort};
+use crate::record::Record;
 use crate::route::{self, Route};
 use crate::subnet::Ipv4Subnet;
 use crate::teardown::Host;
@@ -67,7 +68,8 @@ impl Network {
     /// Where leases and records are kept, and the lock is taken. Default: `/run/vethnet`.
     ///
     /// Networks that share the machine's forwarding switch (`net.ipv4.ip_forward`) have to share the directory, which
-    /// remembers whether it has to be turned off again. It is made when it is missing, with mode 0700.
+    /// remembers whether it has to be turned off again. It is made when it is missing, with mode 0700, and is for this
+    /// alone: other folders in it would be taken for networks.
     pub fn state_dir(mut self, dir: impl AsRef<Path>) -> Self {
         self.state_dir = dir.as_ref().to_owned();
         self
@@ -104,6 +106,7 @@ impl Network {
         let leases = state.leases()?;
         self.check_leases(&checked, &leases)?;
         free_address(self.subnet, &leases)?;
+        check_ports(spec)?;
         let bridge = self.bridge.clone();
         let subnet = self.subnet;
         apart(move || {
@@ -112,8 +115,7 @@ impl Network {
             let link = host.bridge(&bridge)?;
             check_routes(&host, subnet, link.as_ref())
         })
-        .await?;
-        check_ports(spec)
+        .await
     }
 
     /// Whether the leases of others leave room for this one.
@@ -283,4 +285,52 @@ pub(crate) fn check_ports(spec: &Attach) -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn network() -> Network {
+        Network::new(IfName::new("cellkit0").unwrap(), Ipv4Subnet::default())
+    }
+
+    #[test]
+    fn a_plan_is_described_without_a_look_at_the_machine() {
+        let spec = Attach::new("web").publish("192.0.2.1:8080:80".parse().unwrap());
+        let lines: Vec<_> = network().describe(&spec).unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            lines.first().unwrap(),
+            r#"RTM_NEWLINK("cellkit0", type bridge, address 02:63:55:63:34:c0, mtu 1500)"#
+        );
+        assert_eq!(lines.last().unwrap(), "NFT_MSG_NEWSETELEM(ip cellkit0, 192.0.2.1:8080:80/tcp to 10.209.0.2)");
+        for part in [
+            "write net.ipv4.ip_forward(\"1\")",
+            "write net.ipv6.conf.eth0.accept_ra(\"0\")",
+            "RTM_NEWROUTE(default via 10.209.0.1 dev eth0)",
+            "RTM_NEWADDR(\"eth0\", 10.209.0.2/22)",
+        ] {
+            assert!(lines.iter().any(|line| line == part), "{part} in {lines:#?}");
+        }
+    }
+
+    #[test]
+    fn futures_can_be_spawned() {
+        fn is_send(_: impl Send) {}
+        let (network, spec) = (network(), Attach::new("web"));
+        is_send(network.attach(std::io::stdin(), &spec, &mut ()));
+        is_send(network.check(&spec));
+        is_send(network.detach("web"));
+        is_send(network.reconcile(|_| true));
+        is_send(crate::Net::here());
+    }
+
+    #[test]
+    fn without_a_runtime_it_is_an_error_not_a_panic() {
+        let mut here = std::pin::pin!(crate::Net::here());
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        let std::task::Poll::Ready(Err(error)) = here.as_mut().poll(&mut context) else { panic!("no error") };
+        assert_eq!(error.kind(), crate::ErrorKind::Invalid);
+        assert!(error.hint().unwrap().contains("enable_all"));
+    }
 }

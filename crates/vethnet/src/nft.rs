@@ -94,15 +94,15 @@ pub(crate) fn new_table(bridge: &IfName, subnet: Ipv4Subnet) -> Result<Vec<Reque
         (
             prerouting,
             vec![
-                Rule::new().to_this_machine().redirect_by_address_and_port(PUBLISHED_AT.name),
-                Rule::new().to_this_machine().redirect_by_port(PUBLISHED.name),
+                Rule::new().for_this_machine().redirect_by_address_and_port(PUBLISHED_AT.name),
+                Rule::new().for_this_machine().redirect_by_port(PUBLISHED.name),
             ],
         ),
         (
             output,
             vec![
-                Rule::new().not_to_loopback().to_this_machine().redirect_by_address_and_port(PUBLISHED_AT.name),
-                Rule::new().not_to_loopback().to_this_machine().redirect_by_port(PUBLISHED.name),
+                Rule::new().not_to_loopback().for_this_machine().redirect_by_address_and_port(PUBLISHED_AT.name),
+                Rule::new().not_to_loopback().for_this_machine().redirect_by_port(PUBLISHED.name),
             ],
         ),
         (

@@ -5,10 +5,10 @@ use std::net::Ipv4Addr;
 
 use cellkit_core::{StepText, Subject};
 
-use crate::lease::Record;
 use crate::mac::MacAddr;
 use crate::name::{IfName, Owner};
 use crate::port::PublishedPort;
+use crate::record::Record;
 use crate::subnet::Ipv4Subnet;
 
 /// In which network namespace a step acts.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use cellkit_core::{Error, ErrorKind, ProcFd, ProcView, Result, Subject};
 
 use crate::exchange::{Mode, Request};
-use crate::lease::{Lock, Record, State};
+use crate::lease::{Lock, State};
 use crate::link::{self, Link};
 use crate::mac::MacAddr;
 use crate::name::{IfName, Owner};
@@ -23,6 +23,7 @@ use crate::netns::inside_blocking;
 use crate::nft;
 use crate::plan::Sysctl;
 use crate::port::PublishedPort;
+use crate::record::Record;
 use crate::socket::{Family, Socket};
 use crate::sysctl;
 

@@ -138,7 +138,7 @@ impl Rule {
     }
 
     /// `fib daddr type local`
-    pub(super) fn to_this_machine(self) -> Self {
+    pub(super) fn for_this_machine(self) -> Self {
         let attributes =
             vec![(3, Number(NFTA_FIB_F_DADDR)), (2, Number(NFT_FIB_RESULT_ADDRTYPE)), (1, Number(NFT_REG_1))];
         self.add("fib", attributes).compare(Test::Is, RTN_LOCAL.to_ne_bytes().to_vec())

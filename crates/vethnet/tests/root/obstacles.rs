@@ -158,6 +158,46 @@ fn wrong_descriptors_and_wrong_words() {
     });
 }
 
+/// Set for the process without privileges: its state directory.
+const ORDINARY: &str = "VETHNET_TEST_ORDINARY";
+
+/// Not a test: what the next one runs as an ordinary user.
+#[test]
+#[ignore = "run by the next test as an ordinary user"]
+fn as_an_ordinary_user() {
+    // `--include-ignored` reaches it without the variable.
+    let Ok(dir) = std::env::var(ORDINARY) else { return };
+    let network = network("cellkit0", super::world::SUBNET, dir.as_ref());
+    let netns = File::open("/proc/self/ns/net").expect("netns");
+    wait(async {
+        for error in [
+            network.check(&Attach::new("a")).await.expect_err("check"),
+            network.attach(&netns, &Attach::new("a"), &mut ()).await.expect_err("attach"),
+            vethnet::loopback_up(&netns, &mut ()).expect_err("loopback"),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Permission, "{error:#}");
+            assert!(error.hint().expect("hint").contains("run as root"), "{error:#}");
+        }
+    });
+}
+
+#[test]
+fn without_privileges_the_error_says_what_is_missing() {
+    faultkit::require!(root);
+    faultkit::isolated!(|| {
+        let user = faultkit::ordinary_user();
+        let output = user
+            .command(std::env::current_exe().expect("exe"))
+            .args(["root::obstacles::as_an_ordinary_user", "--exact", "--nocapture", "--ignored"])
+            .env(ORDINARY, user.home().join("net"))
+            .output()
+            .expect("run");
+        let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success() && out.contains("1 passed"), "{out}{error}");
+        assert_eq!(std::fs::read_dir(user.home().join("net")).map(Iterator::count).unwrap_or(0), 0);
+    });
+}
+
 #[test]
 fn a_full_range_says_so() {
     faultkit::require!(root);

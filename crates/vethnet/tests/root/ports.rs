@@ -211,6 +211,7 @@ fn ports_that_are_taken() {
             let error = network.attach(&two, &spec, &mut ()).await.expect_err("taken");
             assert_eq!((error.kind(), error.operation()), (ErrorKind::AlreadyExists, "NFT_MSG_NEWSETELEM"));
             assert_eq!(error.subject().expect("subject").to_string(), "published port 99:99/tcp");
+            assert!(error.kernel_text().is_some(), "the kernel says where: {error:#}");
             let text = host.output("nft", "list map ip cellkit0 published");
             assert!(text.contains("tcp . 99 : 10.209.0.77 . 99") && !text.contains("tcp . 98"), "{text}");
             attachment.detach().await.expect("detach");
