@@ -74,6 +74,9 @@ impl Network {
 
     /// Detaches `owner`, as [`Attachment::detach`] does, from what the state directory knows. Says whether there was one.
     ///
+    /// Different owners may come and go at once, in any number of processes; that one owner is not attached again while
+    /// it is still being detached is for the caller to see to.
+    ///
     /// # Errors
     /// As [`Attachment::detach`].
     pub async fn detach(&self, owner: &str) -> Result<bool> {
@@ -194,8 +197,14 @@ impl Work<'_> {
         network.check_leases(checked, &leases)?;
         let record = checked.record(network, free_address(network.subnet, &leases)?);
         let missing = self.missing()?;
+        if let Err(error) = state.write(&lock, &record) {
+            // Undone while the lock is held: after that, the owner's lease could be somebody else's.
+            let mut errors = vec![error];
+            errors.extend(state.remove(&lock, &record.owner).err());
+            errors.extend(self.rollback.host.take_down_shared(&lock, &state, &network.bridge));
+            Error::all(errors)?;
+        }
         self.rollback.arm(&record);
-        state.write(&lock, &record)?;
         if missing.forwarding {
             state.set_turned_forwarding_on(&lock, true)?;
         }

@@ -219,6 +219,28 @@ fn a_full_range_says_so() {
     });
 }
 
+#[test]
+fn a_full_disk_leaves_nothing() {
+    faultkit::require!(root, program("mount"), program("ip"), program("nft"));
+    faultkit::isolated!(|| {
+        let dir = faultkit::TempDir::new();
+        let host = Ns::host();
+        host.output("mount", &format!("-t tmpfs -o size=4k,nr_inodes=8 tmpfs {}", dir.path().display()));
+        let filler = dir.path().join("filler");
+        std::fs::write(&filler, [0; 4096]).expect("fill");
+        let network = network("cellkit0", super::world::SUBNET, dir.path());
+        let netns = Ns::new();
+        let error = wait(network.attach(&netns, &Attach::new("a"), &mut ())).expect_err("full");
+        assert_eq!((error.operation(), error.kind()), ("write", ErrorKind::Limit), "{error:#}");
+        assert!(error.hint().expect("hint").contains("full"));
+        assert_eq!(host.links(), ["lo"]);
+        assert!(host.ruleset().is_empty());
+        std::fs::remove_file(&filler).expect("remove");
+        assert_eq!(std::fs::read_dir(dir.path()).expect("list").count(), 0);
+        host.output("umount", &dir.path().display().to_string());
+    });
+}
+
 /// Ends the future at step `at`, by dropping it as soon as that step was made.
 struct Until {
     at: usize,
