@@ -3,6 +3,9 @@
 
 use cellkit_core::{HintRow, HintTable};
 
+const SCRATCH_IS_FULL: &str =
+    "the file system of the root is full; where the root is an overlay, that is the tmpfs for what it writes";
+
 /// This crate's hints, by operation and errno: for whoever runs the steps and makes the error of the one that failed.
 ///
 /// ```
@@ -85,10 +88,12 @@ pub static HINTS: HintTable = HintTable(&[
         hint: "a directory can only be mounted on a directory and a file only on a file: look at what the root has there",
     },
     HintRow {
-        operation: "*",
+        operation: "move_mount",
         errno: libc::ENOSPC,
-        hint: "the mount namespace is full (/proc/sys/fs/mount-max), or the scratch tmpfs is",
+        hint: "the mount namespace is full: see /proc/sys/fs/mount-max",
     },
+    HintRow { operation: "mkdirat", errno: libc::ENOSPC, hint: SCRATCH_IS_FULL },
+    HintRow { operation: "mknodat", errno: libc::ENOSPC, hint: SCRATCH_IS_FULL },
     HintRow {
         operation: "openat2",
         errno: libc::ELOOP,
@@ -165,6 +170,8 @@ mod tests {
             ("move_mount", libc::EINVAL, "shared"),
             ("move_mount", libc::ENOTDIR, "a file only on a file"),
             ("move_mount", libc::ENOSPC, "mount-max"),
+            ("mkdirat", libc::ENOSPC, "is full"),
+            ("mknodat", libc::ENOSPC, "is full"),
             ("openat2", libc::ELOOP, "real directories"),
             ("openat2", libc::ENOENT, "leads to"),
             ("openat2", libc::ENOTDIR, "something else"),
@@ -182,6 +189,6 @@ mod tests {
             assert!(hint.contains(word), "{operation}: {hint}");
             assert!(!hint.contains('\n') && !hint.contains("  "), "{hint:?}");
         }
-        assert_eq!(HINTS.0.len(), 25, "a row without a line above");
+        assert_eq!(HINTS.0.len(), 27, "a row without a line above");
     }
 }
