@@ -190,8 +190,12 @@ mod tests {
                 let below = group.path().join("below");
                 std::fs::create_dir(&below).expect("mkdir");
                 let fork = "while :; do sleep 0.001 & wait; done";
+                // All begin at once, when the group thaws.
+                group.raw("cgroup.freeze").write("1").expect("freeze");
                 let children: Vec<_> =
                     (0..20).map(|n| start_in(if n % 2 == 0 { &below } else { group.path() }, fork)).collect();
+                group.raw("cgroup.freeze").write("0").expect("thaw");
+                std::thread::sleep(Duration::from_millis(200));
                 group.kill_one_by_one().expect("kill");
                 for child in children {
                     assert!(!child.wait_with_output().expect("wait").status.success());

@@ -31,7 +31,7 @@ fn fifty_in_a_row() {
 #[test]
 fn processes_that_fork_without_end_in_groups_below_groups() {
     faultkit::require!(root, cgroup2);
-    faultkit::isolated!(|| {
+    faultkit::isolated!(limit_secs = 300, || {
         let place = place();
         let top = group(&place, "bomb");
         let mut paths = vec![top.path().to_owned()];
@@ -43,7 +43,11 @@ fn processes_that_fork_without_end_in_groups_below_groups() {
         }
         // Fifty shells, each of which starts one short process after another.
         let fork = "while :; do sleep 0.001 & wait; done";
+        // All begin at once, when the group thaws.
+        top.raw("cgroup.freeze").write("1").expect("freeze");
         let children: Vec<_> = (0..50).map(|n| start_in(&paths[n % paths.len()], fork)).collect();
+        top.raw("cgroup.freeze").write("0").expect("thaw");
+        std::thread::sleep(Duration::from_millis(300));
         let started = Instant::now();
         let path = top.path().to_owned();
         top.remove(LIMIT).expect("remove");
