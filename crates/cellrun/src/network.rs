@@ -3,8 +3,8 @@
 
 use std::path::PathBuf;
 
-use cellkit_core::{Error, Observer, Result, StepText};
-use ns_core::{Net, NsFd};
+use cellkit_core::{Error, Observer, Result, StepText, Subject};
+use ns_core::{Capability, CapabilitySet, Net, NsFd};
 use tokio::runtime::Runtime;
 use vethnet::{Attach, Attachment, IfName, Ipv4Subnet, Network};
 
@@ -13,8 +13,6 @@ use crate::state::BridgeRecord;
 
 /// The interface that containers are attached to.
 const BRIDGE: &str = "cellkit0";
-/// Its range, when no other is asked for.
-const SUBNET: &str = "10.209.0.0/16";
 
 /// The bridge and what one container wants of it.
 #[derive(Debug)]
@@ -31,10 +29,13 @@ impl Bridge {
     /// # Errors
     /// Those of making a runtime: too many open files.
     pub fn new(request: &Request) -> Result<Self> {
-        let subnet = match request.subnet {
-            Some(subnet) => subnet,
-            None => SUBNET.parse()?,
-        };
+        // Said before anything is looked at: everything below would fail one by one.
+        if !CapabilitySet::of_this_thread()?.contains(Capability::NET_ADMIN) {
+            return Err(Error::from_errno("RTM_NEWLINK", libc::EPERM)
+                .on(Subject::Interface(BRIDGE.into()))
+                .with_hint("a bridge needs CAP_NET_ADMIN: run as root, or use --net none or --net host"));
+        }
+        let subnet = request.subnet.unwrap_or_default();
         let mut attach = Attach::new(request.id.as_str());
         for port in &request.ports {
             attach = attach.publish(port.clone());
@@ -87,7 +88,7 @@ impl Bridge {
 /// All that could not be removed.
 pub fn recover(id: &str, record: &BridgeRecord) -> Result<()> {
     let network = network(&record.bridge, record.subnet.parse()?)?;
-    runtime()?.block_on(network.reconcile(|owner| owner != id)).map(drop)
+    runtime()?.block_on(network.detach(id)).map(drop)
 }
 
 fn runtime() -> Result<Runtime> {

@@ -1,0 +1,28 @@
+//! Real starts, looked at through /proc and other programs.
+
+use std::fs::File;
+use std::io::Read;
+
+use ns_core::{Command, ExitStatus, Result, Stdio};
+
+mod contract;
+mod errors;
+mod root;
+mod rootless;
+
+/// Runs `command` with its output in a pipe, and answers how it ended and what it wrote.
+fn output(command: Command) -> Result<(ExitStatus, String)> {
+    let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).expect("pipe");
+    let plan = command.stdout(Stdio::Fd(writer)).plan()?;
+    let mut child = plan.spawn()?;
+    // The plan holds the writing end.
+    drop(plan);
+    let mut text = String::new();
+    File::from(reader).read_to_string(&mut text).expect("output");
+    Ok((child.wait()?, text))
+}
+
+/// A shell script in a child.
+fn sh(script: &str) -> Command {
+    Command::new("/bin/sh").args(["-c", script])
+}

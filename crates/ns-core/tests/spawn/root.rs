@@ -1,0 +1,148 @@
+//! Namespaces made by root.
+
+use std::os::fd::AsFd;
+
+use ns_core::{Capability, CapabilitySet, Command, Namespaces, Net, NsFd, StepText, TimeOffsets, Uts};
+
+use crate::{output, sh};
+
+const ALL: Namespaces = Namespaces::all().difference(Namespaces::USER);
+
+#[test]
+fn six_namespaces_are_new_and_pid_1_is_the_payload() {
+    faultkit::require!(root);
+    faultkit::isolated!(|| {
+        let (_, text) = output(sh("echo $$; hostname").namespaces(ALL).hostname("web").new_session()).expect("start");
+        assert_eq!(text, "1\nweb\n");
+        let paused = Command::new("/bin/true").namespaces(ALL).spawn_paused().expect("paused");
+        for kind in ["pid", "mnt", "net", "uts", "ipc", "cgroup"] {
+            let theirs = std::fs::read_link(format!("/proc/{}/ns/{kind}", paused.pid())).expect(kind);
+            assert_ne!(theirs, std::fs::read_link(format!("/proc/self/ns/{kind}")).expect(kind), "{kind}");
+        }
+        let net: NsFd<Net> = paused.namespace().expect("net");
+        let theirs = std::fs::read_link(format!("/proc/{}/ns/net", paused.pid())).expect("net");
+        assert_eq!(net.to_string(), theirs.to_string_lossy());
+        let here = NsFd::<Net>::of_this_thread().expect("net");
+        assert_eq!(here.to_string(), std::fs::read_link("/proc/self/ns/net").expect("net").to_string_lossy());
+        let fd = net.as_fd().try_clone_to_owned().expect("dup");
+        assert!(NsFd::<Uts>::from_fd(fd.try_clone().expect("dup")).is_err(), "not a UTS namespace");
+        assert_eq!(NsFd::<Net>::from_fd(fd).expect("net").id().expect("id"), net.id().expect("id"));
+    });
+}
+
+#[test]
+fn capabilities_are_exactly_those_asked_for() {
+    faultkit::require!(root);
+    let wanted = CapabilitySet::EMPTY.with(Capability::CHOWN).with(Capability::NET_ADMIN);
+    let own = CapabilitySet::of_this_thread().expect("capget");
+    for (command, permitted, bounding) in [
+        (sh("cat /proc/self/status"), 0, 0),
+        (sh("cat /proc/self/status").capabilities(wanted), wanted.bits(), wanted.bits()),
+        (sh("cat /proc/self/status").capabilities(CapabilitySet::FULL), own.bits(), own.bits()),
+        (sh("cat /proc/self/status").capabilities(wanted).user(1000, 1000), 0, wanted.bits()),
+    ] {
+        let (_, status) = output(command.no_new_privs()).expect("status");
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).expect(name);
+            u64::from_str_radix(line.trim(), 16).expect(name)
+        };
+        assert_eq!((field("CapPrm:"), field("CapEff:"), field("CapBnd:")), (permitted, permitted, bounding));
+        assert_eq!((field("CapInh:"), field("CapAmb:"), field("NoNewPrivs:")), (0, 0, 1));
+    }
+}
+
+#[test]
+fn another_user_and_the_callers_own_proc_stays_readable() {
+    faultkit::require!(root);
+    faultkit::isolated!(|| {
+        let dumpable = || nix::sys::prctl::get_dumpable().expect("prctl");
+        assert!(dumpable());
+        let (_, ids) = output(sh("id -u; id -g; id -G").user(1234, 5678).groups([9, 10])).expect("id");
+        assert_eq!(ids, "1234\n5678\n5678 9 10\n");
+        assert!(dumpable(), "the child shared this memory while it changed its ids");
+        let (_, ids) = output(sh("id -G").user(1234, 5678)).expect("id");
+        assert_eq!(ids, "5678\n", "no group of the caller's");
+        // Refused by the kernel on the way: given back all the same.
+        let gone = Command::new("/no/such").user(1, 1).spawn();
+        assert!(gone.is_err() && dumpable());
+    });
+}
+
+#[test]
+fn the_reaper_reaps_forwards_and_ends_as_the_payload_does() {
+    faultkit::require!(root);
+    faultkit::isolated!(|| {
+        let init = |script: &str| sh(script).namespaces(Namespaces::PID | Namespaces::MOUNT).init().new_session();
+        let (status, text) = output(init("echo $$ $PPID; exit 9")).expect("start");
+        assert_eq!((status.shell_code(), text.as_str()), (9, "2 1\n"));
+        assert_eq!(output(init("kill -KILL $$")).expect("start").0.shell_code(), 137);
+        // Orphans: each grandchild loses its parent at once. What is a zombie when the payload looks is counted by /proc.
+        let script = "mount -t proc proc /proc; i=0; while [ $i -lt 200 ]; do (true & ) ; i=$((i+1)); done; sleep 0.2; \
+                      grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l";
+        let (_, zombies) = output(init(script).capabilities(CapabilitySet::FULL)).expect("start");
+        assert_eq!(zombies.trim(), "0");
+        // A signal to PID 1 reaches the payload, which is not PID 1 and so may die of it.
+        let mut child = init("exec sleep 100").spawn().expect("start");
+        child.signal(libc::SIGTERM).expect("signal");
+        assert_eq!(child.wait().expect("wait").shell_code(), 143);
+        let missing = Command::new("/no/such").namespaces(Namespaces::PID).init().spawn().expect_err("missing");
+        assert_eq!(missing.operation(), "execve");
+    });
+}
+
+#[test]
+fn clocks_are_moved() {
+    faultkit::require!(root, kernel(6.3));
+    let uptime = |text: &str| text.split('.').next().and_then(|seconds| seconds.parse::<i64>().ok()).expect("uptime");
+    let here = uptime(&std::fs::read_to_string("/proc/uptime").expect("uptime"));
+    let command = sh("cat /proc/uptime").time_offsets(TimeOffsets { boottime: 1_000_000, monotonic: 7 });
+    let (_, there) = output(command).expect("start");
+    assert!((uptime(&there) - here - 1_000_000).abs() < 60, "{here} and {there}");
+    let early = TimeOffsets { boottime: -1_000_000_000, monotonic: 0 };
+    let error = Command::new("/bin/true").time_offsets(early).spawn().expect_err("before the boot");
+    assert_eq!((error.operation(), error.raw_os_error()), ("write timens_offsets", Some(libc::ERANGE)));
+}
+
+#[test]
+fn a_joined_network_is_the_same_one() {
+    faultkit::require!(root);
+    faultkit::isolated!(|| {
+        let first = Command::new("/bin/true").namespaces(Namespaces::NET).spawn_paused().expect("paused");
+        let net: NsFd<Net> = first.namespace().expect("net");
+        let name = net.to_string();
+        let plan = sh("readlink /proc/self/ns/net").join(net);
+        let (_, text) = output(plan).expect("start");
+        assert_eq!(text.trim(), name);
+        let joins = Command::new("/bin/true").join(first.namespace::<Net>().expect("net")).plan().expect("plan");
+        assert!(!joins.shares_memory(), "whoever is in the namespace might reach this memory");
+    });
+}
+
+#[test]
+fn a_cgroup_is_where_the_child_is_born() {
+    faultkit::require!(root, cgroup2);
+    faultkit::isolated!(|| {
+        let table = std::fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+        let mount = table.lines().find(|line| line.contains(" - cgroup2 ")).and_then(|line| line.split(' ').nth(4));
+        let dir = std::path::Path::new(mount.expect("cgroup2")).join(format!("cellkit-test-{}", std::process::id()));
+        std::fs::create_dir(&dir).expect("mkdir");
+        let group = std::fs::File::open(&dir).expect("group");
+        let paused = Command::new("/bin/true").into_cgroup(&group).spawn_paused().expect("paused");
+        let procs = std::fs::read_to_string(dir.join("cgroup.procs")).expect("procs");
+        assert!(!procs.trim().is_empty(), "the child was not born there");
+        drop(paused);
+        std::fs::remove_dir(&dir).expect("rmdir");
+        let error = Command::new("/bin/true").into_cgroup(&group).spawn().expect_err("a removed group");
+        assert_eq!(error.operation(), "clone3");
+    });
+}
+
+#[test]
+fn the_observer_hears_the_plan_step_by_step() {
+    faultkit::require!(root);
+    let plan = Command::new("/bin/true").namespaces(ALL).hostname("web").timed().plan().expect("plan");
+    let mut heard: Vec<(StepText, std::time::Duration)> = Vec::new();
+    plan.spawn_paused().expect("paused").resume(&mut heard).expect("resume").wait().expect("wait");
+    let heard: Vec<StepText> = heard.into_iter().map(|(step, _)| step).collect();
+    assert_eq!(heard, plan.child_steps());
+}
