@@ -78,7 +78,8 @@ pub struct Isolated {
 }
 
 impl Isolated {
-    /// For the test of this name, as the test harness writes it. The time limit is 120 s.
+    /// For the test of this name, as the test harness writes it. The time limit is 120 s, and more where the processor is
+    /// emulated (`CELLKIT_VM`).
     pub fn new(test: impl Into<String>) -> Self {
         Self { test: test.into(), limit: Duration::from_secs(120), watch: Vec::new() }
     }
@@ -150,7 +151,7 @@ impl Isolated {
         drop(command);
         let stdout = collect(child.stdout.take());
         let stderr = collect(child.stderr.take());
-        let status = wait(&mut child, self.limit);
+        let status = wait(&mut child, self.limit * crate::slowness());
         let (stdout, stderr) = (finish(&stdout), finish(&stderr));
         drop(view);
         self.judge(status, &stdout, &stderr);
@@ -244,7 +245,12 @@ fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
     }
     // PID 1 dies with the process it was forked from, and everything in its pid namespace with it. Without one, what is
     // below has to be found.
-    scan::processes::kill_below(i32::try_from(child.id()).ok());
+    if let Ok(pid) = i32::try_from(child.id()) {
+        for line in scan::processes::waiting_below(pid) {
+            eprintln!("still running: {line}");
+        }
+        scan::processes::kill_below(Some(pid));
+    }
     let _ = child.kill();
     let _ = child.wait();
     None

@@ -129,13 +129,13 @@ impl Ledger {
         self.lines.differences(&scan::all(Scope::of_self(), &self.dirs))
     }
 
-    /// Waits up to two seconds until there is what there was.
+    /// Waits up to two seconds, more in an emulated machine, until there is what there was.
     ///
     /// # Panics
     /// When there is not, with the differences.
     #[track_caller]
     pub fn assert_same(&self) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + PATIENCE * crate::slowness();
         let mut pause = Duration::from_millis(10);
         loop {
             let differences = self.differences();

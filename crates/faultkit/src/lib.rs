@@ -26,6 +26,7 @@
 //! * `CELLKIT_EXPECT=root,cgroup2,...`: what the machine promises. The words are those of [`require!`]; `kernel=6.12`,
 //!   `cgroup2=memory` and `program=ip` promise one, `kernel`, `cgroup2` and `program` all.
 //! * `CELLKIT_SKIPS=FILE`: each skip appends a line to this file.
+//! * `CELLKIT_VM=1`: the processor is emulated, ten times slower: time limits are longer.
 //! * `CELLKIT_ISOLATED`: set by [`isolated!`] for the process it starts.
 #![deny(unsafe_code)]
 
@@ -142,6 +143,29 @@ pub fn reap_orphans() -> usize {
     sys::reap_ended()
 }
 
+/// A program of this workspace that cargo built beside the running test: `built_program("cellrun")`.
+///
+/// It is found one folder above the test binary, where cargo puts it, so that both can be copied elsewhere together: to
+/// where an ordinary user may read them, or into a virtual machine. A path fixed at build time cannot.
+///
+/// Cargo builds the programs of a package for that package's own integration tests, and for all in a workspace build; for
+/// other tests run `cargo build` first, or they see the program as it was built last.
+///
+/// # Panics
+/// When it is not there.
+#[must_use]
+#[track_caller]
+pub fn built_program(name: &str) -> std::path::PathBuf {
+    let exe = std::env::current_exe().unwrap_or_else(|e| panic!("where is this program? {e}"));
+    let path = exe.ancestors().skip(1).take(2).map(|dir| dir.join(name)).find(|path| path.is_file());
+    path.unwrap_or_else(|| panic!("{name} is not beside {}: build it with cargo build", exe.display()))
+}
+
+/// How much longer than on hardware things may take here.
+fn slowness() -> u32 {
+    if std::env::var_os("CELLKIT_VM").is_some() { 5 } else { 1 }
+}
+
 /// Turns the type name of a function declared inside a test into the name of the test.
 #[doc(hidden)]
 #[must_use]
@@ -166,5 +190,12 @@ mod tests {
         assert_eq!(in_closure(), "tests::the_path_of_a_test_is_what_the_harness_calls_it");
         assert_eq!(test_path_from("main::root::mounts::{{closure}}::here"), "root::mounts");
         assert_eq!(test_path_from("main::here"), "");
+    }
+
+    #[test]
+    fn a_program_beside_the_test() {
+        let exe = std::env::current_exe().unwrap();
+        assert_eq!(crate::built_program(exe.file_name().unwrap().to_str().unwrap()), exe);
+        assert!(std::panic::catch_unwind(|| crate::built_program("no-such-program")).is_err());
     }
 }

@@ -50,7 +50,7 @@ fn the_time_limit_kills() {
     let begun = std::time::Instant::now();
     let text = panic_text(|| faultkit::isolated!(limit_secs = 1, || {}));
     assert!(text.contains("did not end within 1s and was killed"), "{text}");
-    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(40), "{:?}", begun.elapsed());
 }
 
 #[test]
@@ -65,8 +65,13 @@ fn a_leaked_process_of_anybody_is_found_and_killed() {
     }
     let text = panic_text(|| faultkit::isolated!(|| {}));
     assert!(text.contains("failed in its own process"), "{text}");
+    // Ours: the folder for temporary files has our number, and another run of this test may be under way.
+    let mark = format!("TMPDIR={}/cellkit-test-{}-", std::env::temp_dir().display(), std::process::id());
     let running = fs::read_dir("/proc").unwrap().flatten().any(|entry| {
-        fs::read(entry.path().join("cmdline")).is_ok_and(|line| line == format!("sleep\0{SECONDS}\0").into_bytes())
+        let has = |file: &str, text: &str| {
+            fs::read(entry.path().join(file)).is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains(text))
+        };
+        has("cmdline", &format!("sleep\0{SECONDS}\0")) && has("environ", &mark)
     });
     assert!(!running);
 }

@@ -17,12 +17,13 @@ pub fn add(lines: &mut Lines, scope: Scope) {
         Scope::Namespaces | Scope::NamespacesAndCgroup => all.keys().copied().collect(),
         Scope::None | Scope::Process => below(&all, own),
     };
+    let shared = links("/proc/self/ns");
     for (pid, process) in all.iter().filter(|(pid, _)| ours.contains(pid)) {
         if *pid != own {
             let zombie = if process.state == 'Z' { ", a zombie" } else { "" };
             lines.add(Kind::Process, format!("{pid} ({}){zombie}, child of {}", process.comm, process.parent));
         }
-        namespaces(lines, *pid, process);
+        namespaces(lines, *pid, process, &shared);
     }
     if scope != Scope::None {
         for tid in names(Path::new("/proc/self/task")).iter().filter(|tid| **tid != own) {
@@ -39,6 +40,17 @@ pub fn kill_below(root: Option<i32>) {
     for pid in below(&table(), root).into_iter().filter(|pid| *pid != root) {
         sys::kill(pid);
     }
+}
+
+/// What runs below process `root`, a line each, with where in the kernel it waits: why a test does not end.
+pub fn waiting_below(root: i32) -> Vec<String> {
+    let all = table();
+    let ours = below(&all, root);
+    let line = |(pid, process): (&i32, &Process)| {
+        let wchan = fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
+        format!("{pid} ({}), child of {}, state {}, in {wchan}", process.comm, process.parent, process.state)
+    };
+    all.iter().filter(|(pid, _)| ours.contains(pid)).map(line).collect()
 }
 
 #[derive(Debug)]
@@ -85,20 +97,13 @@ fn below(all: &BTreeMap<i32, Process>, root: i32) -> BTreeSet<i32> {
     }
 }
 
-/// The namespaces a process is in, and those in which a thread of it is alone.
-fn namespaces(lines: &mut Lines, pid: i32, process: &Process) {
-    let links = |dir: &str| -> BTreeMap<String, String> {
-        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-        entries
-            .filter_map(|entry| {
-                let target = fs::read_link(entry.path()).ok()?;
-                Some((entry.file_name().to_string_lossy().into_owned(), target.to_string_lossy().into_owned()))
-            })
-            .collect()
-    };
+/// The namespaces of this process; of another process, and of a thread, those it does not share.
+fn namespaces(lines: &mut Lines, pid: i32, process: &Process, own: &BTreeMap<String, String>) {
     let main = links(&format!("/proc/{pid}/ns"));
     for (name, target) in &main {
-        lines.add(Kind::Namespace, format!("{target} as {name} of process {pid} ({})", process.comm));
+        if pid == own_pid() || own.get(name) != Some(target) {
+            lines.add(Kind::Namespace, format!("{target} as {name} of process {pid} ({})", process.comm));
+        }
     }
     for tid in names(Path::new(&format!("/proc/{pid}/task"))).into_iter().filter(|tid| *tid != pid) {
         for (name, target) in links(&format!("/proc/{pid}/task/{tid}/ns")) {
@@ -107,6 +112,13 @@ fn namespaces(lines: &mut Lines, pid: i32, process: &Process) {
             }
         }
     }
+}
+
+/// The links of a folder and where they lead.
+fn links(dir: &str) -> BTreeMap<String, String> {
+    let text = |name: &std::ffi::OsStr| name.to_string_lossy().into_owned();
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.filter_map(|e| Some((text(&e.file_name()), text(fs::read_link(e.path()).ok()?.as_os_str())))).collect()
 }
 
 fn fds(lines: &mut Lines) {
