@@ -10,7 +10,7 @@
 use std::fmt;
 use std::os::fd::{BorrowedFd, RawFd};
 
-use crate::{Errno, StepText};
+use crate::{Errno, HintTable, StepText};
 
 /// A place for a file descriptor that one step opens and a later one uses.
 ///
@@ -83,6 +83,11 @@ pub unsafe trait ChildStep: Send + Sync + fmt::Debug {
 
     /// A descriptor of the parent that the step uses, which the child therefore keeps. Called in the parent.
     fn inherits(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// The hints of the crate that the step is of, for the error it may become. Called in the parent.
+    fn hints(&self) -> Option<&'static HintTable> {
         None
     }
 

@@ -38,7 +38,7 @@ impl Bridge {
         let subnet = request.subnet.unwrap_or_default();
         let mut attach = Attach::new(request.id.as_str());
         for port in &request.ports {
-            attach = attach.publish(port.clone());
+            attach = attach.publish(*port);
         }
         Ok(Self { runtime: runtime()?, network: network(BRIDGE, subnet)?, attach, subnet })
     }

@@ -95,8 +95,10 @@ pub struct Request {
     pub init: bool,
     /// Whether it has a terminal.
     pub tty: bool,
-    /// The command and its arguments.
-    pub command: Vec<OsString>,
+    /// The command.
+    pub program: OsString,
+    /// Its arguments.
+    pub args: Vec<OsString>,
 }
 
 /// The capabilities that Docker gives a container.
@@ -156,10 +158,8 @@ impl Request {
                 .with_hint("leave out --cgroup none, or the limits"));
         }
         let (capabilities, named_capabilities) = capabilities(&args.cap_add, &args.cap_drop)?;
-        let mut command = args.command;
-        if command.is_empty() {
-            command.push("/bin/sh".into());
-        }
+        let mut command = args.command.into_iter();
+        let program = command.next().unwrap_or_else(|| "/bin/sh".into());
         let dir = args.workdir.unwrap_or_else(|| "/".into());
         if !dir.is_absolute() {
             return Err(value("--workdir", "this is an absolute path inside the container", dir.display()));
@@ -186,7 +186,8 @@ impl Request {
             no_new_privs: !args.new_privileges,
             init: args.init,
             tty: args.tty,
-            command,
+            program,
+            args: command.collect(),
         })
     }
 }
@@ -355,17 +356,17 @@ mod tests {
     #[test]
     fn defaults_depend_on_who_asks() {
         let root = parse(&[], true).expect("root");
-        assert_eq!((root.userns, root.net, root.command), (Userns::Host, NetMode::Bridge, vec!["/bin/sh".into()]));
+        assert_eq!((root.userns, root.net, root.program), (Userns::Host, NetMode::Bridge, "/bin/sh".into()));
         let user = parse(&["--", "id", "-u"], false).expect("user");
         assert_eq!((user.userns, user.net), (Userns::Auto, NetMode::None));
-        assert_eq!(user.command, ["id", "-u"]);
+        assert_eq!((user.program, user.args), ("id".into(), vec!["-u".into()]));
         assert!(user.no_new_privs && user.limits == Limits::new() && user.own_cgroup);
     }
 
     #[test]
     fn options_after_the_command_are_the_commands() {
         let request = parse(&["--read-only", "ls", "--read-only", "-l"], true).expect("request");
-        assert_eq!(request.command, ["ls", "--read-only", "-l"]);
+        assert_eq!((request.program, request.args), ("ls".into(), vec!["--read-only".into(), "-l".into()]));
     }
 
     #[test]

@@ -6,7 +6,6 @@
 //! ```
 #![forbid(unsafe_code)]
 
-use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -284,9 +283,8 @@ fn command(
     let mut namespaces = Namespaces::PID | Namespaces::MOUNT | Namespaces::UTS | Namespaces::IPC | Namespaces::CGROUP;
     namespaces.set(Namespaces::USER, maps.is_some());
     namespaces.set(Namespaces::NET, matches!(request.net, NetMode::Bridge | NetMode::None));
-    let (program, args) = request.command.split_first().unwrap_or((const { &OsString::new() }, &[]));
-    let mut command = Command::new(program)
-        .args(args)
+    let mut command = Command::new(&request.program)
+        .args(&request.args)
         .env_clear()
         .env("PATH", DEFAULT_PATH)
         .env("HOSTNAME", &request.hostname)

@@ -105,7 +105,7 @@ impl Entry {
 fn lines(root: &RootFd, path: &str) -> Vec<Entry> {
     const MOST: u64 = 1 << 20;
     let Ok(file) = root.open_file(path) else { return Vec::new() };
-    BufReader::new(std::fs::File::from(file).take(MOST))
+    BufReader::new(file.take(MOST))
         .split(b'\n')
         .map_while(std::result::Result::ok)
         .map(|line| String::from_utf8_lossy(&line).into_owned())

@@ -8,12 +8,11 @@ use std::sync::atomic::Ordering;
 
 use cellkit_core::{Errno, Error, Observer, Result, Subject};
 
+use crate::Child;
 use crate::dumpable::DumpableGuard;
-use crate::hint::HINTS;
 use crate::namespaces::{Kind, NsFd};
 use crate::plan::{Body, tell};
 use crate::sys::{self, Start, Started};
-use crate::{Child, StepText};
 
 /// A process that exists, in its new namespaces and its cgroup, and waits before its first own step.
 ///
@@ -104,9 +103,13 @@ impl PausedChild {
         let (step, errno) = numbers.split_at_checked(4)?;
         let step = u32::from_ne_bytes(step.try_into().ok()?);
         let errno = Errno(i32::from_ne_bytes(errno.try_into().ok()?));
-        let unknown = || StepText::new("child", "", "");
-        let step = self.body.describe_one(step as usize).unwrap_or_else(unknown);
-        Some(Error::at_step(step, errno).with_kernel_text(String::from_utf8_lossy(text)).with_hints(&HINTS))
+        // A number that the plan does not have was not sent by this crate's child.
+        let step = self.body.step(step as usize)?;
+        let error = Error::at_step(step.describe(), errno).with_kernel_text(String::from_utf8_lossy(text));
+        Some(match step.hints() {
+            Some(hints) => error.with_hints(hints),
+            None => error,
+        })
     }
 }
 

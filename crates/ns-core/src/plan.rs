@@ -5,7 +5,7 @@ use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use cellkit_core::{ChildSteps, Error, Observer, Result, StepText, Subject};
+use cellkit_core::{ChildStep, ChildSteps, Error, Observer, Result, StepText, Subject};
 
 use crate::dumpable::DumpableGuard;
 use crate::hint::HINTS;
@@ -38,10 +38,9 @@ impl Body {
         self.lists.iter().flat_map(|list| list.steps.describe()).collect()
     }
 
-    /// The text of step `number`, counted over all lists.
-    pub(crate) fn describe_one(&self, number: usize) -> Option<StepText> {
-        let mut steps = self.lists.iter().flat_map(|list| list.steps.iter());
-        steps.nth(number).map(cellkit_core::ChildStep::describe)
+    /// Step `number`, counted over all lists.
+    pub(crate) fn step(&self, number: usize) -> Option<&dyn ChildStep> {
+        self.lists.iter().flat_map(|list| list.steps.iter()).nth(number)
     }
 }
 

@@ -4,7 +4,7 @@
 use std::os::fd::RawFd;
 
 use cellkit_core::sys::{fsconfig, fsmount, fsopen};
-use cellkit_core::{ChildFds, ChildStep, Errno, StepText};
+use cellkit_core::{ChildFds, ChildStep, Errno, HintTable, StepText};
 
 use super::{Links, MountAttr};
 use crate::in_root::InRootPath;
@@ -20,6 +20,10 @@ const CLONE: u32 = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
 unsafe impl ChildStep for Step {
     fn describe(&self) -> StepText {
         self.text()
+    }
+
+    fn hints(&self) -> Option<&'static HintTable> {
+        Some(&crate::HINTS)
     }
 
     fn run(&self, fds: &mut ChildFds<'_>) -> Result<(), Errno> {

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::ptr;
 
 use cellkit_core::sys::{self as raw, OpenHow, syscall};
-use cellkit_core::{ChildFds, ChildStep, Errno, StepText};
+use cellkit_core::{ChildFds, ChildStep, Errno, HintTable, StepText};
 
 use super::reaper;
 use crate::CapabilitySet;
@@ -23,6 +23,10 @@ unsafe impl ChildStep for Step {
 
     fn inherits(&self) -> Option<BorrowedFd<'_>> {
         self.inherited()
+    }
+
+    fn hints(&self) -> Option<&'static HintTable> {
+        Some(&crate::hint::HINTS)
     }
 
     fn run(&self, fds: &mut ChildFds<'_>) -> Done {
