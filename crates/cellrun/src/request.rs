@@ -233,6 +233,9 @@ fn net(text: Option<&str>, is_root: bool) -> Result<NetMode> {
 fn limits(args: &BoxArgs) -> Result<Limits> {
     let mut limits = Limits::new();
     let memory = args.memory.as_deref().map(str::parse::<Bytes>).transpose().map_err(named("--memory"))?;
+    if memory == Some(Bytes(0)) {
+        return Err(value("--memory", "nothing runs in no memory", 0));
+    }
     if let Some(memory) = memory {
         limits = limits.memory_max(memory);
     }
@@ -260,9 +263,35 @@ fn limits(args: &BoxArgs) -> Result<Limits> {
             return Err(value("--io-max", "this is DEVICE:rbps=…,wbps=…,riops=…,wiops=…", text));
         };
         let device: DevNum = device.parse().map_err(named("--io-max"))?;
-        limits = limits.io_max(device, rates.parse::<IoMax>().map_err(named("--io-max"))?);
+        limits = limits.io_max(device, rates_of(rates)?);
     }
     Ok(limits)
+}
+
+/// `rbps=1m,wiops=100`: sizes as elsewhere on the command line, operations as numbers, `max` for none.
+fn rates_of(text: &str) -> Result<IoMax> {
+    let why = "a rate is rbps= or wbps= and bytes, riops= or wiops= and operations, above 0";
+    let wrong = || value("--io-max", why, text);
+    let bytes = |amount: &str| match amount.parse::<Max<Bytes>>() {
+        Ok(Max::Value(Bytes(0))) | Err(_) => Err(wrong()),
+        Ok(rate) => Ok(Some(rate)),
+    };
+    let operations = |amount: &str| match (amount, amount.parse::<u64>()) {
+        ("max", _) => Ok(Some(Max::Max)),
+        (_, Ok(0) | Err(_)) => Err(wrong()),
+        (_, Ok(rate)) => Ok(Some(Max::Value(rate))),
+    };
+    let mut limit = IoMax::default();
+    for word in text.split(',') {
+        match word.split_once('=').ok_or_else(wrong)? {
+            ("rbps", amount) => limit.rbps = bytes(amount)?,
+            ("wbps", amount) => limit.wbps = bytes(amount)?,
+            ("riops", amount) => limit.riops = operations(amount)?,
+            ("wiops", amount) => limit.wiops = operations(amount)?,
+            _ => return Err(wrong()),
+        }
+    }
+    Ok(limit)
 }
 
 fn capabilities(add: &[String], drop: &[String]) -> Result<(CapabilitySet, CapabilitySet)> {
@@ -383,6 +412,8 @@ mod tests {
             (["--pids", "-5"], "--pids"),
             (["--io-max", "8:0"], "--io-max"),
             (["--io-max", "8:0:rbps=0"], "--io-max"),
+            (["--io-max", "8:0:riops=-1"], "--io-max"),
+            (["--io-max", "8:0:speed=1"], "--io-max"),
             (["--cgroup", "mine"], "--cgroup"),
             (["--userns", "1:2"], "--userns"),
             (["--userns", "1:2:0"], "--userns"),

@@ -33,6 +33,7 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 pub struct Start {
     request: Request,
     state: StateDir,
+    proc: ProcFd,
     group: Option<(Place, CgroupName)>,
     maps: Option<MapPlan>,
     bridge: Option<Bridge>,
@@ -47,9 +48,12 @@ impl Start {
     /// Of whatever would make the start fail, before anything is made.
     pub fn prepare(request: Request, state: StateDir, timed: bool) -> Result<Self> {
         let mut notes = Vec::new();
+        let proc = ProcFd::open(ProcView::Processes)?;
         let maps = id_maps(&request.userns, &mut notes)?;
-        let group = place_for(&request, &mut notes)?;
-        let rootfs = rootfs(&request, maps.as_ref(), group.is_some() || Hierarchy::detect().is_ok());
+        let hierarchy = Hierarchy::detect_by(&proc);
+        let has_cgroup2 = hierarchy.is_ok();
+        let group = place_for(&request, hierarchy, &mut notes)?;
+        let rootfs = rootfs(&request, maps.as_ref(), has_cgroup2);
         rootfs.check()?;
         let bridge = (request.net == NetMode::Bridge).then(|| Bridge::new(&request)).transpose()?;
         let user = request.user.as_deref().map(|text| User::parse(text, &root_fd(&request.root)?)).transpose()?;
@@ -57,7 +61,7 @@ impl Start {
         if let Some(bridge) = &bridge {
             bridge.check()?;
         }
-        Ok(Self { request, state, group, maps, bridge, plan, notes })
+        Ok(Self { request, state, proc, group, maps, bridge, plan, notes })
     }
 
     /// What is worth knowing before the list.
@@ -156,13 +160,12 @@ impl Start {
         trace.made(self.clone_step(), begun.elapsed());
 
         let begun = Instant::now();
-        let proc = ProcFd::open(ProcView::Processes)?;
-        record.process = Some(Process::of(&proc, child.as_fd())?);
+        record.process = Some(Process::of(&self.proc, child.as_fd())?);
         claim.update(record)?;
         trace.made(self.record_step(), begun.elapsed());
 
         if let Some(maps) = &self.maps {
-            maps.write(&child, &proc, trace)?;
+            maps.write(&child, &self.proc, trace)?;
         }
         if let Some(bridge) = &self.bridge {
             made.attachment = Some((bridge, bridge.attach(child.namespace::<Net>()?, trace)?));
@@ -210,13 +213,17 @@ fn id_maps(userns: &Userns, notes: &mut Vec<String>) -> Result<Option<MapPlan>> 
 }
 
 /// Where the container's cgroup is to be made; `None` when it runs in the caller's own.
-fn place_for(request: &Request, notes: &mut Vec<String>) -> Result<Option<(Place, CgroupName)>> {
+fn place_for(
+    request: &Request,
+    hierarchy: Result<Hierarchy>,
+    notes: &mut Vec<String>,
+) -> Result<Option<(Place, CgroupName)>> {
     if !request.own_cgroup {
         notes.push("no cgroup of its own, as asked for".into());
         return Ok(None);
     }
     let limited = request.limits != Limits::new();
-    let hierarchy = match Hierarchy::detect() {
+    let hierarchy = match hierarchy {
         Err(error) if !limited => return Err(error.with_hint("mount cgroup2, or run with --cgroup none")),
         hierarchy => hierarchy?,
     };
