@@ -299,7 +299,7 @@ fn send_fd(sync: RawFd, fd: RawFd) -> Done {
         fd,
         padding: 0,
     };
-    let byte = [super::MESSAGE_TERMINAL];
+    let byte = [super::message::MESSAGE_TERMINAL];
     let mut part = libc::iovec { iov_base: byte.as_ptr().cast_mut().cast(), iov_len: 1 };
     // SAFETY: every field of a msghdr may be zero.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };

@@ -1,0 +1,220 @@
+//! What a command becomes: the child's steps, in their order.
+//!
+//! ```text
+//!   before the root   close, wait for "go", join, clocks, ids of a new user namespace, keyring, loopback, names
+//!   the root          the lists of other crates
+//!   after the root    reaper, session, terminal, descriptors, credentials, umask, affinity, signals, directory, execve
+//! ```
+//!
+//! The order matters: ids inside a new user namespace come before the first file is made, since a file of an unmapped
+//! owner cannot be; capabilities go after everything that needs them; the death of the parent is watched after the last
+//! change of ids, which would clear the watch; and the working directory is looked up as the payload, not as root.
+#![forbid(unsafe_code)]
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::Path;
+use std::sync::Arc;
+
+use cellkit_core::{ChildStep, ChildSteps, Error, ProcFd, ProcView, Result, Slot, Subject};
+
+use super::{Command, Stdio};
+use crate::plan::{Body, List};
+use crate::program::{c_string, candidates};
+use crate::step::{Pointers, Source, Step};
+use crate::{Capability, CapabilitySet, Namespaces, Plan, sys};
+
+impl Command {
+    /// The lists of steps, in order, and what the clone itself needs.
+    pub(super) fn into_plan(self) -> Result<Plan> {
+        let mut after = ChildSteps::new();
+        let sync = after.slot();
+        let joins_others = !self.joins.is_empty();
+        let shares_memory = sys::CAN_SHARE_MEMORY && !joins_others && !self.init;
+        let new_user = self.namespaces.contains(Namespaces::USER);
+        let changes_ids = self.user.is_some() || new_user || self.groups.is_some();
+        let namespaces = self.namespaces;
+        let timed = self.timed;
+
+        // What comes after the root, in order.
+        if self.init {
+            if self.die_with_parent {
+                after.push(Step::DieWithParent { sync });
+            }
+            after.push(Step::Reaper);
+        }
+        let terminal = self.terminal_steps(&mut after, sync);
+        self.descriptor_steps(&mut after, sync, terminal)?;
+        self.credential_steps(&mut after, new_user);
+        if self.die_with_parent && !self.init {
+            after.push(Step::DieWithParent { sync });
+        }
+        if self.no_new_privs {
+            after.push(Step::NoNewPrivileges);
+        }
+        after.push(Step::Umask(0o022));
+        after.push(Step::ResetAffinity);
+        after.push(Step::ResetDispositions);
+        if let Some(dir) = &self.dir {
+            after.push(Step::Chdir(c_string(dir, "chdir")?));
+        }
+        after.push(Step::VerifyCwd);
+        after.push(Step::UnblockSignals);
+        after.push(self.exec_step()?);
+
+        let mut before = ChildSteps::new();
+        let sync = before.slot();
+        let rest = self.namespace_steps(new_user)?;
+        let lists = rest.iter().map(Step::inherited);
+        let foreign = self.roots.iter().flat_map(|list| list.iter().map(ChildStep::inherits));
+        let later = after.iter().map(ChildStep::inherits);
+        let mut keep: Vec<RawFd> =
+            lists.chain(foreign).chain(later).flatten().map(|fd| fd.as_raw_fd()).filter(|fd| *fd > 2).collect();
+        keep.sort_unstable();
+        keep.dedup();
+        before.push(Step::CloseInherited { sync, keep });
+        before.push(Step::AwaitGo { sync });
+        for step in rest {
+            before.push(step);
+        }
+
+        let foreign = self.roots.into_iter().map(|steps| List { steps, own: false });
+        let lists = std::iter::once(List { steps: before, own: true })
+            .chain(foreign)
+            .chain([List { steps: after, own: true }])
+            .collect();
+        let cgroup = self.cgroup.transpose().map_err(|error| Error::from_io("fcntl F_DUPFD_CLOEXEC", &error))?;
+        Ok(Plan { body: Arc::new(Body { lists, shares_memory, changes_ids, timed }), namespaces, cgroup })
+    }
+
+    /// From the clone to the root: joins, clocks, ids inside a new user namespace, names.
+    fn namespace_steps(&self, new_user: bool) -> Result<Vec<Step>> {
+        let mut steps = vec![Step::Umask(0)];
+        for join in &self.joins {
+            if let Step::Join { fd, flag, flag_name, shown } = join {
+                steps.push(Step::Join { fd: Arc::clone(fd), flag: *flag, flag_name, shown: shown.clone() });
+            }
+        }
+        if let Some(offsets) = self.time {
+            let proc = Arc::new(ProcFd::open(ProcView::Processes)?);
+            steps.push(Step::UnshareTime);
+            steps.push(Step::TimeOffsets { proc, text: offsets.text() });
+        }
+        if new_user {
+            let reason = "files made for the container belong to its root";
+            if !self.keep_groups {
+                steps.push(Step::Groups { ids: Vec::new(), reason: "the caller's groups are not the container's" });
+            }
+            steps.push(Step::Gid { id: 0, reason });
+            steps.push(Step::Uid { id: 0, reason });
+        }
+        steps.push(Step::NewKeyring);
+        if self.loopback {
+            steps.push(Step::LoopbackUp);
+        }
+        if let Some(name) = &self.hostname {
+            steps.push(Step::Hostname(c_string(name, "sethostname")?));
+        }
+        if let Some(name) = &self.domainname {
+            steps.push(Step::Domainname(c_string(name, "setdomainname")?));
+        }
+        Ok(steps)
+    }
+
+    /// The session and the terminal; where there is one, the slot of the payload's end.
+    fn terminal_steps(&self, steps: &mut ChildSteps, sync: Slot) -> Option<Slot> {
+        if self.new_session || self.terminal {
+            steps.push(Step::NewSession);
+        }
+        if !self.terminal {
+            return None;
+        }
+        let (master, peer, console) = (steps.slot(), steps.slot(), steps.slot());
+        steps.push(Step::OpenMaster { out: master });
+        steps.push(Step::UnlockPeer { master });
+        steps.push(Step::OpenPeer { master, out: peer });
+        steps.push(Step::SendTerminal { master, sync });
+        steps.push(Step::ControllingTerminal { peer });
+        steps.push(Step::CloneConsole { peer, out: console });
+        steps.push(Step::AttachConsole { console });
+        Some(peer)
+    }
+
+    /// The payload's table of descriptors: each source is first moved above the numbers wanted, then put in its place.
+    fn descriptor_steps(&self, steps: &mut ChildSteps, sync: Slot, terminal: Option<Slot>) -> Result<()> {
+        let keep: Vec<RawFd> = vec![0, 1, 2];
+        let above = 3;
+        let mut places = Vec::new();
+        for (target, stdio) in (0..).zip(&self.stdio) {
+            let source = match (terminal, stdio) {
+                (Some(peer), _) => Source::Slot(peer),
+                // Its own place already.
+                (None, Stdio::Inherit) if sys::is_open(target) => continue,
+                (None, Stdio::Inherit | Stdio::Null) => Source::Owned(Arc::new(null()?)),
+                (None, Stdio::Fd(fd)) => Source::Owned(Arc::new(
+                    fd.try_clone().map_err(|error| Error::from_io("fcntl F_DUPFD_CLOEXEC", &error))?,
+                )),
+            };
+            let out = steps.slot();
+            steps.push(Step::Lift { source, above, out });
+            places.push(Step::Place { from: out, target });
+        }
+        for place in places {
+            steps.push(place);
+        }
+        steps.push(Step::LiftSync { sync, above });
+        steps.push(Step::CloseOthers { sync, keep });
+        Ok(())
+    }
+
+    fn credential_steps(&self, steps: &mut ChildSteps, new_user: bool) {
+        // Dropping from the bounding set is a privilege; who has none cannot, and has nothing to drop from but what
+        // set-user-id programs would give: that is what no_new_privs is for.
+        let may_bound = new_user || CapabilitySet::of_this_thread().is_ok_and(|set| set.contains(Capability::SETPCAP));
+        if may_bound && self.capabilities != CapabilitySet::FULL {
+            steps.push(Step::BoundCapabilities(self.capabilities));
+        }
+        let reason = "the payload's user";
+        if self.user.is_some() {
+            steps.push(Step::KeepCapabilities);
+        }
+        let groups = self.groups.clone().or_else(|| self.user.map(|_| Vec::new()));
+        if let (Some(ids), false) = (groups, self.keep_groups) {
+            steps.push(Step::Groups { ids, reason: "the payload's supplementary groups" });
+        }
+        if let Some((uid, gid)) = self.user {
+            steps.push(Step::Gid { id: gid, reason });
+            steps.push(Step::Uid { id: uid, reason });
+        }
+        steps.push(Step::Capabilities(self.capabilities));
+        steps.push(Step::ClearAmbient);
+    }
+
+    fn exec_step(&self) -> Result<Step> {
+        let path = self.environment.get(OsStr::new("PATH")).map(OsString::as_os_str);
+        let paths = candidates(&self.program, path)?;
+        let arg0 = self.arg0.as_ref().unwrap_or(&self.program);
+        let argv =
+            std::iter::once(arg0).chain(&self.args).map(|arg| c_string(arg, "execve")).collect::<Result<Vec<_>>>()?;
+        let mut envp = Vec::new();
+        for (name, value) in &self.environment {
+            if name.is_empty() || name.as_encoded_bytes().contains(&b'=') {
+                let subject = Subject::Value(name.to_string_lossy().into_owned());
+                return Err(Error::invalid("execve", "a variable's name is not empty and holds no =").on(subject));
+            }
+            let mut entry = name.clone();
+            entry.push("=");
+            entry.push(value);
+            envp.push(c_string(entry, "execve")?);
+        }
+        let pointers = Pointers::to(&argv, &envp);
+        Ok(Step::Exec { paths, argv, envp, pointers })
+    }
+}
+
+/// `/dev/null` of the caller's machine.
+fn null() -> Result<OwnedFd> {
+    let path = Path::new("/dev/null");
+    let file = std::fs::File::options().read(true).write(true).open(path);
+    file.map(OwnedFd::from).map_err(|error| Error::from_io("openat", &error).on(path))
+}

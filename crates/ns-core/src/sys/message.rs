@@ -1,0 +1,88 @@
+//! The socket pair between parent and child, and the messages on it.
+#![allow(unsafe_code)]
+
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use cellkit_core::Errno;
+use cellkit_core::sys::own;
+
+/// The first byte of each message on the socket pair.
+pub(crate) const MESSAGE_FAULT: u8 = b'F';
+pub(crate) const MESSAGE_TERMINAL: u8 = b'T';
+/// A fault is its first byte, the step's number, the errno, and what the kernel said.
+pub(crate) const FAULT_HEAD: usize = 9;
+pub(crate) const FAULT_SIZE: usize = 512;
+
+/// A connected pair of SEQPACKET sockets, close-on-exec, neither of them one of the three standard descriptors.
+pub(crate) fn socket_pair() -> Result<(OwnedFd, OwnedFd), Errno> {
+    let mut pair = [-1; 2];
+    let kind = libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC;
+    // SAFETY: the kernel writes two descriptors.
+    if unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, pair.as_mut_ptr()) } == -1 {
+        return Err(Errno::last());
+    }
+    // SAFETY: just made.
+    let parent = unsafe { own(pair[0]) };
+    // SAFETY: just made.
+    let child = unsafe { own(pair[1]) };
+    if child.as_raw_fd() > 2 {
+        return Ok((parent, child));
+    }
+    // SAFETY: no pointers.
+    let lifted = unsafe { libc::fcntl(child.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 3) };
+    if lifted == -1 {
+        return Err(Errno::last());
+    }
+    // SAFETY: just made.
+    Ok((parent, unsafe { own(lifted) }))
+}
+
+/// Sends one message, without SIGPIPE.
+pub(crate) fn send(socket: BorrowedFd<'_>, message: &[u8]) -> Result<(), Errno> {
+    loop {
+        // SAFETY: the kernel reads message.len() bytes.
+        let sent =
+            unsafe { libc::send(socket.as_raw_fd(), message.as_ptr().cast(), message.len(), libc::MSG_NOSIGNAL) };
+        match (sent, Errno::last()) {
+            (-1, Errno(libc::EINTR)) => {}
+            (-1, errno) => return Err(errno),
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// Receives one message and the descriptor it may carry; an empty message is end of file.
+pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Option<OwnedFd>), Errno> {
+    #[repr(C)]
+    struct Control {
+        head: libc::cmsghdr,
+        fd: RawFd,
+        padding: i32,
+    }
+    loop {
+        // SAFETY: every field of a cmsghdr may be zero.
+        let head = unsafe { std::mem::zeroed() };
+        let mut control = Control { head, fd: -1, padding: 0 };
+        let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+        // SAFETY: every field of a msghdr may be zero.
+        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+        message.msg_iov = &raw mut part;
+        message.msg_iovlen = 1;
+        message.msg_control = (&raw mut control).cast();
+        message.msg_controllen = size_of::<Control>() as _;
+        // SAFETY: the kernel writes within buffer and control, whose sizes are given.
+        let length = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC) };
+        if length == -1 {
+            match Errno::last() {
+                Errno(libc::EINTR) => continue,
+                errno => return Err(errno),
+            }
+        }
+        let carries = message.msg_controllen as usize >= size_of::<libc::cmsghdr>() + size_of::<RawFd>()
+            && (control.head.cmsg_level, control.head.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS)
+            && control.fd >= 0;
+        // SAFETY: the kernel has just installed it for us.
+        let fd = carries.then(|| unsafe { own(control.fd) });
+        return Ok((length as usize, fd));
+    }
+}
