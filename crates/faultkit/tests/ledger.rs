@@ -131,6 +131,10 @@ mod root {
             run(veth);
             // No IPv6 address of their own, whose duplicate detection would end at some time during the test.
             run("ip link set leak0 addrgenmode none up; ip link set leak1 addrgenmode none up");
+            // The kernel notices a little later that they have a carrier, and adds a multicast route for each.
+            run("for i in $(seq 500); do
+                    [ $(ip -6 route show table all | grep -c 'ff00::/8 dev leak') = 2 ] && exit 0; sleep .02
+                 done; exit 1");
             sees(|| run("ip link set leak0 mtu 1400"), |()| run("ip link set leak0 mtu 1500"), &["mtu 1400"]);
             let v4 = "ip addr add 10.1.1.1/24 dev leak0";
             sees(

@@ -40,6 +40,7 @@ cd /
 sh /job/run </dev/null >/dev/console 2>&1
 echo $? >/job/status
 sync
+exec 2>/dev/null
 echo o >/proc/sysrq-trigger
 sleep 60
 INIT
