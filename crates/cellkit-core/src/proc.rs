@@ -283,7 +283,8 @@ fn fail(call: &'static str, errno: Errno, root: &Path, path: &Path) -> Error {
 const READ_LIMIT: u64 = 16 << 20;
 
 fn read_whole(file: File, root: &Path, path: &Path) -> Result<Vec<u8>> {
-    let mut content = Vec::new();
+    // Most files of /proc fit, so that one read and the one that finds the end do.
+    let mut content = Vec::with_capacity(4096);
     file.take(READ_LIMIT)
         .read_to_end(&mut content)
         .map_err(|error| Error::from_io("read", &error).on(root.join(path)))?;

@@ -96,18 +96,14 @@ impl Start {
     }
 
     fn claim_step(&self) -> StepText {
-        let dir = self.state.path().join(self.request.id.as_str());
-        StepText::new(
-            "mkdir",
-            format!("{dir:?}, 0700"),
-            "a locked record of what will be made, so that nothing is lost",
-        )
-        .on(dir)
+        let path = self.state.path_of(&self.request.id);
+        let arguments = format!("{path:?}, O_RDWR|O_CREAT|O_EXCL, 0600");
+        StepText::new("openat", arguments, "a locked record of what will be made, so that nothing is lost").on(path)
     }
 
     fn record_step(&self) -> StepText {
-        let path = self.state.path().join(self.request.id.as_str()).join("record.json");
-        StepText::new("rename", format!("\"record.new\", {path:?}"), "the record names the process").on(path)
+        let path = self.state.path_of(&self.request.id);
+        StepText::new("pwrite64", format!("{path:?}"), "the record names the process").on(path)
     }
 
     /// Starts the container, waits for its end, and removes everything. The status is the payload's, as a shell would say.

@@ -1,8 +1,8 @@
 //! Records of running containers, written before anything is made that could outlive its owner.
 //!
-//! A container is a directory `ID/` with two files: `lock`, which its cellrun keeps locked for as long as it lives (the
-//! kernel gives the lock back on every kind of death, SIGKILL too), and `record.json`, which says what a later
-//! [`recover`](StateDir::recover) has to remove. The lock says who is alive; no pid is trusted for that.
+//! A container is one file `ID.json`: what a later [`recover`](StateDir::recover) has to remove. Its cellrun keeps the file
+//! locked for as long as it lives (the kernel gives the lock back on every kind of death, SIGKILL too). The lock says who
+//! is alive; no pid is trusted for that.
 //!
 //! Nothing is synced to a disk: what a record speaks of does not survive a crash of the machine either.
 #![forbid(unsafe_code)]
@@ -10,7 +10,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use cellkit_core::{Error, ErrorKind, ProcFd, ProcView, Result, Subject};
@@ -79,7 +79,7 @@ pub struct BridgeRecord {
     pub subnet: String,
 }
 
-/// A container's name: it becomes a directory, a cgroup and a host name.
+/// A container's name: it becomes a file's, a cgroup's and a host's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Id(String);
 
@@ -165,7 +165,7 @@ impl StateDir {
         }
     }
 
-    /// One creation or recovery at a time: until this is dropped, no directory appears here or goes.
+    /// One creation or recovery at a time: until this is dropped, no container appears here.
     fn lock_all(&self) -> Result<Flock<File>> {
         let path = self.0.join(".lock");
         let file = open_lock(&path).map_err(|error| self.fail("openat", &error, &path))?;
@@ -185,9 +185,11 @@ impl StateDir {
                 outcome?;
             }
         }
-        let dir = self.0.join(id.as_str());
-        DirBuilder::new().mode(0o700).create(&dir).map_err(|error| {
-            let error = self.fail("mkdir", &error, &dir);
+        let path = self.path_of(id);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+        let file = options.open(&path).map_err(|error| {
+            let error = self.fail("openat", &error, &path);
             match error.kind() {
                 ErrorKind::AlreadyExists => {
                     error.with_hint("a container of this name is running: choose another --name")
@@ -195,20 +197,27 @@ impl StateDir {
                 _ => error,
             }
         })?;
-        // From here on, dropping the claim removes the directory.
-        let path = dir.join("lock");
-        let claimed = open_lock(&path).map_err(|error| self.fail("openat", &error, &path)).and_then(|file| {
-            lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| flock_error(errno, &path))
-        });
-        let claim = match claimed {
-            Ok(lock) => Claim { dir, _lock: lock },
-            Err(error) => {
-                let _ = fs::remove_dir_all(&dir);
-                return Err(error);
+        let claim = match lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(file) => Claim { path, file },
+            Err((_, errno)) => {
+                let _ = fs::remove_file(&path);
+                return Err(flock_error(errno, &path));
             }
         };
         drop(all);
-        claim.update(record).map(|()| claim)
+        match claim.update(record) {
+            Ok(()) => Ok(claim),
+            Err(error) => {
+                let _ = claim.remove();
+                Err(error)
+            }
+        }
+    }
+
+    /// Where the record of a container is.
+    #[must_use]
+    pub fn path_of(&self, id: &Id) -> PathBuf {
+        self.0.join(format!("{}.json", id.as_str()))
     }
 
     /// Removes what containers left behind whose owner has died. Answers their names.
@@ -236,18 +245,24 @@ impl StateDir {
         let mut swept = Vec::new();
         for entry in fs::read_dir(&self.0).map_err(|error| self.fail("getdents64", &error, &self.0))? {
             let Ok(entry) = entry else { continue };
-            // Only names that `claim` can have made are looked at, and only directories.
-            let Some(id) = entry.file_name().to_str().and_then(|name| Id::new(name).ok()) else { continue };
-            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            // Only names that `claim` can have made are looked at, and only plain files.
+            let name = entry.file_name();
+            let name = name.to_str().and_then(|name| name.strip_suffix(".json"));
+            let Some(id) = name.and_then(|name| Id::new(name).ok()) else { continue };
+            if !entry.file_type().is_ok_and(|kind| kind.is_file()) {
                 continue;
             }
-            let dir = entry.path();
-            let held = open_lock(&dir.join("lock")).map(|file| lock(file, FlockArg::LockExclusiveNonblock));
-            let Ok(Ok(_dead)) = held else { continue };
+            let path = entry.path();
+            let mut options = OpenOptions::new();
+            let file = options.read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(&path);
+            let Ok(Ok(dead)) = file.map(|file| lock(file, FlockArg::LockExclusiveNonblock)) else { continue };
             // A record that cannot be read (its writer died with the disk full) still names the container.
-            let record = read(&dir).unwrap_or_default();
-            let outcome = remove(id.as_str(), &record)
-                .and_then(|()| fs::remove_dir_all(&dir).map_err(|error| self.fail("unlink", &error, &dir)));
+            let record = read(&dead).unwrap_or_default();
+            let outcome = remove(id.as_str(), &record).and_then(|()| match fs::remove_file(&path) {
+                // Its owner was just removing it.
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.fail("unlink", &error, &path)),
+                _ => Ok(()),
+            });
             swept.push((id.as_str().to_owned(), outcome));
         }
         Ok(swept)
@@ -258,13 +273,23 @@ impl StateDir {
     /// # Errors
     /// [`ErrorKind::NotFound`] when there is none of that name.
     pub fn find(&self, id: &Id) -> Result<Record> {
-        let dir = self.0.join(id.as_str());
-        read(&dir).map_err(|error| match error.kind() {
+        let path = self.path_of(id);
+        let file = File::open(&path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => Error::from_errno("openat", libc::ENOENT)
-                .on(dir.join("record.json"))
+                .on(path.clone())
                 .with_hint("no container of this name is running: see the --name it was started with"),
-            _ => self.fail("read", &error, &dir.join("record.json")),
-        })
+            _ => self.fail("openat", &error, &path),
+        })?;
+        // Its owner may be writing it this moment.
+        let mut tries = 0;
+        loop {
+            match read(&file) {
+                Ok(record) => return Ok(record),
+                Err(error) if tries == 20 => return Err(Error::parse("read", error.to_string()).on(path)),
+                Err(_) => std::thread::sleep(std::time::Duration::from_millis(1)),
+            }
+            tries += 1;
+        }
     }
 }
 
@@ -292,29 +317,36 @@ fn flock_error(errno: Errno, path: &Path) -> Error {
     Error::from_errno("flock", errno as i32).on(path)
 }
 
-fn read(dir: &Path) -> io::Result<Record> {
-    let text = fs::read(dir.join("record.json"))?;
+fn read(file: &File) -> io::Result<Record> {
+    let mut text = vec![0; SIZE];
+    let length = file.read_at(&mut text, 0)?;
+    text.truncate(length);
     serde_json::from_slice(&text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
+
+/// Every record is padded to this with spaces, so that one write replaces the whole of an older one.
+const SIZE: usize = 4096;
 
 /// A name that is ours. [`remove`](Self::remove) gives it back; if this process dies first, a later recovery does.
 #[derive(Debug)]
 pub struct Claim {
-    dir: PathBuf,
-    _lock: Flock<File>,
+    path: PathBuf,
+    file: Flock<File>,
 }
 
 impl Claim {
-    /// Replaces the record, whole: a reader sees the old or the new one.
+    /// Replaces the record, whole.
     ///
     /// # Errors
     /// Those of the file system.
     pub fn update(&self, record: &Record) -> Result<()> {
-        let (new, path) = (self.dir.join("record.new"), self.dir.join("record.json"));
-        let text =
-            serde_json::to_vec(record).map_err(|error| Error::other("write", error.to_string()).on(path.clone()))?;
-        fs::write(&new, text).map_err(|error| Error::from_io("write", &error).on(new.clone()))?;
-        fs::rename(&new, &path).map_err(|error| Error::from_io("rename", &error).on(path))
+        let fail = |error: &io::Error| Error::from_io("pwrite64", error).on(self.path.clone());
+        let mut text = serde_json::to_vec(record).map_err(|error| fail(&error.into()))?;
+        if text.len() > SIZE {
+            return Err(fail(&io::Error::from_raw_os_error(libc::ENAMETOOLONG)));
+        }
+        text.resize(SIZE, b' ');
+        self.file.write_all_at(&text, 0).map_err(|error| fail(&error))
     }
 
     /// Gives the name back, when nothing is left that the record speaks of.
@@ -322,7 +354,7 @@ impl Claim {
     /// # Errors
     /// Those of the file system.
     pub fn remove(self) -> Result<()> {
-        fs::remove_dir_all(&self.dir).map_err(|error| Error::from_io("unlink", &error).on(self.dir.clone()))
+        fs::remove_file(&self.path).map_err(|error| Error::from_io("unlink", &error).on(self.path.clone()))
     }
 }
 
@@ -367,7 +399,7 @@ mod tests {
         });
         assert_eq!(names.expect("recover"), ["dead"]);
         assert_eq!(seen.into_inner(), [("dead".to_owned(), record)]);
-        assert!(!dir.path().join("dead").exists() && dir.path().join("alive").exists());
+        assert!(!state.path_of(&dead).exists() && state.path_of(&alive).exists());
     }
 
     #[test]
@@ -377,7 +409,7 @@ mod tests {
         let id = Id::new("torn").expect("id");
         for torn in ["", "{", "null", "{\"cgroup\":", "[1]", "\u{0}"] {
             drop(state.claim(&id, &Record::default(), nothing).expect("claim"));
-            fs::write(dir.path().join("torn/record.json"), torn).expect("write");
+            fs::write(state.path_of(&id), torn).expect("write");
             assert_eq!(state.recover(nothing).expect("recover"), ["torn"], "{torn:?}");
         }
     }
