@@ -108,7 +108,7 @@ pub struct BoxArgs {
     /// Put a PID 1 in front of the command that reaps orphans and forwards signals
     #[arg(long)]
     pub init: bool,
-    /// Give the command a terminal of its own; standard input must be one
+    /// Give the command a terminal of its own; standard input must be one [default: when there is no COMMAND]
     #[arg(short = 't', long = "tty")]
     pub tty: bool,
     /// Print the plan, a numbered list of system calls with their reasons, and stop

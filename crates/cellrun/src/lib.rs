@@ -17,7 +17,7 @@ mod sys;
 pub mod terminal;
 pub mod user;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use cellkit_core::Result;
 
@@ -44,7 +44,9 @@ pub fn run(cli: Cli) -> Result<i32> {
     }
 }
 
-fn run_box(args: BoxArgs, state: StateDir) -> Result<i32> {
+fn run_box(mut args: BoxArgs, state: StateDir) -> Result<i32> {
+    // A shell for a person: nobody types -t to get a prompt.
+    args.tty |= args.command.is_empty() && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let (explain, trace) = (args.explain, args.trace);
     let request = Request::parse(args, nix::unistd::geteuid().is_root())?;
     if request.tty && !explain {

@@ -16,6 +16,21 @@ const SCRATCH_IS_FULL: &str =
 /// ```
 pub static HINTS: HintTable = HintTable(&[
     HintRow {
+        operation: "open",
+        errno: libc::ENOENT,
+        hint: "a root or a volume's source must exist on this machine before the container starts: make it, or mend the path",
+    },
+    HintRow {
+        operation: "open",
+        errno: libc::ENOTDIR,
+        hint: "a root file system is a directory: unpack an archive or mount an image first, and name the directory",
+    },
+    HintRow {
+        operation: "open",
+        errno: libc::EACCES,
+        hint: "the caller may not read this, or may not pass a directory on the way: see the modes along the path",
+    },
+    HintRow {
         operation: "mount_setattr",
         errno: libc::EPERM,
         hint: "the mount's flags (ro, nosuid, nodev, noexec, propagation) are locked by the user namespace that made it, \
@@ -156,6 +171,9 @@ mod tests {
     #[test]
     fn each_row_is_found_and_says_its_word() {
         for (operation, errno, word) in [
+            ("open", libc::ENOENT, "must exist"),
+            ("open", libc::ENOTDIR, "is a directory"),
+            ("open", libc::EACCES, "modes"),
             ("mount_setattr", libc::EPERM, "locked"),
             ("mount_setattr", libc::EINVAL, "chroot"),
             ("mount_setattr", libc::ENOSYS, "5.12"),
@@ -189,6 +207,6 @@ mod tests {
             assert!(hint.contains(word), "{operation}: {hint}");
             assert!(!hint.contains('\n') && !hint.contains("  "), "{hint:?}");
         }
-        assert_eq!(HINTS.0.len(), 27, "a row without a line above");
+        assert_eq!(HINTS.0.len(), 30, "a row without a line above");
     }
 }

@@ -370,7 +370,7 @@ pub(crate) fn open_dir(dir: &Path) -> Result<std::fs::File> {
 /// The standard library answers a NUL byte without an errno.
 pub(crate) fn io_error(operation: &'static str, error: &std::io::Error, path: &Path) -> Error {
     match error.raw_os_error() {
-        Some(_) => Error::from_io(operation, error).on(path),
+        Some(_) => Error::from_io(operation, error).on(path).with_hints(&crate::HINTS),
         None => Error::invalid(operation, "the path has a NUL byte in it").on(path),
     }
 }
