@@ -16,15 +16,40 @@ fn main() {
             0
         }
         Err(error) => {
-            // clap's own report is a page; its first line says it.
-            let text = error.to_string();
-            let line = text.lines().next().unwrap_or_default();
             eprintln!(
                 "cellrun: {}\n  hint: cellrun --help and cellrun box --help list the options",
-                line.trim_start_matches("error: ")
+                in_one_line(&error)
             );
             exit::NOT_STARTED
         }
     };
     std::process::exit(status);
+}
+
+/// clap's own report is a page: what is wrong stands in its first paragraph, what is missing on lines of its own.
+fn in_one_line(error: &clap::Error) -> String {
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return "a subcommand is missing".into();
+    }
+    let text = error.to_string();
+    let paragraph = text.lines().take_while(|line| !line.is_empty()).map(str::trim);
+    paragraph.collect::<Vec<_>>().join(" ").trim_start_matches("error: ").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(args: &[&str]) -> String {
+        in_one_line(&Cli::try_parse_from(["cellrun"].iter().chain(args)).expect_err("wrong"))
+    }
+
+    #[test]
+    fn what_is_wrong_or_missing_is_named() {
+        assert_eq!(line(&[]), "a subcommand is missing");
+        assert_eq!(line(&["box", "--nosuch"]), "unexpected argument '--nosuch' found");
+        let missing = "the following required arguments were not provided: --rootfs <DIR>";
+        assert_eq!(line(&["box", "--writable"]), missing);
+        assert!(line(&["box", "--memory"]).contains("--memory <BYTES>"));
+    }
 }
