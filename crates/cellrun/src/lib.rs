@@ -52,6 +52,11 @@ fn run_box(mut args: BoxArgs, state: StateDir) -> Result<i32> {
     if request.tty && !explain {
         terminal::require()?;
     }
+    if !explain {
+        // What the dead left is not taken: names, ports, places on the bridge. What cannot be removed is for the claim to
+        // tell, or for a later time.
+        let _ = state.recover(recover::remove);
+    }
     let start = Start::prepare(request, state, trace)?;
     if explain {
         // A reader that has seen enough (head) is no error.

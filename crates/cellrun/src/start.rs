@@ -19,7 +19,7 @@ use vethnet::Attachment;
 use crate::network::Bridge;
 use crate::request::{NetMode, Request, RootChoice, Userns};
 use crate::state::{Id, Process, Record, StateDir};
-use crate::supervise::{self, Signals};
+use crate::supervise::{self, Pid1, Signals};
 use crate::terminal::TerminalGuard;
 use crate::user::User;
 
@@ -58,6 +58,7 @@ impl Start {
         let bridge = (request.net == NetMode::Bridge).then(|| Bridge::new(&request)).transpose()?;
         let user = request.user.as_deref().map(|text| User::parse(text, &root_fd(&request.root)?)).transpose()?;
         let plan = command(&request, &state, maps.as_ref(), user, rootfs, timed)?.plan()?;
+        state.check_free(&request.id)?;
         if let Some(bridge) = &bridge {
             bridge.check()?;
         }
@@ -168,7 +169,8 @@ impl Start {
         }
         let mut child = child.resume(trace)?;
         let terminal = child.take_terminal().map(TerminalGuard::new).transpose()?;
-        supervise::until_it_ends(&mut child, signals, terminal)
+        let pid1 = if self.request.init { Pid1::Reaper } else { Pid1::Payload };
+        supervise::until_it_ends(&mut child, pid1, signals, terminal)
     }
 }
 

@@ -190,12 +190,7 @@ impl StateDir {
         options.read(true).write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
         let file = options.open(&path).map_err(|error| {
             let error = self.fail("openat", &error, &path);
-            match error.kind() {
-                ErrorKind::AlreadyExists => {
-                    error.with_hint("a container of this name is running: choose another --name")
-                }
-                _ => error,
-            }
+            if error.kind() == ErrorKind::AlreadyExists { error.with_hint(TAKEN) } else { error }
         })?;
         let claim = match lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(file) => Claim { path, file },
@@ -211,6 +206,18 @@ impl StateDir {
                 let _ = claim.remove();
                 Err(error)
             }
+        }
+    }
+
+    /// Whether a container could take the name, as far as can be known without taking it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AlreadyExists`] when there is a record of that name.
+    pub fn check_free(&self, id: &Id) -> Result<()> {
+        let path = self.path_of(id);
+        match fs::symlink_metadata(&path) {
+            Ok(_) => Err(Error::from_errno("openat", libc::EEXIST).on(path).with_hint(TAKEN)),
+            Err(_) => Ok(()),
         }
     }
 
@@ -292,6 +299,8 @@ impl StateDir {
         }
     }
 }
+
+const TAKEN: &str = "a container of this name is running: choose another --name";
 
 fn open_lock(path: &Path) -> io::Result<File> {
     OpenOptions::new()

@@ -10,6 +10,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use ns_core::{Child, ExitStatus};
 
+use crate::sys;
 use crate::terminal::TerminalGuard;
 
 /// Signals that a person or a service manager sends to a program in the foreground: the container gets them instead.
@@ -31,11 +32,13 @@ const PASSED_ON: [Signal; 9] = [
 pub struct Signals(SignalFd);
 
 impl Signals {
-    /// Takes the signals of [`PASSED_ON`] off their usual way.
+    /// Takes the signals of [`PASSED_ON`] off their usual way, and the end of children to where it can be waited for: a
+    /// careless caller may have had SIGCHLD ignored.
     ///
     /// # Errors
     /// Those of signalfd(2).
     pub fn take() -> Result<Self> {
+        sys::watch_children().map_err(|errno| Error::from_errno("rt_sigaction", errno.0))?;
         let set: SigSet = PASSED_ON.into_iter().collect();
         let fail = |call: &'static str| move |errno: nix::errno::Errno| Error::from_errno(call, errno as i32);
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None).map_err(fail("rt_sigprocmask"))?;
@@ -49,11 +52,25 @@ impl Signals {
     }
 }
 
+/// What the container's first process does with signals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pid1 {
+    /// What the payload's author thought of.
+    Payload,
+    /// The reaper passes every one on.
+    Reaper,
+}
+
 /// Waits for the end of the container.
 ///
 /// # Errors
 /// Those of poll(2) and waitid(2).
-pub fn until_it_ends(child: &mut Child, signals: &Signals, mut terminal: Option<TerminalGuard>) -> Result<ExitStatus> {
+pub fn until_it_ends(
+    child: &mut Child,
+    pid1: Pid1,
+    signals: &Signals,
+    mut terminal: Option<TerminalGuard>,
+) -> Result<ExitStatus> {
     // The signal that ended it in our name, where PID 1 would not have heard it.
     let mut ended_by = None;
     loop {
@@ -75,7 +92,7 @@ pub fn until_it_ends(child: &mut Child, signals: &Signals, mut terminal: Option<
             while let Some(signal) = signals.next() {
                 match (signal, &terminal) {
                     (Signal::SIGWINCH, Some(terminal)) => terminal.resize(),
-                    _ => ended_by = pass_on(child, signal)?.or(ended_by),
+                    _ => ended_by = pass_on(child, pid1, signal)?.or(ended_by),
                 }
             }
         }
@@ -96,7 +113,7 @@ pub fn until_it_ends(child: &mut Child, signals: &Signals, mut terminal: Option<
 /// Sends `signal` to the container's first process. The kernel drops signals to a PID 1 that has not set a handler, so
 /// that a plain `sleep` could not be ended by Ctrl-C: one that would have ended any other process ends this one too, by
 /// SIGKILL, and is answered so that the status can say which it was.
-fn pass_on(child: &Child, signal: Signal) -> Result<Option<Signal>> {
+fn pass_on(child: &Child, pid1: Pid1, signal: Signal) -> Result<Option<Signal>> {
     let ends = matches!(
         signal,
         Signal::SIGHUP
@@ -107,8 +124,9 @@ fn pass_on(child: &Child, signal: Signal) -> Result<Option<Signal>> {
             | Signal::SIGUSR2
             | Signal::SIGALRM
     );
+    // The reaper has them blocked, which its status does not show: rt_sigtimedwait unblocks what it waits for.
     // A zombie has an empty mask in its status: what it caught no longer matters.
-    let dropped = ends && !listens(child, signal);
+    let dropped = ends && pid1 == Pid1::Payload && !listens(child, signal);
     let sent = child.signal(if dropped { libc::SIGKILL } else { signal as i32 });
     match sent {
         Err(error) if error.kind() == ErrorKind::Gone => Ok(None),

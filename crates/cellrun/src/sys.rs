@@ -1,4 +1,4 @@
-//! The one thing here that no library offers safely: the size of a terminal's window.
+//! What no library offers safely: the size of a terminal's window, and a signal's usual way.
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -17,4 +17,11 @@ pub(crate) fn copy_window_size(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Resu
         return Err(Errno::last());
     }
     Ok(())
+}
+
+/// sigaction(2) of SIGCHLD to its default: children of a process that ignores it are reaped by the kernel, and their
+/// exit statuses are lost.
+pub(crate) fn watch_children() -> Result<(), Errno> {
+    // SAFETY: the default disposition runs no code of ours, and this is a program, not a library: nobody else's it is.
+    if unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) } == libc::SIG_ERR { Err(Errno::last()) } else { Ok(()) }
 }
