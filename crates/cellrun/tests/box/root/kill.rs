@@ -1,0 +1,104 @@
+//! SIGKILL of cellrun at any moment: the payload dies with it, and what is left is found and removed.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use faultkit::Ledger;
+use nix::sys::signal::Signal;
+
+use crate::run::{Running, boxed, cellrun, children, eventually, host, links, nothing_is_left, say};
+
+/// The processes of this pid namespace that run the payload's command, as ps would list them.
+fn payloads() -> usize {
+    let named = |entry: fs::DirEntry| {
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        line.starts_with(b"sleep\x004242")
+    };
+    fs::read_dir("/proc").expect("/proc").flatten().filter_map(|entry| named(entry).then_some(())).count()
+}
+
+fn own_pid() -> i32 {
+    i32::try_from(std::process::id()).expect("a pid")
+}
+
+/// Kills one that has been running for so long, and waits until its payload is gone.
+fn kill_after(wait: Duration, options: &[&str]) {
+    let running = Running::boxed(&[options, &["--", "sleep", "4242"]].concat());
+    std::thread::sleep(wait);
+    running.signal(Signal::SIGKILL);
+    assert_eq!(running.end().status, -9);
+    eventually("the payload dies with its cellrun", || {
+        faultkit::reap_orphans();
+        payloads() == 0 && children(own_pid()).is_empty()
+    });
+}
+
+#[test]
+fn at_any_moment_then_recover() {
+    faultkit::require!(root, program("ip"), program("nft"));
+    faultkit::isolated!(|| {
+        let ledger = Ledger::take();
+        let mut left = 0;
+        for round in 0..30 {
+            let (net, init): (&[&str], &[&str]) = match round % 3 {
+                0 => (&["--net", "bridge", "-p", "8080:80"], &[]),
+                1 => (&["--net", "bridge"], &["--init"]),
+                _ => (&["--net", "none"], &[]),
+            };
+            let name = format!("victim{round}");
+            kill_after(Duration::from_millis(round * 2), &[net, init, &["--name", &name]].concat());
+            left += usize::from(Path::new("/run/cellrun").join(format!("{name}.json")).exists());
+            let said = say(&mut cellrun(["recover"]));
+            let names = if said.out.is_empty() { String::new() } else { format!("{name}\n") };
+            assert_eq!(said.ok(), names, "round {round}");
+            assert_eq!(links(), ["lo"]);
+            assert_eq!(host("nft list ruleset; cat /proc/sys/net/ipv4/ip_forward"), "0\n");
+            nothing_is_left();
+        }
+        assert!(left >= 5, "the kills came too early to mean anything: {left} of 30 left a record");
+        ledger.assert_same();
+    });
+}
+
+#[test]
+fn at_any_moment_then_the_next_box() {
+    faultkit::require!(root, program("ip"), program("nft"));
+    faultkit::isolated!(|| {
+        for round in 0..8 {
+            kill_after(Duration::from_millis(10 + round * 8), &["--name", "same", "-p", "8080:80"]);
+            // The same name, the same port: what the dead one left is gone before the new one starts.
+            let said = boxed(&["--name", "same", "-p", "8080:80", "--", "true"]);
+            assert_eq!(said.ok(), "", "round {round}");
+            assert_eq!(links(), ["lo"]);
+            assert_eq!(host("nft list ruleset"), "");
+            nothing_is_left();
+        }
+    });
+}
+
+#[test]
+fn of_the_payload_with_everything_below() {
+    faultkit::require!(root);
+    faultkit::isolated!(|| {
+        let script = "for i in 1 2 3; do setsid sleep 4242 & done; echo ready; exec sleep 4242";
+        for options in [&[][..], &["--init"]] {
+            let mut running = Running::boxed(&[&["--net", "none"], options, &["--", "sh", "-c", script]].concat());
+            running.until("ready");
+            eventually("all sleep", || payloads() == 4);
+            running.signal(Signal::SIGKILL);
+            assert_eq!(running.end().status, -9);
+            eventually("all die", || {
+                faultkit::reap_orphans();
+                payloads() == 0 && children(own_pid()).is_empty()
+            });
+            // Who is dead is removed, who lives is left alone.
+            let mut alive =
+                Running::boxed(&["--net", "none", "--name", "alive", "--", "sh", "-c", "echo ready; read x || true"]);
+            alive.until("ready");
+            assert_eq!(say(&mut cellrun(["recover"])).ok(), "", "the next box did it");
+            assert_eq!(alive.end().status, 0);
+        }
+        nothing_is_left();
+    });
+}

@@ -1,0 +1,15 @@
+//! What needs root, each test in namespaces of its own.
+
+mod bad_input;
+mod bridge;
+mod end;
+mod explain;
+mod kill;
+mod limits;
+mod many;
+mod mounts;
+mod payload;
+mod reaper;
+mod terminal;
+mod tree;
+mod unprivileged;
