@@ -71,6 +71,22 @@ impl OrdinaryUser {
         self.home.path().join("run")
     }
 
+    /// Copies `program` into the home folder and answers where it is: the user may not reach what cargo builds below
+    /// somebody else's home. For the running test itself, pass `std::env::current_exe()`.
+    ///
+    /// # Panics
+    /// When it cannot be copied.
+    #[must_use]
+    #[track_caller]
+    pub fn copy_of(&self, program: impl AsRef<Path>) -> PathBuf {
+        let program = program.as_ref();
+        let to = self.home().join(program.file_name().unwrap_or_default());
+        // The copy has the mode of the original, which its owner may have kept to himself.
+        let copied = fs::copy(program, &to).and_then(|_| fs::set_permissions(&to, fs::Permissions::from_mode(0o755)));
+        copied.unwrap_or_else(|e| panic!("copy {} to {}: {e}", program.display(), to.display()));
+        to
+    }
+
     /// A command that runs `program` as the user: no supplementary groups, no capabilities, in the home folder, with
     /// `PATH`, `HOME`, `USER`, `TMPDIR` and `XDG_RUNTIME_DIR` and nothing else in the environment.
     #[must_use]
@@ -109,6 +125,20 @@ mod tests {
             assert_eq!(value("Groups:"), "");
             assert_eq!(value("CapEff:"), "0000000000000000");
             assert_eq!(value("CapPrm:"), "0000000000000000");
+        }
+
+        #[test]
+        fn runs_a_copy_of_what_it_cannot_reach() {
+            use std::os::unix::fs::PermissionsExt;
+            crate::require!(root);
+            let hidden = crate::TempDir::new();
+            std::fs::set_permissions(&hidden, std::fs::Permissions::from_mode(0o700)).unwrap();
+            let program = hidden.path().join("true");
+            std::fs::copy("/bin/true", &program).unwrap();
+            let user = crate::ordinary_user();
+            let denied = user.command(&program).status().unwrap_err();
+            assert_eq!(denied.kind(), std::io::ErrorKind::PermissionDenied);
+            assert!(user.command(user.copy_of(&program)).status().unwrap().success());
         }
 
         #[test]

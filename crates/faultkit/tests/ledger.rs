@@ -95,9 +95,10 @@ fn a_file_in_a_watched_folder_and_in_the_one_for_temporary_files() {
 #[test]
 fn the_state_of_the_process() {
     faultkit::isolated!(|| {
-        let old = std::env::current_dir().unwrap();
-        let change = || std::env::set_current_dir("/").unwrap();
-        sees(change, |()| std::env::set_current_dir(old).unwrap(), &["left behind: process state working directory /"]);
+        let (old, new) = (std::env::current_dir().unwrap(), TempDir::new());
+        let expected = format!("left behind: process state working directory {}", new.path().display());
+        let change = || std::env::set_current_dir(&new).unwrap();
+        sees(change, |()| std::env::set_current_dir(old).unwrap(), &[&expected]);
     });
 }
 

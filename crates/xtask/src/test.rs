@@ -115,10 +115,30 @@ fn house_rules() -> Result<()> {
 }
 
 fn clippy() -> Result<()> {
-    cargo_ok(cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))?;
+    cargo_ok(cargo().args([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--keep-going",
+        "--quiet",
+        "--",
+        "-D",
+        "warnings",
+    ]))?;
     // Libraries return errors. Tests, which are not built here, may panic.
     let mut command = cargo();
-    command.args(["clippy", "--workspace", "--lib", "--quiet", "--exclude", "faultkit", "--", "-D", "warnings"]);
+    command.args([
+        "clippy",
+        "--workspace",
+        "--lib",
+        "--exclude",
+        "faultkit",
+        "--keep-going",
+        "--quiet",
+        "--",
+        "-D",
+        "warnings",
+    ]);
     for lint in ["unwrap_used", "expect_used", "panic", "indexing_slicing", "unreachable"] {
         command.args(["-D", &format!("clippy::{lint}")]);
     }
