@@ -142,15 +142,11 @@ impl Plan {
                 let path = absolute_source(dir)?;
                 let root =
                     self.clone_of(&path, CLONE_ALL, "the root: the directory itself, with what is mounted below it")?;
-                if rootfs.read_only {
-                    self.set(
-                        root,
-                        THIS_AND_BELOW,
-                        libc::MOUNT_ATTR_RDONLY,
-                        "read-only before anybody can reach it",
-                        &**dir,
-                    );
-                }
+                let (read_only, reason) = match rootfs.read_only {
+                    true => (libc::MOUNT_ATTR_RDONLY, "read-only, and no device in it can be opened"),
+                    false => (0, "no device in it can be opened, whoever made the node"),
+                };
+                self.set(root, THIS_AND_BELOW, read_only | libc::MOUNT_ATTR_NODEV, reason, &**dir);
                 self.attach_root(root);
                 Ok(root)
             }
@@ -180,15 +176,16 @@ impl Plan {
         let kind = if volume.check()? { Target::Dir } else { Target::File };
         let source = absolute_source(volume.source())?;
         let fd = self.clone_of(&source, CLONE_ALL, "a volume of the host, with what is mounted below it")?;
-        if volume.is_read_only() {
-            self.set(
-                fd,
-                THIS_AND_BELOW,
-                libc::MOUNT_ATTR_RDONLY,
-                "read-only before anybody can reach it",
-                volume.source(),
-            );
-        }
+        let read_only = if volume.is_read_only() { libc::MOUNT_ATTR_RDONLY } else { 0 };
+        // A device that is a volume of its own was asked for; those in a directory were not.
+        let no_devices = if kind == Target::Dir { libc::MOUNT_ATTR_NODEV } else { 0 };
+        let reason = match (read_only, no_devices) {
+            (0, 0) => return Ok((fd, kind)),
+            (0, _) => "no device in it can be opened, whoever made the node",
+            (_, 0) => "read-only before anybody can reach it",
+            _ => "read-only before anybody can reach it, and no device in it can be opened",
+        };
+        self.set(fd, THIS_AND_BELOW, read_only | no_devices, reason, volume.source());
         Ok((fd, kind))
     }
 

@@ -216,7 +216,10 @@ impl Rootfs {
     /// A tmpfs on `/dev` with the devices every program expects (null zero full random urandom tty), `ptmx` and a new
     /// devpts, `shm`, `mqueue`, and the links `fd stdin stdout stderr`.
     ///
-    /// Where device nodes cannot be made they are binds of the host's, each of which is checked to be that device.
+    /// The devices are binds of the host's, each checked to be that device, and read-only, so that the host's node keeps
+    /// its mode and owner. Everything else in the container (the root, volumes that are directories, the tmpfs here) is
+    /// nodev: a node that an image brings, or that the container makes with CAP_MKNOD, opens no device. A device that is
+    /// a volume of its own works.
     #[doc(alias = "devpts")]
     #[doc(alias = "mqueue")]
     #[doc(alias = "mknod")]

@@ -17,7 +17,7 @@ pub(crate) enum At {
 }
 
 /// What a mount is to be put on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     /// A directory reached without any symbolic link: for proc, sysfs and /dev, which must be where everybody looks.
     RealDir,

@@ -1,5 +1,8 @@
 //! `/dev`: a tmpfs with what every program expects.
 //!
+//! The tmpfs is nodev, as the root and volumes are: a node that the container makes with CAP_MKNOD opens no device. Those
+//! it is meant to have are mounts of the host's, one by one.
+//!
 //! Everything in it is made by name below the descriptor of our own new tmpfs, where nobody else has put anything yet.
 #![forbid(unsafe_code)]
 
@@ -34,25 +37,16 @@ const LINKS: [(&CStr, &CStr); 5] = [
 /// The group `tty` of every distribution.
 const TTY: u32 = 5;
 
-/// Devices must work; set-user-id programs and programs at all have no place there.
+/// These devices must work; set-user-id programs and programs at all have no place there.
 const DEVICES: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC;
 
 impl Plan {
     pub(super) fn dev(&mut self, root: Slot, rootfs: &Rootfs) -> Result<()> {
         let settings = [(c"mode", "0755".to_owned()), (c"size", "65536".to_owned())];
-        let dev = self.new_fs(c"tmpfs", &settings, DEVICES, "/dev: never the host's, nor the root's");
+        let dev = self.new_fs(c"tmpfs", &settings, INERT, "/dev: never the host's, nor the root's");
         self.put(root, dev, InRootPath::new("move_mount", Path::new("dev"))?, Target::RealDir);
         for (name, path, device) in NODES {
-            if rootfs.unprivileged {
-                self.host_node(dev, name, Path::new(path), device)?;
-            } else {
-                let mode = libc::S_IFCHR | 0o666;
-                self.push(
-                    Call::Mknodat { at: dev, path: name.into(), mode, device },
-                    "every program expects it",
-                    in_dev(name),
-                );
-            }
+            self.host_node(dev, name, Path::new(path), device)?;
         }
         for (path, target) in LINKS {
             let call = Call::Symlinkat { target: target.into(), at: dev, path: path.into() };
@@ -72,10 +66,15 @@ impl Plan {
 
     /// A device node of the host, checked to be the device of that name.
     fn host_node(&mut self, dev: Slot, name: &CStr, path: &Path, rdev: (u32, u32)) -> Result<()> {
-        let node =
-            self.clone_of(path, CLONE, "device nodes cannot be made in a user namespace, but the host's can be had")?;
+        let node = self.clone_of(
+            path,
+            CLONE,
+            "the host's own node: one made here would not work, here or in a user namespace",
+        )?;
         self.push(Call::CheckDevice { fd: node, rdev }, "… if it is what its name says", path);
-        self.set(node, THIS, DEVICES, "… and no more than that", path);
+        // Read-only keeps its mode and owner, which are the host's; a device can be written all the same.
+        let attributes = DEVICES | libc::MOUNT_ATTR_RDONLY;
+        self.set(node, THIS, attributes, "… and no more than that: its mode and owner stay the host's", path);
         let mode = libc::S_IFREG | 0o666;
         let call = Call::Mknodat { at: dev, path: name.into(), mode, device: (0, 0) };
         self.push(call, "the place for it", in_dev(name));

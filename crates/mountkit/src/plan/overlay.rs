@@ -113,7 +113,8 @@ impl Plan {
             }
         }
         self.push(Call::FsconfigCreate { fs }, "… made", subject());
-        Ok(self.fsmount(fs, lower.attributes, subject()))
+        // Neither a node that an image brings nor one that the container makes opens a device.
+        Ok(self.fsmount(fs, lower.attributes | libc::MOUNT_ATTR_NODEV, subject()))
     }
 
     /// Mounts the lower directory in the scratch tmpfs, where it has a name that needs no escaping.

@@ -82,3 +82,30 @@ fn a_device_of_the_host_that_is_another_is_refused() {
         assert!(error.to_string().contains("\"/dev/full\""), "{error}");
     });
 }
+
+#[test]
+fn nodes_made_or_brought_open_no_device_and_the_hosts_keep_their_mode() {
+    faultkit::require!(root);
+    faultkit::isolated!(|| {
+        let dir = faultkit::TempDir::new();
+        crate::tree::skeleton(&dir);
+        crate::root::host("mknod", &[dir.join("brought").to_str().expect("UTF-8"), "c", "1", "5"]);
+        // All of them nodes of /dev/zero, which is harmless if a test ever fails.
+        let script = "for dir in / /dev /dev/shm /tmp /vol; do mknod $dir/made c 1 5 2>&1; head -c 1 $dir/made 2>&1 | od -An -tx1; \
+                      rm -f $dir/made; done; head -c 1 /brought 2>&1 | od -An -tx1; chmod 600 /dev/null 2>&1; chown 1 /dev/zero 2>&1; \
+                      echo written >/dev/null && stat -c %a:%u /dev/null /dev/zero";
+        let volume = faultkit::TempDir::new();
+        for rootfs in [mountkit::Rootfs::overlay(&*dir), mountkit::Rootfs::bind(&*dir)] {
+            let rootfs = crate::root::with_usr(rootfs).dev().tmpfs("/tmp", mountkit::TmpfsOptions::new());
+            let rootfs = rootfs.volume(mountkit::Volume::bind(&*volume, "/vol"));
+            let said = inside(Who::Root, &rootfs, script);
+            assert!(!said.contains("00"), "a device was read: {said}");
+            assert_eq!(said.matches("Read-only file system").count(), 2, "{said}");
+            assert!(said.ends_with("666:0\n666:0\n"), "{said}");
+        }
+        // A device that is a volume of its own was asked for.
+        let rootfs = crate::root::with_usr(mountkit::Rootfs::overlay(&*dir))
+            .volume(mountkit::Volume::bind("/dev/zero", "/zero"));
+        assert_eq!(inside(Who::Root, &rootfs, "head -c 1 /zero | od -An -tx1").trim(), "00");
+    });
+}

@@ -101,7 +101,7 @@ fn a_directory_below_the_root_that_is_a_mount_of_its_own() {
         let script =
             "cat /srv/file; echo changed >/srv/file; stat -c '%a %u:%g' /srv; findmnt -rno FSTYPE,VFS-OPTIONS /srv";
         let said = inside(Who::Root, &Rootfs::overlay_of_host().proc(), script);
-        assert_eq!(said, "of the host\n750 12:34\noverlay rw,nosuid,relatime\n");
+        assert_eq!(said, "of the host\n750 12:34\noverlay rw,nosuid,nodev,relatime\n");
         assert_eq!(fs::read_to_string("/srv/file").expect("read"), "of the host\n");
         let said =
             inside(Who::Root, &Rootfs::overlay_of_host().read_only(), "touch /srv/a /b 2>&1; touch /tmp/a /run/a");
