@@ -73,7 +73,7 @@ fn boxes_reach_each_other_the_gateway_and_the_world_reaches_published_ports() {
     faultkit::require!(root, program("ip"), program("nft"), program("perl"), program("bash"), program("nsenter"));
     faultkit::isolated!(|| {
         let world = uplink();
-        let before = host("ip -o link; ip -o addr; ip route; nft list ruleset");
+        let before = host("ip -o link; ip -4 -o addr; ip route; nft list ruleset");
         let web = serve(80, &["--name", "web", "-p", "8080:80"]);
         let mut other = Running::boxed(&["--name", "other", "--", "bash", "-c", "echo ready; read line || true"]);
         assert_eq!(other.line(), "ready");
@@ -126,7 +126,7 @@ fn boxes_reach_each_other_the_gateway_and_the_world_reaches_published_ports() {
         web.kill();
         assert_eq!(other.end().status, 0);
         say(&mut cellrun(["recover"]));
-        assert_eq!(host("ip -o link; ip -o addr; ip route; nft list ruleset"), before);
+        assert_eq!(host("ip -o link; ip -4 -o addr; ip route; nft list ruleset"), before);
         host("ip link delete up0");
         world.end();
         assert_empty();

@@ -9,11 +9,17 @@ use super::tree;
 use crate::run::{boxed, host, inside, nothing_is_left};
 
 /// What every container has: target, type, and the flags that matter.
-const KERNEL: [&str; 12] = [
+const KERNEL: [&str; 18] = [
     "/proc proc rw,nosuid,nodev,noexec",
     "/sys sysfs ro,nosuid,nodev,noexec",
     "/sys/fs/cgroup cgroup2 ro,nosuid,nodev,noexec",
-    "/dev tmpfs rw,nosuid,noexec",
+    "/dev tmpfs rw,nosuid,nodev,noexec",
+    "/dev/full device ro,nosuid,noexec",
+    "/dev/null device ro,nosuid,noexec",
+    "/dev/random device ro,nosuid,noexec",
+    "/dev/tty device ro,nosuid,noexec",
+    "/dev/urandom device ro,nosuid,noexec",
+    "/dev/zero device ro,nosuid,noexec",
     "/dev/pts devpts rw,nosuid,noexec",
     "/dev/shm tmpfs rw,nosuid,nodev,noexec",
     "/dev/mqueue mqueue rw,nosuid,nodev,noexec",
@@ -56,6 +62,9 @@ fn table(options: &[&str]) -> Vec<String> {
             assert!(has("ro"), "{line}");
             continue;
         }
+        // The nodes are the machine's own, whatever file system it has them in.
+        let is_node = KERNEL.iter().any(|line| line.starts_with(&format!("{target} device ")));
+        let kind = if is_node { "device" } else { kind };
         // The machine's own mounts are under the throw-away layer too.
         if target != "/" && !golden.contains(&target) && of_host.lines().any(|mount| mount == target) {
             assert_eq!(kind, "overlay", "{line}");
@@ -78,21 +87,22 @@ fn assert_table(options: &[&str], own: &[&[&str]]) {
 fn golden_tables() {
     faultkit::require!(root, cgroup2, program("findmnt"));
     faultkit::isolated!(|| {
-        assert_table(&[], &[&VOLATILE, &["/ overlay rw"]]);
-        assert_table(&["--read-only"], &[&VOLATILE, &["/ overlay ro"]]);
+        assert_table(&[], &[&VOLATILE, &["/ overlay rw,nodev"]]);
+        assert_table(&["--read-only"], &[&VOLATILE, &["/ overlay ro,nodev"]]);
 
         let careful =
             ["/v tmpfs rw,nosuid,nodev,noexec", "/w tmpfs ro,nosuid,nodev,noexec", "/t tmpfs rw,nosuid,nodev"];
         host("mount -t tmpfs -o nosuid,nodev,noexec careful /mnt");
         let options = ["-v", "/mnt:/v", "-v", "/mnt:/w:ro", "--tmpfs", "/t:size=1m"];
-        assert_table(&options, &[&VOLATILE, &careful, &["/ overlay rw"]]);
+        assert_table(&options, &[&VOLATILE, &careful, &["/ overlay rw,nodev"]]);
         host("umount /mnt");
 
         let dir = tree::make();
         let fstype = host(&format!("findmnt -rno FSTYPE -T {}", dir.display()));
         let of_usr = host("findmnt -rno FSTYPE,VFS-OPTIONS -T /usr");
         let mut flags = vec!["ro"];
-        flags.extend(["nosuid", "nodev"].into_iter().filter(|flag| of_usr.contains(flag)));
+        // No volume has devices; other flags are those it has outside.
+        flags.extend(["nosuid"].into_iter().filter(|flag| of_usr.contains(flag)).chain(["nodev"]));
         let usr = format!("/usr {} {}", of_usr.split(' ').next().expect("type"), flags.join(","));
         let path = dir.to_str().expect("UTF-8");
         let root = ["--rootfs", path, tree::USR[0], tree::USR[1]];
@@ -172,6 +182,26 @@ fn writes_go_where_they_should() {
         let script = "ls -A /t; stat -c %a /t; df -Pk /t | tail -1; head -c 2m /dev/zero >/t/x 2>&1; stat -c %s /t/x";
         let said = inside(&["--tmpfs", "/t:size=1m,mode=700"], script);
         assert!(said.starts_with("700\n") && said.contains(" 1024 ") && said.ends_with("1048576\n"), "{said}");
+        nothing_is_left();
+    });
+}
+
+#[test]
+fn no_other_device_can_be_opened() {
+    faultkit::require!(root, program("mknod"));
+    faultkit::isolated!(|| {
+        let dir = tree::make();
+        let volume = TempDir::new();
+        let option = format!("{}:/vol", volume.display());
+        let root = ["--rootfs", dir.to_str().expect("UTF-8"), "--writable", tree::USR[0], tree::USR[1]];
+        // The kernel's log: 1:11. Root may make the node wherever it may write, and open it nowhere.
+        let script = "for dir in / /dev /tmp /run /vol /t /dev/shm /srv /dir; do
+                test -d $dir && mknod $dir/kmsg c 1 11 || continue
+                if (exec 3<$dir/kmsg) 2>/dev/null; then echo opened in $dir; fi
+            done; echo done";
+        assert_eq!(inside(&["-v", &option, "--tmpfs", "/t"], script), "done\n");
+        host(&format!("rm -f {}/kmsg", volume.display()));
+        assert_eq!(inside(&[&root[..], &["-v", &option, "--tmpfs", "/t"]].concat(), script), "done\n");
         nothing_is_left();
     });
 }
