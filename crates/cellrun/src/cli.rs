@@ -75,11 +75,16 @@ pub struct BoxArgs {
     /// The bridge's range of addresses
     #[arg(long, value_name = "ADDRESS/PREFIX")]
     pub subnet: Option<String>,
-    /// Publish a port: [IP:]HOST:CONTAINER[/tcp|udp]
-    #[arg(short = 'p', long = "publish", value_name = "HOST:CONT")]
+    /// Publish a port.
+    #[arg(
+        short = 'p',
+        long = "publish",
+        value_name = "HOST:CONT",
+        help = "Publish a port: [IP:]HOST:CONTAINER[/tcp|udp]"
+    )]
     pub publish: Vec<String>,
-    /// Mount a file or directory: SOURCE:TARGET[:ro]
-    #[arg(short = 'v', long = "volume", value_name = "SRC:DST[:ro]")]
+    /// Mount a file or directory.
+    #[arg(short = 'v', long = "volume", value_name = "SRC:DST[:ro]", help = "Mount a file or directory")]
     pub volumes: Vec<OsString>,
     /// An empty memory file system: TARGET[:size=64m,mode=1777]
     #[arg(long, value_name = "DST[:OPTIONS]")]

@@ -32,7 +32,7 @@ const PASSED_ON: [Signal; 9] = [
 pub struct Signals(SignalFd);
 
 impl Signals {
-    /// Takes the signals of [`PASSED_ON`] off their usual way, and the end of children to where it can be waited for: a
+    /// Takes the signals of `PASSED_ON` off their usual way, and the end of children to where it can be waited for: a
     /// careless caller may have had SIGCHLD ignored.
     ///
     /// # Errors

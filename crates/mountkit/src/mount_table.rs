@@ -1,16 +1,15 @@
-//! Where something is mounted, from /proc/self/mountinfo.
+//! Where something is mounted, from the mountinfo of the calling thread.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use cellkit_core::{Error, Result};
+use cellkit_core::{ProcFd, ProcView, Result};
 
 /// The mount points of the calling process, in the order they were mounted.
 pub(crate) fn mount_points() -> Result<Vec<PathBuf>> {
-    let path = Path::new("/proc/self/mountinfo");
-    let text = std::fs::read(path).map_err(|error| Error::from_io("open", &error).on(path))?;
+    let text = ProcFd::open(ProcView::Processes)?.this_thread()?.read(Path::new("mountinfo"))?;
     Ok(parse(&text))
 }
 

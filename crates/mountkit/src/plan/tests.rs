@@ -72,7 +72,9 @@ fn every_step_says_why_and_about_what() {
 
 #[test]
 fn what_a_user_namespace_changes() {
-    let rootfs = Rootfs::overlay("/etc").dev();
+    // A directory that surely has no mounts below it.
+    let dir = faultkit::TempDir::new();
+    let rootfs = Rootfs::overlay(dir.path()).dev();
     let text = lines(&rootfs).join("\n");
     assert!(text.contains("redirect_dir") && !text.contains("userxattr"), "{text}");
     assert!(text.contains(r#""gid", "5""#), "{text}");

@@ -280,14 +280,16 @@ unsafe extern "C" fn child_main(given: *mut libc::c_void) -> ! {
             let mut fds = ChildFds::new(table);
             if let Err(errno) = step.run(&mut fds) {
                 let mut message = [0; FAULT_SIZE];
-                let (head, text) = message.split_at_mut(FAULT_HEAD);
-                let length = step.kernel_text(&fds, text).min(FAULT_SIZE - FAULT_HEAD);
-                head[0] = MESSAGE_FAULT;
-                head[1..5].copy_from_slice(&(number as u32).to_ne_bytes());
-                head[5..9].copy_from_slice(&errno.0.to_ne_bytes());
+                let text = message.get_mut(FAULT_HEAD..).unwrap_or(&mut []);
+                let length = FAULT_HEAD + step.kernel_text(&fds, text);
+                let head =
+                    [MESSAGE_FAULT].into_iter().chain((number as u32).to_ne_bytes()).chain(errno.0.to_ne_bytes());
+                for (place, byte) in message.iter_mut().zip(head) {
+                    *place = byte;
+                }
                 // The last list is our own, and its first slot follows the socket wherever it was moved.
                 if let Some(&sync) = given.fds.last().and_then(|table| table.first()) {
-                    steps::send(sync, &message[..FAULT_HEAD + length]);
+                    steps::send(sync, message.get(..length).unwrap_or(&message));
                 }
                 exit(125);
             }

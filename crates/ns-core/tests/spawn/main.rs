@@ -9,6 +9,7 @@ mod contract;
 mod errors;
 mod root;
 mod rootless;
+mod sys;
 
 /// Runs `command` with its output in a pipe, and answers how it ended and what it wrote.
 fn output(command: Command) -> Result<(ExitStatus, String)> {

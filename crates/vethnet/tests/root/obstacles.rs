@@ -187,7 +187,7 @@ fn without_privileges_the_error_says_what_is_missing() {
     faultkit::isolated!(|| {
         let user = faultkit::ordinary_user();
         let output = user
-            .command(std::env::current_exe().expect("exe"))
+            .command(user.copy_of(std::env::current_exe().expect("exe")))
             .args(["root::obstacles::as_an_ordinary_user", "--exact", "--nocapture", "--ignored"])
             .env(ORDINARY, user.home().join("net"))
             .output()

@@ -1,0 +1,39 @@
+//! What the tests do to themselves that no library offers safely.
+#![allow(unsafe_code)]
+
+/// signal(2) with SIG_IGN.
+pub(crate) fn ignore(signal: i32) {
+    // SAFETY: no handler is installed.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
+}
+
+/// signal(2) with SIG_DFL.
+pub(crate) fn default(signal: i32) {
+    // SAFETY: no handler is installed.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+}
+
+/// Runs `work` in a fork, which is then killed; answers what `work` answered.
+pub(crate) fn in_a_fork(work: impl FnOnce() -> i32) -> i32 {
+    use std::io::{Read, Write};
+    let (reader, writer) = nix::unistd::pipe().expect("pipe");
+    let (mut reader, mut writer) = (std::fs::File::from(reader), std::fs::File::from(writer));
+    // SAFETY: the test runs alone in its process, whose other threads only wait for it.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        let answer = work();
+        writer.write_all(&answer.to_ne_bytes()).expect("write");
+        loop {
+            // SAFETY: no arguments.
+            unsafe { libc::pause() };
+        }
+    }
+    drop(writer);
+    let mut answer = [0; 4];
+    reader.read_exact(&mut answer).expect("read");
+    // SAFETY: no pointers; the fork is ours and not reaped.
+    unsafe { libc::kill(pid, libc::SIGKILL) };
+    // SAFETY: no status is asked for.
+    unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
+    i32::from_ne_bytes(answer)
+}
