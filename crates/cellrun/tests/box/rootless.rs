@@ -2,38 +2,49 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 
 use faultkit::TempDir;
 
-use crate::run::{assert_no_records, boxed, cellrun, say};
+use crate::run::{Said, assert_no_records, cellrun, say};
 use crate::status::value;
 
-/// Where this user's records are.
-fn state() -> PathBuf {
-    std::env::var_os("XDG_RUNTIME_DIR").map_or_else(
-        || PathBuf::from(format!("/tmp/cellrun-{}", nix::unistd::geteuid())),
-        |dir| PathBuf::from(dir).join("cellrun"),
-    )
+/// A runtime folder of the test's own: `XDG_RUNTIME_DIR`.
+struct Runtime(TempDir);
+
+impl Runtime {
+    fn new() -> Self {
+        Self(TempDir::new())
+    }
+
+    #[track_caller]
+    fn boxed(&self, args: &[&str]) -> Said {
+        say(cellrun(["box"]).args(args).env("XDG_RUNTIME_DIR", self.0.path()))
+    }
+
+    #[track_caller]
+    fn nothing_is_left(&self) {
+        assert_no_records(&self.0.join("cellrun"));
+    }
 }
 
 #[test]
 fn a_box_of_ones_own() {
     faultkit::require!(user, userns);
     faultkit::isolated!(|| {
-        let said = boxed(&["--", "sh", "-c", "id -u; echo $$; ls /sys/class/net"]).ok();
+        let runtime = Runtime::new();
+        let said = runtime.boxed(&["--", "sh", "-c", "id -u; echo $$; ls /sys/class/net"]).ok();
         assert_eq!(said, "0\n1\nlo\n");
-        let status = boxed(&["--", "cat", "/proc/self/status"]).ok();
+        let status = runtime.boxed(&["--", "cat", "/proc/self/status"]).ok();
         assert_eq!(value(&status, "NoNewPrivs"), "1");
         let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
-        let map = boxed(&["--", "cat", "/proc/self/uid_map"]).ok();
+        let map = runtime.boxed(&["--", "cat", "/proc/self/uid_map"]).ok();
         assert_eq!(map.split_whitespace().take(2).collect::<Vec<_>>(), ["0", &uid.to_string()]);
 
         let volume = TempDir::new();
-        boxed(&["-v", &format!("{}:/vol", volume.display()), "--", "touch", "/vol/made"]).ok();
+        runtime.boxed(&["-v", &format!("{}:/vol", volume.display()), "--", "touch", "/vol/made"]).ok();
         let meta = fs::metadata(volume.join("made")).expect("made");
         assert_eq!((meta.uid(), meta.gid()), (uid, gid));
-        assert_no_records(&state());
+        runtime.nothing_is_left();
     });
 }
 
@@ -41,7 +52,8 @@ fn a_box_of_ones_own() {
 fn statuses_and_errors() {
     faultkit::require!(user, userns);
     faultkit::isolated!(|| {
-        assert_eq!(boxed(&["--", "sh", "-c", "exit 7"]).status, 7);
+        let runtime = Runtime::new();
+        assert_eq!(runtime.boxed(&["--", "sh", "-c", "exit 7"]).status, 7);
         for (args, status) in [
             (&["--", "nosuch"][..], 127),
             (&["--", "/etc/passwd"], 126),
@@ -50,11 +62,11 @@ fn statuses_and_errors() {
             (&["--userns", "host", "--", "true"], 125),
             (&["--memory", "0", "--", "true"], 125),
         ] {
-            let said = boxed(args);
+            let said = runtime.boxed(args);
             assert_eq!(said.status, status, "{said:?}");
             said.failure();
         }
-        assert_no_records(&state());
+        runtime.nothing_is_left();
     });
 }
 
@@ -62,8 +74,9 @@ fn statuses_and_errors() {
 fn explain_makes_nothing() {
     faultkit::require!(user, userns);
     faultkit::isolated!(|| {
-        let said = say(&mut cellrun(["box", "--explain", "--", "true"])).ok();
+        let runtime = Runtime::new();
+        let said = runtime.boxed(&["--explain", "--", "true"]).ok();
         assert!(said.contains("CLONE_NEWUSER"), "{said}");
-        assert!(!state().exists());
+        assert!(!runtime.0.join("cellrun").exists());
     });
 }
