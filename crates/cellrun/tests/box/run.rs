@@ -119,21 +119,29 @@ pub fn links() -> Vec<String> {
     lines.lines().filter_map(name).collect()
 }
 
-/// The names below cellrun's own folder that outlive containers: one lock a machine, one folder a network namespace.
-const STAYS: [&str; 2] = [".lock", ".net-"];
-
-/// Checks that no record and no lease is left in the folder, and removes the folder, as nobody else would.
+/// Checks that no record and no lease is left in cellrun's own folder, and removes the folder, as nobody else would.
 #[track_caller]
 pub fn assert_no_records(state: &Path) {
     if !state.exists() {
         return;
     }
     let found = host(&format!("find {} -mindepth 1 -printf '%P\\n'", state.display()));
-    let left: Vec<_> = found.lines().filter(|name| !STAYS.iter().any(|stays| name.starts_with(stays))).collect();
-    assert_eq!(left, [""; 0], "records left in {}", state.display());
-    let leases: Vec<_> = found.lines().filter(|name| name.starts_with(".net-") && name.ends_with(".json")).collect();
-    assert_eq!(leases, [""; 0], "leases left in {}", state.display());
+    // What outlives containers: one lock, and a folder for each network namespace, which is empty.
+    let stays = |name: &str| name == ".lock" || (name.starts_with(".net-") && !name.contains('/'));
+    let left: Vec<_> = found.lines().filter(|name| !stays(name)).collect();
+    assert_eq!(left, [""; 0], "left in {}", state.display());
     fs::remove_dir_all(state).expect("remove");
+}
+
+/// How long it takes until the payload of `cellrun box OPTIONS` runs.
+#[track_caller]
+pub fn time_to_start(options: &[&str]) -> Duration {
+    let begun = Instant::now();
+    let mut running = Running::boxed(&[options, &["--", "sh", "-c", "echo ready; read line || true"]].concat());
+    running.until("ready");
+    let time = begun.elapsed();
+    assert_eq!(running.end().status, 0);
+    time
 }
 
 /// The end of most tests.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use faultkit::Ledger;
 use nix::sys::signal::Signal;
 
-use crate::run::{Running, boxed, cellrun, children, eventually, host, links, nothing_is_left, say};
+use crate::run::{Running, boxed, cellrun, children, eventually, host, links, nothing_is_left, say, time_to_start};
 
 /// The processes of this pid namespace that run the payload's command, as ps would list them.
 fn payloads() -> usize {
@@ -38,26 +38,27 @@ fn kill_after(wait: Duration, options: &[&str]) {
 fn at_any_moment_then_recover() {
     faultkit::require!(root, program("ip"), program("nft"));
     faultkit::isolated!(|| {
-        let ledger = Ledger::take();
+        let variants: [&[&str]; 3] =
+            [&["--net", "bridge", "-p", "8080:80"], &["--net", "bridge", "--init"], &["--net", "none"]];
         let mut left = 0;
-        for round in 0..30 {
-            let (net, init): (&[&str], &[&str]) = match round % 3 {
-                0 => (&["--net", "bridge", "-p", "8080:80"], &[]),
-                1 => (&["--net", "bridge"], &["--init"]),
-                _ => (&["--net", "none"], &[]),
-            };
-            let name = format!("victim{round}");
-            kill_after(Duration::from_millis(round * 2), &[net, init, &["--name", &name]].concat());
-            left += usize::from(Path::new("/run/cellrun").join(format!("{name}.json")).exists());
-            let said = say(&mut cellrun(["recover"]));
-            let names = if said.out.is_empty() { String::new() } else { format!("{name}\n") };
-            assert_eq!(said.ok(), names, "round {round}");
-            assert_eq!(links(), ["lo"]);
-            assert_eq!(host("nft list ruleset; cat /proc/sys/net/ipv4/ip_forward"), "0\n");
+        for options in variants {
+            let time = time_to_start(options);
             nothing_is_left();
+            let ledger = Ledger::take();
+            for round in 0..10 {
+                let name = format!("victim{round}");
+                kill_after(time * round / 8, &[options, &["--name", &name]].concat());
+                left += usize::from(Path::new("/run/cellrun").join(format!("{name}.json")).exists());
+                let said = say(&mut cellrun(["recover"]));
+                let names = if said.out.is_empty() { String::new() } else { format!("{name}\n") };
+                assert_eq!(said.ok(), names, "round {round} of {options:?}");
+                assert_eq!(links(), ["lo"]);
+                assert_eq!(host("nft list ruleset; cat /proc/sys/net/ipv4/ip_forward"), "0\n");
+                nothing_is_left();
+            }
+            ledger.assert_same();
         }
         assert!(left >= 5, "the kills came too early to mean anything: {left} of 30 left a record");
-        ledger.assert_same();
     });
 }
 
@@ -65,8 +66,9 @@ fn at_any_moment_then_recover() {
 fn at_any_moment_then_the_next_box() {
     faultkit::require!(root, program("ip"), program("nft"));
     faultkit::isolated!(|| {
+        let time = time_to_start(&["-p", "8080:80"]);
         for round in 0..8 {
-            kill_after(Duration::from_millis(10 + round * 8), &["--name", "same", "-p", "8080:80"]);
+            kill_after(time * (round + 1) / 7, &["--name", "same", "-p", "8080:80"]);
             // The same name, the same port: what the dead one left is gone before the new one starts.
             let said = boxed(&["--name", "same", "-p", "8080:80", "--", "true"]);
             assert_eq!(said.ok(), "", "round {round}");
