@@ -28,10 +28,7 @@ pub fn program_for(user: &OrdinaryUser) -> PathBuf {
         return path;
     }
     let copy = user.home().join("cellrun");
-    if !copy.exists() {
-        fs::copy(&path, &copy).expect("copy of cellrun");
-    }
-    copy
+    if copy.exists() { copy } else { user.copy_of(path) }
 }
 
 /// What a program said, and how it ended: its exit status, or the negative number of the signal that killed it.
