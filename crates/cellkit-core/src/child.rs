@@ -16,7 +16,7 @@ use crate::{Errno, HintTable, StepText};
 ///
 /// It counts within one [`ChildSteps`]: lists made by different crates do not know each other's slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Slot(u16);
+pub struct Slot(u32);
 
 impl fmt::Display for Slot {
     /// As plans print it: `fd#3`.
@@ -43,7 +43,7 @@ impl<'a> ChildFds<'a> {
     /// # Errors
     /// EBADF when no step has put one there.
     pub fn get(&self, slot: Slot) -> Result<RawFd, Errno> {
-        match self.0.get(usize::from(slot.0)) {
+        match self.0.get(slot.0 as usize) {
             Some(&fd) if fd >= 0 => Ok(fd),
             _ => Err(Errno(libc::EBADF)),
         }
@@ -54,7 +54,7 @@ impl<'a> ChildFds<'a> {
     /// # Errors
     /// EBADF for a slot of another list.
     pub fn set(&mut self, slot: Slot, fd: RawFd) -> Result<(), Errno> {
-        match self.0.get_mut(usize::from(slot.0)) {
+        match self.0.get_mut(slot.0 as usize) {
             Some(place) => {
                 *place = fd;
                 Ok(())
@@ -109,7 +109,7 @@ pub unsafe trait ChildStep: Send + Sync + fmt::Debug {
 #[derive(Debug, Default)]
 pub struct ChildSteps {
     steps: Vec<Box<dyn ChildStep>>,
-    slots: u16,
+    slots: u32,
 }
 
 impl ChildSteps {
@@ -134,7 +134,7 @@ impl ChildSteps {
     /// How many slots the steps use.
     #[must_use]
     pub fn slots(&self) -> usize {
-        usize::from(self.slots)
+        self.slots as usize
     }
 
     /// The steps in order.

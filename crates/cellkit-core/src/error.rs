@@ -180,8 +180,10 @@ impl Error {
     #[must_use]
     pub fn with_kernel_text(mut self, text: impl Into<String>) -> Self {
         let text = text.into();
-        if !text.trim().is_empty() {
-            self.0.kernel_text = Some(text.trim().to_owned());
+        // A helper program's words may be several lines, and hold what a terminal must not see.
+        let words: String = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        if !words.is_empty() {
+            self.0.kernel_text = Some(words);
         }
         self
     }
@@ -352,7 +354,7 @@ impl fmt::Debug for Error {
 impl std::error::Error for Error {}
 
 impl From<Error> for std::io::Error {
-    /// Keeps the kind and the whole error as the source; the errno is in [`Error::raw_os_error`] of that source.
+    /// Keeps the kind and, in `get_ref()`, the whole error; that one's [`raw_os_error`](Error::raw_os_error) has the errno.
     fn from(error: Error) -> Self {
         Self::new(error.kind().io(), error)
     }
@@ -373,7 +375,7 @@ mod tests {
     fn every_form_of_a_full_error() {
         let error = Error::from_errno("fsconfig", libc::EINVAL)
             .on(Path::new("over\nlay"))
-            .with_kernel_text("overlay: Unknown parameter 'x'\n")
+            .with_kernel_text("overlay:\u{1b}Unknown\nparameter 'x'\n")
             .with_hint("look at x")
             .context("mount the root")
             .context("start c1");

@@ -17,6 +17,7 @@ use crate::{Errno, Error, ErrorKind, HintRow, HintTable, Result, Subject, sys};
 
 /// How much of procfs a [`ProcFd`] shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ProcView {
     /// Processes only (`subset=pid`): no `/proc/sys`, nothing a leaked handle could harm.
     Processes,
@@ -182,6 +183,12 @@ impl ProcFd {
     }
 }
 
+impl From<ProcFd> for OwnedFd {
+    fn from(proc: ProcFd) -> Self {
+        proc.root
+    }
+}
+
 impl AsFd for ProcFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
@@ -252,6 +259,12 @@ impl ProcessDir {
             || (error.kind() == ErrorKind::NotFound
                 && open_strict(self.dir.as_fd(), Path::new("stat"), libc::O_PATH).is_err());
         if dead { error.or_gone() } else { error }
+    }
+}
+
+impl From<ProcessDir> for OwnedFd {
+    fn from(process: ProcessDir) -> Self {
+        process.dir
     }
 }
 

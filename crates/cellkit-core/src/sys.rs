@@ -175,8 +175,13 @@ pub fn private_proc(only_processes: bool) -> Result<OwnedFd, Errno> {
 
 /// Whether the process of `pidfd` has not been reaped (a zombie still counts).
 pub fn is_alive(pidfd: BorrowedFd<'_>) -> Result<(), Errno> {
-    // SAFETY: the signal information is null; signal 0 only asks.
-    unsafe { syscall(libc::SYS_pidfd_send_signal, [pidfd.as_raw_fd() as usize, 0, 0, 0, 0, 0]) }.map(drop)
+    pidfd_send_signal(pidfd, 0)
+}
+
+/// pidfd_send_signal(2) without further information.
+pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Errno> {
+    // SAFETY: the signal information is null.
+    unsafe { syscall(libc::SYS_pidfd_send_signal, [pidfd.as_raw_fd() as usize, signal as usize, 0, 0, 0, 0]) }.map(drop)
 }
 
 /// The calling process's working directory as a directory handle.

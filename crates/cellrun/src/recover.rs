@@ -8,13 +8,18 @@ use crate::network;
 use crate::start::REMOVAL_LIMIT;
 use crate::state::Record;
 
-/// Removes everything that the record of a dead container speaks of: processes in its cgroup, the cgroup, its place on the
-/// bridge. Its namespaces died with their last process.
+/// Removes everything that the record of a dead container speaks of: its processes, its place on the bridge, its cgroup.
+/// Its namespaces die with its processes.
 ///
 /// # Errors
 /// All that could not be removed. What is gone already is no error.
 pub fn remove(id: &str, record: &Record) -> Result<()> {
     let mut errors = Vec::new();
+    // A payload that changed its ids is not killed with its cellrun: the kernel forgets that wish. Its end ends all that
+    // is in its pid namespace, also where it has no cgroup to be found by.
+    if let Some(process) = record.process {
+        errors.extend(process.end(REMOVAL_LIMIT).err());
+    }
     if let Some(bridge) = &record.network {
         errors.extend(network::recover(id, bridge).err());
     }

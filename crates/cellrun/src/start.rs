@@ -16,6 +16,7 @@ use mountkit::{RootFd, Rootfs, Sys};
 use ns_core::{CapabilitySet, Command, ExitStatus, Namespaces, Net, NsFd, Plan};
 use vethnet::Attachment;
 
+use crate::exit;
 use crate::network::Bridge;
 use crate::request::{NetMode, Request, RootChoice, Userns};
 use crate::state::{Id, Process, Record, StateDir};
@@ -125,13 +126,19 @@ impl Start {
         let mut made = Made::default();
         let outcome = self.start_and_wait(&mut record, &claim, &mut made, &signals, trace);
         let oom = made.group.as_ref().map(|group| out_of_memory(group, &self.request));
-        match made.remove() {
-            Ok(()) => claim.remove()?,
-            // The record stays, unlocked, so that a later start or `cellrun recover` tries again.
-            Err(error) if outcome.is_ok() => return Err(error.context("remove what the container left")),
-            Err(_) => {}
-        }
-        let status = outcome?;
+        // Where something could not be removed the record stays, unlocked, so that a later start or `cellrun recover`
+        // tries again.
+        let removed = made.remove().and_then(|()| claim.remove());
+        let status = match (outcome, removed) {
+            (Ok(status), Ok(())) => status,
+            (Err(error), Ok(())) => return Err(error),
+            // The payload has had its end, and its status is not to be lost for what cellrun could not do.
+            (Ok(status), Err(error)) => {
+                eprintln!("cellrun: {:#}", error.context("remove what the container left"));
+                status
+            }
+            (Err(error), Err(further)) => return Error::all([error, further]).map(|()| exit::NOT_STARTED),
+        };
         if let Some(Some(line)) = oom.filter(|_| !status.success()) {
             eprintln!("cellrun: {line}");
         }
@@ -168,9 +175,15 @@ impl Start {
             made.attachment = Some((bridge, bridge.attach(child.namespace::<Net>()?, trace)?));
         }
         let mut child = child.resume(trace)?;
-        let terminal = child.take_terminal().map(TerminalGuard::new).transpose()?;
         let pid1 = if self.request.init { Pid1::Reaper } else { Pid1::Payload };
-        supervise::until_it_ends(&mut child, pid1, signals, terminal)
+        let terminal = child.take_terminal().map(TerminalGuard::new).transpose();
+        let outcome = terminal.and_then(|terminal| supervise::until_it_ends(&mut child, pid1, signals, terminal));
+        if outcome.is_err() {
+            // Nobody watches it any more, and what it lives in is about to be removed.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        outcome
     }
 }
 
@@ -322,6 +335,10 @@ fn command(
     }
     if request.init {
         command = command.init();
+    }
+    if request.limits.memory_max.is_some() {
+        // As the library does by itself where a group has a limit; said here so that --explain tells it.
+        command = command.copy_memory();
     }
     if request.net == NetMode::None {
         command = command.loopback_up();

@@ -12,10 +12,12 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use cellkit_core::{Error, ErrorKind, ProcFd, ProcView, Result, Subject};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
 
 /// What has to be removed after a container, and how others find it.
@@ -60,6 +62,33 @@ impl Process {
         let pidfd = cellkit_core::sys::pidfd_open(self.pid).map_err(|errno| gone(Some(errno.0)))?;
         let now = Self::of(&ProcFd::open(ProcView::Processes)?, pidfd.as_fd())?;
         if now == self { Ok(pidfd) } else { Err(gone(None)) }
+    }
+
+    /// Kills it, if it is still the same process, and waits until it has ended.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TimedOut`] when it does not die within `limit`; Permission.
+    pub fn end(self, limit: Duration) -> Result<()> {
+        let pidfd = match self.open() {
+            Err(error) if error.kind() == ErrorKind::Gone => return Ok(()),
+            pidfd => pidfd?,
+        };
+        let fail = |call: &'static str, errno: i32| Error::from_errno(call, errno).on(Subject::Pid(self.pid));
+        match cellkit_core::sys::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL) {
+            Ok(()) | Err(cellkit_core::Errno(libc::ESRCH)) => {}
+            Err(errno) => return Err(fail("pidfd_send_signal", errno.0)),
+        }
+        let begun = Instant::now();
+        loop {
+            let left = limit.saturating_sub(begun.elapsed());
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+            match poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], timeout) {
+                Ok(0) => return Err(Error::timed_out("poll", limit).on(Subject::Pid(self.pid))),
+                Ok(_) => return Ok(()),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(fail("poll", errno as i32)),
+            }
+        }
     }
 }
 

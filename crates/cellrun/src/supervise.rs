@@ -26,6 +26,9 @@ const PASSED_ON: [Signal; 9] = [
     Signal::SIGWINCH,
 ];
 
+/// How often a terminal that nobody has open is looked at, in milliseconds.
+const HUNG_UP_LOOK: u8 = 200;
+
 /// Signals to this process, held back from the moment it is made: none can end cellrun between making something and
 /// removing it.
 #[derive(Debug)]
@@ -76,15 +79,22 @@ pub fn until_it_ends(
     loop {
         let (child_fd, signal_fd) = (child.as_fd(), signals.0.as_fd());
         let mut fds = vec![PollFd::new(child_fd, PollFlags::POLLIN), PollFd::new(signal_fd, PollFlags::POLLIN)];
+        let mut stdin_at = None;
+        let mut timeout = PollTimeout::NONE;
         if let Some(terminal) = &terminal {
-            fds.extend(terminal.interest().map(|(fd, flags)| PollFd::new(fd, flags)));
+            let [stdin, master] = terminal.interest();
+            stdin_at = stdin.is_some().then_some(fds.len());
+            fds.extend(stdin.into_iter().chain(master).map(|(fd, flags)| PollFd::new(fd, flags)));
+            if terminal.is_hung_up() {
+                timeout = HUNG_UP_LOOK.into();
+            }
         }
-        match poll(&mut fds, PollTimeout::NONE) {
+        match poll(&mut fds, timeout) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(errno) => return Err(Error::from_errno("poll", errno as i32)),
         }
         let ready = |index: usize| fds.get(index).and_then(PollFd::any).unwrap_or(false);
-        let (ended, signaled, stdin) = (ready(0), ready(1), ready(2));
+        let (ended, signaled, stdin) = (ready(0), ready(1), stdin_at.is_some_and(ready));
         if let Some(terminal) = &mut terminal {
             terminal.carry(stdin);
         }

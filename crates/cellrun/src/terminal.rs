@@ -7,6 +7,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use cellkit_core::{Error, Result, Subject};
+use nix::poll::PollFlags;
 use nix::sys::termios::{self, SetArg, Termios};
 
 use crate::sys;
@@ -20,6 +21,8 @@ pub struct TerminalGuard {
     before: Termios,
     input: Direction,
     output: Direction,
+    /// Standard output takes nothing more.
+    lost: bool,
 }
 
 /// Bytes on their way.
@@ -62,7 +65,7 @@ impl TerminalGuard {
         let (input, output) = (Direction::default(), Direction::default());
         let stdin = io::stdin().as_fd().try_clone_to_owned().map(File::from);
         let stdin = stdin.map_err(|error| Error::from_io("fcntl F_DUPFD_CLOEXEC", &error))?;
-        let guard = Self { master: master.into(), stdin, before, input, output };
+        let guard = Self { master: master.into(), stdin, before, input, output, lost: false };
         guard.resize();
         let mut raw = guard.before.clone();
         termios::cfmakeraw(&mut raw);
@@ -75,16 +78,17 @@ impl TerminalGuard {
         let _ = sys::copy_window_size(self.stdin.as_fd(), self.master.as_fd());
     }
 
-    /// What to poll for, on standard input and on the container's end.
+    /// What to poll for, on standard input and on the container's end. One from which nothing is wanted is left out: poll(2)
+    /// would report its hang-up again and again.
     #[must_use]
-    pub fn interest(&self) -> [(BorrowedFd<'_>, nix::poll::PollFlags); 2] {
-        use nix::poll::PollFlags;
+    pub fn interest(&self) -> [Option<(BorrowedFd<'_>, PollFlags)>; 2] {
         let mut input = PollFlags::empty();
         let mut master = PollFlags::empty();
         input.set(PollFlags::POLLIN, !self.input.ended && self.input.buffer.len() < MOST);
         master.set(PollFlags::POLLIN, !self.output.ended && self.output.buffer.len() < MOST);
         master.set(PollFlags::POLLOUT, !self.input.buffer.is_empty());
-        [(self.stdin.as_fd(), input), (self.master.as_fd(), master)]
+        let wanted = |fd, flags: PollFlags| (!flags.is_empty()).then_some((fd, flags));
+        [wanted(self.stdin.as_fd(), input), wanted(self.master.as_fd(), master)]
     }
 
     /// Carries what there is, in both directions. `stdin` is whether standard input is readable (or has ended).
@@ -108,14 +112,22 @@ impl TerminalGuard {
         self.drain();
     }
 
+    /// Whether no process has the container's terminal open. One may open it again: look from time to time.
+    #[must_use]
+    pub fn is_hung_up(&self) -> bool {
+        self.output.ended && !self.lost
+    }
+
     /// Reads what the container wrote and writes it to standard output.
     pub fn drain(&mut self) {
         let mut chunk = [0; 4096];
+        self.output.ended = self.lost;
         while !self.output.ended {
             match self.master.read(&mut chunk) {
                 Ok(length) if length > 0 => {
                     let mut out = io::stdout().lock();
                     if out.write_all(chunk.get(..length).unwrap_or(&[])).and_then(|()| out.flush()).is_err() {
+                        self.lost = true;
                         self.output.ended = true;
                     }
                 }

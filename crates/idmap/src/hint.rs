@@ -34,9 +34,9 @@ pub(crate) static HINTS: HintTable = HintTable(&[
         hint: "the files of the child in /proc belong to root, because it changed its ids or ran a program that may \
                not be read: write the maps right after it was cloned",
     },
-    HintRow { operation: "execve", errno: libc::ENOENT, hint: NOT_INSTALLED },
+    HintRow { operation: "execve new*", errno: libc::ENOENT, hint: NOT_INSTALLED },
     HintRow {
-        operation: "execve",
+        operation: "execve new*",
         errno: libc::EACCES,
         hint: "the program may not be executed: look at its mode, and at noexec in findmnt -T /usr/bin",
     },
@@ -85,13 +85,13 @@ mod tests {
             ("write gid_map", libc::EINVAL, "340 extents"),
             ("write setgroups", libc::EPERM, "gid map already"),
             ("openat2", libc::EACCES, "right after it was cloned"),
-            ("execve", libc::ENOENT, "apt install uidmap"),
-            ("execve", libc::EACCES, "findmnt"),
+            ("execve newuidmap", libc::ENOENT, "apt install uidmap"),
+            ("execve newgidmap", libc::EACCES, "findmnt"),
         ];
         assert_eq!(words.len(), HINTS.0.len(), "a test for each row");
         for (row, (operation, errno, word)) in HINTS.0.iter().zip(words) {
             let HintRow { operation: named, errno: number, .. } = *row;
-            assert_eq!((named, number), (operation, errno));
+            assert!(operation.starts_with(named.trim_end_matches('*')) && number == errno, "{named}, {operation}");
             let error = Error::from_errno(operation, errno).with_hints(&HINTS);
             let hint = error.hint().unwrap_or_default();
             assert!(hint.contains(word) && !hint.contains('\n'), "{operation}: {hint}");

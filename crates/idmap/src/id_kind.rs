@@ -40,6 +40,11 @@ impl IdKind {
         self.pick("newuidmap", "newgidmap")
     }
 
+    /// Running it, as errors name it: told apart from running anything else.
+    pub(crate) fn exec_operation(self) -> &'static str {
+        self.pick("execve newuidmap", "execve newgidmap")
+    }
+
     /// Where the administrator gives ranges of ids to users.
     pub(crate) fn subid_file(self) -> &'static str {
         self.pick("/etc/subuid", "/etc/subgid")

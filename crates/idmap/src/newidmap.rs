@@ -76,7 +76,7 @@ impl Program {
             return Ok(Self { kind, path, limit: search.limit });
         }
         let path = search.dirs.first().map_or_else(|| name.into(), |dir| dir.join(name));
-        Err(Error::from_errno("execve", libc::ENOENT).on(path).with_hints(&HINTS))
+        Err(Error::from_errno(kind.exec_operation(), libc::ENOENT).on(path).with_hints(&HINTS))
     }
 
     /// Where it is.
@@ -116,7 +116,7 @@ impl Program {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
-            .map_err(|error| Error::from_io("execve", &error).on(self.path()).with_hints(&HINTS))?;
+            .map_err(|error| Error::from_io(self.kind.exec_operation(), &error).on(self.path()).with_hints(&HINTS))?;
         Running::new(self.kind.program(), child)
             .and_then(|running| running.wait(self.limit))
             .map_err(|Failed { said, error }| error.on(self.path()).with_kernel_text(said))
@@ -156,7 +156,7 @@ fn check_privilege(kind: IdKind, file: &File, path: &Path) -> Result<()> {
     let metadata = file.metadata().map_err(|error| Error::from_io("fstat", &error).on(path))?;
     let refuse = |why: &'static str, hint: String| Err(Error::invalid(kind.program(), why).on(path).with_hint(hint));
     if metadata.mode() & 0o111 == 0 {
-        return Err(Error::from_errno("execve", libc::EACCES).on(path).with_hints(&HINTS));
+        return Err(Error::from_errno(kind.exec_operation(), libc::EACCES).on(path).with_hints(&HINTS));
     }
     let setuid_root = metadata.mode() & libc::S_ISUID != 0 && metadata.uid() == 0;
     if !setuid_root && !sys::has_xattr(file, c"security.capability") {

@@ -96,6 +96,13 @@ impl Child {
     }
 }
 
+impl From<Child> for OwnedFd {
+    /// The pidfd.
+    fn from(child: Child) -> Self {
+        child.pidfd
+    }
+}
+
 impl AsFd for Child {
     /// The pidfd: readable, for poll(2) and its kin, when the child has ended.
     fn as_fd(&self) -> BorrowedFd<'_> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use cellkit_core::{ChildSteps, Error, Result, Subject};
 
-use crate::namespaces::{Kind, NsFd, TimeOffsets};
+use crate::namespaces::{Joinable, NsFd, TimeOffsets};
 use crate::step::Step;
 use crate::{CapabilitySet, Child, Namespaces, PausedChild, Plan, sys};
 
@@ -61,6 +61,7 @@ pub struct Command {
     new_session: bool,
     die_with_parent: bool,
     init: bool,
+    copies_memory: bool,
     timed: bool,
 }
 
@@ -91,6 +92,7 @@ impl Command {
             new_session: false,
             die_with_parent: false,
             init: false,
+            copies_memory: false,
             timed: false,
         }
     }
@@ -136,12 +138,14 @@ impl Command {
     ///
     /// The child then gets a copy of the caller's memory instead of sharing it: see [`Plan::shares_memory`].
     ///
+    /// Only kinds whose members cannot thereby reach the child are [`Joinable`].
+    ///
     /// Privileges: CAP_SYS_ADMIN in the user namespace that owns it, held by the child.
     #[doc(alias = "setns")]
-    pub fn join<K: Kind>(mut self, namespace: NsFd<K>) -> Self {
+    pub fn join<K: Joinable>(mut self, namespace: NsFd<K>) -> Self {
         let shown = namespace.to_string();
-        let flag_name = NsFd::<K>::clone_flag_name();
-        self.joins.push(Step::Join { fd: Arc::new(namespace.into()), flag: NsFd::<K>::CLONE_FLAG, flag_name, shown });
+        let (flag, flag_name) = (NsFd::<K>::CLONE_FLAG, NsFd::<K>::CLONE_FLAG_NAME);
+        self.joins.push(Step::Join { fd: Arc::new(namespace.into()), flag, flag_name, shown });
         self
     }
 
@@ -248,6 +252,9 @@ impl Command {
 
     /// The capabilities of the payload: bounding, permitted and effective become exactly these, inheritable and ambient
     /// empty. Not asked for means none. A payload whose uid is not 0 loses permitted and effective at execve, as always.
+    ///
+    /// The bounding set can be changed with CAP_SETPCAP only, which a child in a new user namespace has. Without it, add
+    /// [`no_new_privs`](Self::no_new_privs), or set-user-id programs can give the payload what it was not given here.
     #[doc(alias("capset", "PR_CAPBSET_DROP"))]
     pub fn capabilities(mut self, set: CapabilitySet) -> Self {
         self.capabilities = set;
@@ -287,6 +294,14 @@ impl Command {
     #[doc(alias("tini", "zombie"))]
     pub fn init(mut self) -> Self {
         self.init = true;
+        self
+    }
+
+    /// Gives the child a copy of the caller's memory, as fork(2) does, instead of sharing it until execve. The plan then
+    /// says so; where it must be, it happens unasked: see [`Plan::shares_memory`].
+    #[doc(alias = "CLONE_VM")]
+    pub fn copy_memory(mut self) -> Self {
+        self.copies_memory = true;
         self
     }
 

@@ -12,8 +12,8 @@ pub(crate) static HINTS: HintTable = HintTable(&[
         "clone3",
         libc::EPERM,
         "namespaces need CAP_SYS_ADMIN: run as root, or ask for a user namespace too. If one was asked for, it is \
-         switched off here: see kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns, or the \
-         seccomp profile of the container this runs in",
+         switched off here: see user.max_user_namespaces, kernel.unprivileged_userns_clone, \
+         kernel.apparmor_restrict_unprivileged_userns, or the seccomp profile of the container this runs in",
     ),
     row(
         "clone3",
@@ -45,7 +45,12 @@ pub(crate) static HINTS: HintTable = HintTable(&[
     row("setresuid", libc::EINVAL, "this user id is not mapped into the user namespace: see its uid_map"),
     row("setresgid", libc::EINVAL, "this group id is not mapped into the user namespace: see its gid_map"),
     row("setgroups", libc::EINVAL, "a supplementary group is not mapped into the user namespace: see its gid_map"),
-    row("setgroups", libc::EPERM, "setgroups is denied in this user namespace, as it is without /etc/subgid ranges"),
+    row(
+        "setgroups",
+        libc::EPERM,
+        "setgroups is denied in this user namespace, as it is without /etc/subgid ranges; or it has no power here: see \
+         kernel.apparmor_restrict_unprivileged_userns",
+    ),
     row("setresuid", libc::EPERM, "changing the user needs CAP_SETUID"),
     row("setresgid", libc::EPERM, "changing the group needs CAP_SETGID"),
     row("prctl PR_CAPBSET_DROP", libc::EPERM, "dropping from the bounding set needs CAP_SETPCAP"),

@@ -51,10 +51,12 @@
 //!
 //! Its descriptors are those asked for and no others; its capabilities are those asked for and none if none were;
 //! the inheritable and ambient sets are empty; signal dispositions, signal mask, umask (022), CPU affinity and session
-//! keyring are fresh. Nothing is inherited because nobody thought of it.
+//! keyring are fresh. What stays the caller's: nice value and scheduling policy, I/O priority, resource limits,
+//! oom_score_adj, personality.
 #![deny(unsafe_code)]
 
 mod capability;
+mod cgroup_memory;
 mod child;
 mod command;
 mod dumpable;
@@ -70,6 +72,6 @@ pub use capability::{Capability, CapabilitySet};
 pub use cellkit_core::{ChildSteps, Error, ErrorKind, Observer, Result, StepText};
 pub use child::{Child, ExitStatus};
 pub use command::{Command, Stdio};
-pub use namespaces::{Cgroup, Ipc, Kind, Mount, Namespaces, Net, NsFd, Pid, Time, TimeOffsets, User, Uts};
+pub use namespaces::{Cgroup, Ipc, Joinable, Kind, Mount, Namespaces, Net, NsFd, Pid, Time, TimeOffsets, User, Uts};
 pub use paused::PausedChild;
 pub use plan::Plan;

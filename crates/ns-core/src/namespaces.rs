@@ -63,10 +63,20 @@ impl Namespaces {
 /// A kind of namespace, as a type parameter of [`NsFd`].
 pub trait Kind: private::Kind {}
 
+/// A kind of namespace that a fresh start can join: [`Command::join`](crate::Command::join).
+///
+/// Pid, user and mount namespaces are not: whoever is in those may see and trace the child before its execve.
+pub trait Joinable: Kind {}
+
+impl Joinable for Ipc {}
+impl Joinable for Net {}
+impl Joinable for Uts {}
+
 mod private {
     pub trait Kind {
         const NAME: &'static str;
         const CLONE_FLAG: i32;
+        const CLONE_FLAG_NAME: &'static str;
         /// The number of the PIDFD_GET_*_NAMESPACE request (Linux 6.11).
         const PIDFD_REQUEST: u8;
     }
@@ -81,6 +91,7 @@ macro_rules! kinds {
         impl private::Kind for $kind {
             const NAME: &'static str = $name;
             const CLONE_FLAG: i32 = libc::$flag;
+            const CLONE_FLAG_NAME: &'static str = stringify!($flag);
             const PIDFD_REQUEST: u8 = $request;
         }
     )*};
@@ -177,18 +188,7 @@ impl<K: Kind> NsFd<K> {
 
     pub(crate) const CLONE_FLAG: i32 = K::CLONE_FLAG;
 
-    pub(crate) fn clone_flag_name() -> &'static str {
-        match K::CLONE_FLAG {
-            libc::CLONE_NEWCGROUP => "CLONE_NEWCGROUP",
-            libc::CLONE_NEWIPC => "CLONE_NEWIPC",
-            libc::CLONE_NEWNS => "CLONE_NEWNS",
-            libc::CLONE_NEWNET => "CLONE_NEWNET",
-            libc::CLONE_NEWPID => "CLONE_NEWPID",
-            libc::CLONE_NEWTIME => "CLONE_NEWTIME",
-            libc::CLONE_NEWUSER => "CLONE_NEWUSER",
-            _ => "CLONE_NEWUTS",
-        }
-    }
+    pub(crate) const CLONE_FLAG_NAME: &'static str = K::CLONE_FLAG_NAME;
 
     /// The inode number, which with the kind names a namespace on a running machine.
     ///
@@ -229,6 +229,7 @@ impl<K: Kind> fmt::Debug for NsFd<K> {
 /// Offsets of a new time namespace's clocks, in whole seconds, to those of the machine.
 ///
 /// See time_namespaces(7): <https://man7.org/linux/man-pages/man7/time_namespaces.7.html>.
+// Not #[non_exhaustive]: the kernel has these two clocks, and a struct literal is how one says them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TimeOffsets {
     /// Seconds added to CLOCK_MONOTONIC.

@@ -29,13 +29,14 @@ struct Waiting {
     pidfd: OwnedFd,
     sync: OwnedFd,
     start: Start,
-    guard: Option<DumpableGuard>,
+    /// Whether the child changes ids while it shares this process's memory.
+    needs_guard: bool,
 }
 
 impl PausedChild {
-    pub(crate) fn new(body: Arc<Body>, started: Started, sync: OwnedFd, guard: Option<DumpableGuard>) -> Self {
+    pub(crate) fn new(body: Arc<Body>, started: Started, sync: OwnedFd, needs_guard: bool) -> Self {
         let Started { pid, pidfd, start } = started;
-        Self { waiting: Some(Waiting { pidfd, sync, start, guard }), body, pid }
+        Self { waiting: Some(Waiting { pidfd, sync, start, needs_guard }), body, pid }
     }
 
     /// The number of the process in the caller's pid namespace: for messages, not for system calls.
@@ -61,9 +62,11 @@ impl PausedChild {
     /// The error of the step that failed: the system call, its subject, the errno, the hint, and what the kernel said. The
     /// child has then ended and been reaped.
     pub fn resume(mut self, observer: &mut dyn Observer) -> Result<Child> {
-        let Some(Waiting { pidfd, sync, start, guard }) = self.waiting.take() else {
+        let Some(Waiting { pidfd, sync, start, needs_guard }) = self.waiting.take() else {
             return Err(Error::other("resume", "this child was resumed before"));
         };
+        // Not before: a child that waits has changed nothing, and may wait for long.
+        let guard = needs_guard.then(DumpableGuard::new);
         // A child that was killed while it waited is found by the end of file below.
         let _ = sys::send(sync.as_fd(), b"g");
         let mut terminal = None;

@@ -7,9 +7,8 @@ use std::sync::Arc;
 
 use cellkit_core::{ChildStep, ChildSteps, Error, Observer, Result, StepText, Subject};
 
-use crate::dumpable::DumpableGuard;
 use crate::hint::HINTS;
-use crate::{Child, Namespaces, PausedChild, sys};
+use crate::{Child, Namespaces, PausedChild, cgroup_memory, sys};
 
 /// One list of steps, with its own slots.
 #[derive(Debug)]
@@ -58,6 +57,7 @@ impl Body {
 /// # Ok::<(), ns_core::Error>(())
 /// ```
 #[derive(Debug)]
+#[must_use = "a plan does nothing until it is started"]
 pub struct Plan {
     pub(crate) body: Arc<Body>,
     pub(crate) namespaces: Namespaces,
@@ -68,9 +68,15 @@ impl Plan {
     /// Whether the child shares the caller's memory until execve.
     ///
     /// It does when it starts fresh namespaces, where nobody can see it, or none. It gets a copy instead (as fork(2) makes,
-    /// at a cost that grows with the caller's memory) when it joins a namespace that others are in, since whoever may
-    /// ptrace the child could reach the caller's memory through it; when a reaper stays behind, which would share memory
-    /// for as long as the container lives; and on processors that this crate cannot give a stack.
+    /// at a cost that grows with the caller's memory):
+    ///
+    /// * when it joins a namespace that others are in, since whoever may ptrace the child could reach the caller's memory
+    ///   through it;
+    /// * when a reaper stays behind, which would share memory for as long as the container lives;
+    /// * when it is born in a cgroup that has a memory limit, or below one: the out-of-memory killer kills every process
+    ///   that shares its victim's memory, the caller too. That is found out at the start, whatever is said here;
+    /// * on Linux before 5.16, where a core dump kills all that share memory, and on processors that this crate cannot
+    ///   give a stack of their own.
     #[must_use]
     pub fn shares_memory(&self) -> bool {
         self.body.shares_memory
@@ -138,10 +144,10 @@ impl Plan {
 
     fn spawn_into(&self, cgroup: Option<BorrowedFd<'_>>) -> Result<PausedChild> {
         let (ours, theirs) = sys::socket_pair().map_err(|errno| Error::from_errno("socketpair", errno.0))?;
-        let guard = (self.body.shares_memory && self.body.changes_ids).then(DumpableGuard::new);
-        let started = sys::start(&self.body, self.namespaces.bits(), cgroup, theirs.as_fd())
+        let shares_memory = self.body.shares_memory && !cgroup.is_some_and(cgroup_memory::is_limited);
+        let started = sys::start(&self.body, self.namespaces.bits(), shares_memory, cgroup, theirs.as_fd())
             .map_err(|errno| Error::at_step(self.clone_text(cgroup.is_some()), errno).with_hints(&HINTS))?;
-        Ok(PausedChild::new(Arc::clone(&self.body), started, ours, guard))
+        Ok(PausedChild::new(Arc::clone(&self.body), started, ours, shares_memory && self.body.changes_ids))
     }
 
     /// Makes the child and lets it go.

@@ -15,6 +15,7 @@ mod message;
 mod reaper;
 mod steps;
 
+pub(crate) use cellkit_core::sys::pidfd_send_signal;
 pub(crate) use clone::{CAN_SHARE_MEMORY, Start, Started, start};
 pub(crate) use message::{FAULT_HEAD, FAULT_SIZE, MESSAGE_FAULT, MESSAGE_TERMINAL, receive, send, socket_pair};
 
@@ -32,12 +33,6 @@ pub(crate) fn now() -> u64 {
     // SAFETY: the kernel writes one timespec.
     let _ = unsafe { syscall(libc::SYS_clock_gettime, args) };
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-}
-
-/// pidfd_send_signal(2).
-pub(crate) fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Errno> {
-    // SAFETY: the signal information is null.
-    unsafe { syscall(libc::SYS_pidfd_send_signal, [pidfd.as_raw_fd() as usize, signal as usize, 0, 0, 0, 0]) }.map(drop)
 }
 
 /// waitid(2) on a pidfd: `None` when WNOHANG was given and the child still runs, else `(si_code, si_status)`.

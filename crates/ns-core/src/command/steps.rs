@@ -30,7 +30,8 @@ impl Command {
         let mut after = ChildSteps::new();
         let sync = after.slot();
         let joins_others = !self.joins.is_empty();
-        let shares_memory = sys::CAN_SHARE_MEMORY && !joins_others && !self.init;
+        let dumps_alone = sys::kernel_release().is_some_and(|release| release >= (5, 16));
+        let shares_memory = sys::CAN_SHARE_MEMORY && dumps_alone && !self.copies_memory && !joins_others && !self.init;
         let new_user = self.namespaces.contains(Namespaces::USER);
         let changes_ids = self.user.is_some() || new_user || self.groups.is_some();
         let namespaces = self.namespaces;

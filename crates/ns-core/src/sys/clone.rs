@@ -144,10 +144,10 @@ pub(crate) struct Started {
 pub(crate) fn start(
     body: &Arc<Body>,
     namespaces: u64,
+    shares_memory: bool,
     cgroup: Option<BorrowedFd<'_>>,
     sync: BorrowedFd<'_>,
 ) -> Result<Started, Errno> {
-    let shares_memory = body.shares_memory;
     let mut fds: Vec<Vec<RawFd>> = body.lists.iter().map(|list| vec![ChildFds::EMPTY; list.steps.slots()]).collect();
     for (table, list) in fds.iter_mut().zip(&body.lists) {
         if let (true, Some(first)) = (list.own, table.first_mut()) {

@@ -21,20 +21,25 @@ pub(crate) fn socket_pair() -> Result<(OwnedFd, OwnedFd), Errno> {
     if unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, pair.as_mut_ptr()) } == -1 {
         return Err(Errno::last());
     }
+    let [parent, child] = pair;
     // SAFETY: just made.
-    let parent = unsafe { own(pair[0]) };
+    let parent = unsafe { own(parent) };
     // SAFETY: just made.
-    let child = unsafe { own(pair[1]) };
-    if child.as_raw_fd() > 2 {
-        return Ok((parent, child));
+    let child = unsafe { own(child) };
+    Ok((lifted(parent)?, lifted(child)?))
+}
+
+/// Out of the way of the payload's descriptors: a caller that has closed one of its own would get that number.
+fn lifted(fd: OwnedFd) -> Result<OwnedFd, Errno> {
+    if fd.as_raw_fd() > 2 {
+        return Ok(fd);
     }
     // SAFETY: no pointers.
-    let lifted = unsafe { libc::fcntl(child.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 3) };
-    if lifted == -1 {
-        return Err(Errno::last());
+    match unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 3) } {
+        -1 => Err(Errno::last()),
+        // SAFETY: just made.
+        lifted => Ok(unsafe { own(lifted) }),
     }
-    // SAFETY: just made.
-    Ok((parent, unsafe { own(lifted) }))
 }
 
 /// Sends one message, without SIGPIPE.

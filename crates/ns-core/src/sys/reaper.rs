@@ -7,20 +7,38 @@
 use std::ptr;
 
 use cellkit_core::Errno;
-use cellkit_core::sys::syscall;
+use cellkit_core::sys::{close, read, syscall};
 
 use super::{exit, steps};
 use crate::{Capability, CapabilitySet};
 
 /// Forks: the new process returns and becomes the payload, this one becomes the reaper and never returns.
+///
+/// The payload goes on when the reaper has sealed itself, and not before: it waits for the end of a pipe whose other end
+/// the reaper closes last.
 pub(super) fn split() -> Result<(), Errno> {
+    // The payload's own memory is another one from execve on; until then neither is anybody's business.
+    steps::prctl(libc::PR_SET_DUMPABLE, 0)?;
+    let mut pipe = [-1; 2];
+    let args = [pipe.as_mut_ptr() as usize, libc::O_CLOEXEC as usize, 0, 0, 0, 0];
+    // SAFETY: the kernel writes two descriptors.
+    unsafe { syscall(libc::SYS_pipe2, args) }?;
+    let [reader, writer] = pipe;
     // SAFETY: a plain fork (all arguments but the exit signal are zero): the child goes on with a copy of everything.
     #[cfg(not(target_arch = "s390x"))]
     let answer = unsafe { syscall(libc::SYS_clone, [libc::SIGCHLD as usize, 0, 0, 0, 0, 0]) }?;
     // SAFETY: as above; s390x has the first two arguments the other way round.
     #[cfg(target_arch = "s390x")]
     let answer = unsafe { syscall(libc::SYS_clone, [0, libc::SIGCHLD as usize, 0, 0, 0, 0]) }?;
-    if answer == 0 { Ok(()) } else { reap(answer as i32) }
+    if answer != 0 {
+        reap(answer as i32)
+    }
+    // SAFETY: made above, used by nobody else in this process.
+    unsafe { close(writer) };
+    let sealed = read(reader, &mut [0]);
+    // SAFETY: as above.
+    unsafe { close(reader) };
+    sealed.map(drop)
 }
 
 /// The part of the kernel's siginfo that is the same on every machine, padded to its full size.
@@ -34,11 +52,14 @@ struct SignalInfo {
 
 fn reap(payload: i32) -> ! {
     // Whoever gets at this process inside the container finds nothing worth having: no descriptor, no power but to
-    // signal the payload, and memory that cannot be traced or dumped.
+    // signal the payload, and memory that cannot be traced or dumped. One that cannot be made so does not stay.
+    let kill_only = steps::set_capabilities(CapabilitySet::EMPTY.with(Capability::KILL));
+    if kill_only.or_else(|_| steps::set_capabilities(CapabilitySet::EMPTY)).is_err()
+        || steps::prctl(libc::PR_SET_NO_NEW_PRIVS, 1).is_err()
+    {
+        exit(125);
+    }
     steps::close_everything();
-    let _ = steps::set_capabilities(CapabilitySet::EMPTY.with(Capability::KILL));
-    let _ = steps::prctl(libc::PR_SET_NO_NEW_PRIVS, 1);
-    let _ = steps::prctl(libc::PR_SET_DUMPABLE, 0);
     // Every signal is blocked since before clone3, and is taken here one by one.
     let all = u64::MAX;
     loop {

@@ -257,7 +257,10 @@ fn programs_unfit_for_use_are_refused_before_they_run() {
         assert!(find(&strict).is_err(), "setuid of somebody else");
         let missing = Search { dirs: vec!["/nonexistent".into()], ..Search::default() };
         let error = find(&missing).expect_err("missing");
-        assert_eq!(error.to_string(), "execve \"/nonexistent/newuidmap\": no such file or directory (ENOENT)");
+        assert_eq!(
+            error.to_string(),
+            "execve newuidmap \"/nonexistent/newuidmap\": no such file or directory (ENOENT)"
+        );
         assert!(error.hint().is_some_and(|hint| hint.contains("apt install uidmap")), "{error:#}");
     });
 }
