@@ -91,6 +91,52 @@ fn the_reaper_reaps_forwards_and_ends_as_the_payload_does() {
 }
 
 #[test]
+fn the_reaper_is_sealed_before_the_payload_runs() {
+    faultkit::require!(root);
+    faultkit::isolated!(|| {
+        // In the procfs that the payload still has of its caller, its parent is the reaper.
+        let script = "me=$(cut -d' ' -f4 /proc/self/stat); reaper=$(cut -d' ' -f4 /proc/$me/stat); cd /proc/$reaper; \
+                      grep -E 'CapEff|CapPrm|NoNewPrivs' status; cat environ 2>&1 | tr '\\0' ' '; ls fd 2>&1; true";
+        let sealed = || sh(script).namespaces(Namespaces::PID | Namespaces::MOUNT).init();
+        let (_, said) = output(sealed()).expect("start");
+        // The reaper may signal the payload and do nothing else; bit 5 is KILL.
+        assert_eq!(said.matches("0000000000000020").count(), 2, "{said}");
+        // Its memory cannot be read, and there is no descriptor to be found.
+        assert!(said.trim_end().ends_with("ermission denied"), "{said}");
+        // Where the caller itself may not signal others, the reaper has nothing at all.
+        let nothing = crate::sys::in_a_fork(|| {
+            crate::sys::drop_capability(Capability::KILL as u8);
+            let (_, said) = output(sealed()).expect("start");
+            i32::from(said.matches("0000000000000000").count() == 2 && said.contains("NoNewPrivs:\t1"))
+        });
+        assert_eq!(nothing, 1);
+    });
+}
+
+#[test]
+fn a_small_group_never_costs_the_caller_its_life() {
+    faultkit::require!(root, cgroup2("memory"));
+    faultkit::isolated!(|| {
+        let dir = std::path::Path::new("/sys/fs/cgroup").join(format!("cellkit-test-{}", std::process::id()));
+        std::fs::create_dir(&dir).expect("mkdir");
+        let group = std::fs::File::open(&dir).expect("group");
+        let plan = Command::new("/bin/true").namespaces(ALL).hostname("small").plan().expect("plan");
+        assert!(plan.shares_memory(), "as long as there is no limit");
+        for limit in ["4096", "65536", "262144"] {
+            std::fs::write(dir.join("memory.max"), limit).expect("limit");
+            // Killed, refused or run: what matters is that this line is reached.
+            let outcome = plan.spawn_paused_in(&group).and_then(|child| child.resume(&mut ()));
+            if let Ok(mut child) = outcome {
+                let _ = child.wait();
+            }
+        }
+        let events = std::fs::read_to_string(dir.join("memory.events")).expect("events");
+        assert!(!events.contains("oom_kill 0\n"), "the killer was never met: {events}");
+        std::fs::remove_dir(&dir).expect("rmdir");
+    });
+}
+
+#[test]
 fn clocks_are_moved() {
     faultkit::require!(root, kernel(6.3));
     let uptime = |text: &str| text.split('.').next().and_then(|seconds| seconds.parse::<i64>().ok()).expect("uptime");

@@ -37,3 +37,27 @@ pub(crate) fn in_a_fork(work: impl FnOnce() -> i32) -> i32 {
     unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
     i32::from_ne_bytes(answer)
 }
+
+/// Takes one capability out of the calling thread's effective and permitted sets.
+pub(crate) fn drop_capability(number: u8) {
+    let mut data = capget();
+    let word = usize::from(number / 32) * 3;
+    for set in [word, word + 1] {
+        data[set] &= !(1 << (number % 32));
+    }
+    let header = [CAPABILITY_VERSION_3, 0];
+    // SAFETY: version 3 reads a header of two words and two structs of three words.
+    let answer = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), data.as_ptr()) };
+    assert_eq!(answer, 0, "capset");
+}
+
+const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+
+fn capget() -> [u32; 6] {
+    let mut data = [0u32; 6];
+    let header = [CAPABILITY_VERSION_3, 0];
+    // SAFETY: version 3 reads a header of two words and writes two structs of three words.
+    let answer = unsafe { libc::syscall(libc::SYS_capget, header.as_ptr(), data.as_mut_ptr()) };
+    assert_eq!(answer, 0, "capget");
+    data
+}
