@@ -5,8 +5,12 @@
 //! whole (a temporary file, fsync, rename, fsync of the directory) before anything is made in the kernel, and removed
 //! after all of it is gone: whatever a kill leaves behind can be found from the files.
 //!
-//! The lock is flock(2) on the state directory itself: it ends with the process that holds it, however it ends, and no
-//! lock file is left. It is held to choose an address, and to make or remove what the containers share.
+//! `last_address` beside the leases is the address that was given out last (see `address`). It is written before the
+//! lease, so that a kill in between skips an address and never gives one too early. It is no loss: what cannot be read
+//! is taken for the beginning of the range.
+//!
+//! The lock (see `lock`) is held to choose an address, and to make or remove what the containers share. The network's
+//! directory goes with its last lease, the state directory with the last network.
 //!
 //! `ip_forward` in the state directory says that this crate turned the machine's forwarding on, and has to turn it off.
 #![forbid(unsafe_code)]
@@ -16,36 +20,22 @@ use std::io::{ErrorKind as Io, Write};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-use cellkit_core::{Errno, Error, Result};
+use cellkit_core::{Error, Result};
 
 use crate::hint::HINTS;
+use crate::lock::Lock;
 use crate::name::{IfName, Owner};
 use crate::record::Record;
-use crate::subnet::Ipv4Subnet;
-use crate::sys;
 
-/// How long another process may hold the lock: it makes a bridge or removes one, a matter of milliseconds.
-const LOCK_LIMIT: Duration = Duration::from_secs(10);
-const LOCK_PAUSE: Duration = Duration::from_millis(2);
+/// Beside the leases, whose names end in `.json`.
+const LAST_ADDRESS: &str = "last_address";
 
 /// The state directory, as one network sees it.
 #[derive(Clone, Debug)]
 pub(crate) struct State {
     dir: PathBuf,
     bridge: IfName,
-}
-
-/// The lock on the state directory, held until dropped.
-#[derive(Debug)]
-pub(crate) struct Lock(File);
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        // Not left to close(2): a child that is just being spawned elsewhere may hold the descriptor a moment longer.
-        sys::unlock(&self.0);
-    }
 }
 
 fn fail(call: &'static str, error: &std::io::Error, path: &Path) -> Error {
@@ -73,47 +63,13 @@ impl State {
         self.leases_dir().join(format!("{}.json", owner.as_str()))
     }
 
-    fn open_for_lock(&self) -> Result<File> {
-        make_dir(&self.dir)?;
-        File::open(&self.dir).map_err(|error| fail("openat", &error, &self.dir))
-    }
-
-    fn try_lock(&self, file: &File) -> Result<bool> {
-        match sys::try_lock(file) {
-            Ok(()) => Ok(true),
-            Err(Errno(libc::EWOULDBLOCK | libc::EINTR)) => Ok(false),
-            Err(Errno(errno)) => Err(Error::from_errno("flock", errno).on(self.dir.as_path()).with_hints(&HINTS)),
-        }
-    }
-
-    fn lock_timed_out(&self) -> Error {
-        Error::timed_out("flock", LOCK_LIMIT)
-            .on(self.dir.as_path())
-            .with_hint("another process holds the lock: find it with lslocks or fuser")
-    }
-
+    /// Takes the lock, and makes the state directory if it is missing.
     pub(crate) async fn lock(&self) -> Result<Lock> {
-        let file = self.open_for_lock()?;
-        let until = Instant::now() + LOCK_LIMIT;
-        while !self.try_lock(&file)? {
-            if Instant::now() >= until {
-                return Err(self.lock_timed_out());
-            }
-            tokio::time::sleep(LOCK_PAUSE).await;
-        }
-        Ok(Lock(file))
+        Lock::take(&self.dir).await
     }
 
     pub(crate) fn lock_blocking(&self) -> Result<Lock> {
-        let file = self.open_for_lock()?;
-        let until = Instant::now() + LOCK_LIMIT;
-        while !self.try_lock(&file)? {
-            if Instant::now() >= until {
-                return Err(self.lock_timed_out());
-            }
-            std::thread::sleep(LOCK_PAUSE);
-        }
-        Ok(Lock(file))
+        Lock::take_blocking(&self.dir)
     }
 
     /// Whether `owner` has a lease, be it damaged.
@@ -167,6 +123,7 @@ impl State {
     pub(crate) fn write(&self, _: &Lock, record: &Record) -> Result<()> {
         let dir = self.leases_dir();
         make_dir(&dir)?;
+        self.set_last_address(record.address)?;
         let path = self.lease_path(&record.owner);
         let temporary = dir.join(format!(".{}.tmp", record.owner.as_str()));
         let bytes =
@@ -174,6 +131,24 @@ impl State {
         write_whole(&temporary, &bytes)?;
         fs::rename(&temporary, &path).map_err(|error| fail("rename", &error, &path))?;
         sync_dir(&dir)
+    }
+
+    /// The address that was given out last, as far as it is known.
+    pub(crate) fn last_address(&self, _: &Lock) -> Result<Option<Ipv4Addr>> {
+        let path = self.leases_dir().join(LAST_ADDRESS);
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(text.trim_end().parse().ok()),
+            Err(error) if matches!(error.kind(), Io::NotFound | Io::InvalidData) => Ok(None),
+            Err(error) => Err(fail("read", &error, &path)),
+        }
+    }
+
+    fn set_last_address(&self, address: Ipv4Addr) -> Result<()> {
+        let dir = self.leases_dir();
+        let (path, temporary) = (dir.join(LAST_ADDRESS), dir.join(format!(".{LAST_ADDRESS}.tmp")));
+        // Not fsynced: after a crash of the machine no connection is left that it protects from.
+        fs::write(&temporary, format!("{address}\n")).map_err(|error| fail("write", &error, &temporary))?;
+        fs::rename(&temporary, &path).map_err(|error| fail("rename", &error, &path))
     }
 
     /// Removes the lease, if it is there.
@@ -185,11 +160,11 @@ impl State {
         }
     }
 
-    /// Removes the network's directory with what a killed writer left in it. There must be no lease.
+    /// Removes the network's directory with the last address and what a killed writer left. There must be no lease.
     pub(crate) fn remove_network(&self, _: &Lock) -> Result<()> {
         let dir = self.leases_dir();
         for name in names(&dir)? {
-            if name.starts_with('.') && name.ends_with(".tmp") {
+            if name == LAST_ADDRESS || (name.starts_with('.') && name.ends_with(".tmp")) {
                 let path = dir.join(name);
                 fs::remove_file(&path).map_err(|error| fail("unlink", &error, &path))?;
             }
@@ -259,25 +234,11 @@ fn names(dir: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The lowest address that nobody leases.
-pub(crate) fn free_address(subnet: Ipv4Subnet, leases: &[Record]) -> Result<Ipv4Addr> {
-    let mut taken: Vec<_> = leases.iter().map(|lease| lease.address).collect();
-    taken.sort_unstable();
-    subnet.hosts().find(|address| taken.binary_search(address).is_err()).ok_or_else(|| {
-        Error::from_errno("lease an address", libc::ENOSPC)
-            .on(cellkit_core::Subject::Value(subnet.to_string()))
-            .with_hint(
-                "every address of the range is leased: choose a larger one, or detach what has ended (reconcile)",
-            )
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ErrorKind;
-    use proptest::prelude::*;
-    use std::collections::BTreeMap;
+    use crate::subnet::Ipv4Subnet;
 
     fn bridge() -> IfName {
         IfName::new("cellkit0").unwrap()
@@ -298,6 +259,7 @@ mod tests {
         let web = record("web", subnet, Ipv4Addr::new(10, 209, 0, 2));
         state.write(&lock, &web).unwrap();
         // What a killed writer leaves is no lease, and does not stay.
+        assert_eq!(state.last_address(&lock).unwrap(), Some(web.address), "it is remembered with the lease");
         let torn = dir.path().join("a/b/cellkit0/.other.tmp");
         fs::write(&torn, b"{\"vers").unwrap();
         assert_eq!(state.leases().unwrap(), std::slice::from_ref(&web));
@@ -313,17 +275,28 @@ mod tests {
             assert_eq!(state.turned_forwarding_on(&lock).unwrap(), on);
         }
         assert_eq!(fs::read_dir(dir.path().join("a/b")).unwrap().count(), 0);
+        drop(lock);
+        assert_eq!(fs::read_dir(dir.path().join("a")).unwrap().count(), 0, "nor is the state directory");
     }
 
     #[test]
-    fn the_lock_is_one() {
+    fn the_last_address_is_kept_and_its_damage_is_none() {
         let dir = faultkit::TempDir::new();
         let state = State::new(dir.path(), &bridge());
         let lock = state.lock_blocking().unwrap();
-        let second = state.open_for_lock().unwrap();
-        assert!(!state.try_lock(&second).unwrap());
-        drop(lock);
-        assert!(state.try_lock(&second).unwrap());
+        assert_eq!(state.last_address(&lock).unwrap(), None);
+        let web = record("last_address", Ipv4Subnet::default(), Ipv4Addr::new(10, 209, 0, 7));
+        state.write(&lock, &web).unwrap();
+        state.remove(&lock, &web.owner).unwrap();
+        assert!(state.owners().unwrap().is_empty(), "it is no lease");
+        let later = State::new(dir.path(), &bridge());
+        assert_eq!(later.last_address(&lock).unwrap(), Some(web.address), "it outlives the lease and the process");
+        for damaged in [&b""[..], b"10.209.0", b"10.209.0.7.1", b"\xff", b"-1", b"fe80::1"] {
+            fs::write(state.leases_dir().join(LAST_ADDRESS), damaged).unwrap();
+            assert_eq!(state.last_address(&lock).unwrap(), None, "{damaged:?}");
+        }
+        state.remove_network(&lock).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]
@@ -348,36 +321,5 @@ mod tests {
             assert!(error.to_string().contains(why), "{error}");
         }
         assert!(state.leases().is_err(), "an address could be given twice");
-    }
-
-    proptest! {
-        /// Against a model: no address is given twice, and none is withheld.
-        #[test]
-        fn addresses_are_given_once(actions in prop::collection::vec((any::<bool>(), 0usize..8), 0..60)) {
-            let subnet: Ipv4Subnet = "10.7.0.0/29".parse().unwrap();
-            let mut model = BTreeMap::new();
-            for (take, owner) in actions {
-                if !take {
-                    model.remove(&owner);
-                    continue;
-                }
-                if model.contains_key(&owner) {
-                    continue;
-                }
-                let leases: Vec<_> =
-                    model.iter().map(|(owner, address)| record(&format!("o{owner}"), subnet, *address)).collect();
-                match free_address(subnet, &leases) {
-                    Ok(address) => {
-                        prop_assert!(subnet.contains(address) && address != subnet.gateway() && address != subnet.broadcast());
-                        prop_assert!(model.values().all(|other| *other != address));
-                        model.insert(owner, address);
-                    }
-                    Err(error) => {
-                        prop_assert_eq!(error.kind(), ErrorKind::Limit);
-                        prop_assert_eq!(model.len(), 5);
-                    }
-                }
-            }
-        }
     }
 }

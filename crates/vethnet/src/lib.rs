@@ -16,12 +16,14 @@
 //! The interface is asynchronous, for tokio with `enable_all`. There is no background task.
 #![deny(unsafe_code)]
 
+mod address;
 mod attach;
 mod attr;
 mod exchange;
 mod hint;
 mod lease;
 mod link;
+mod lock;
 mod loopback;
 mod mac;
 mod name;

@@ -81,9 +81,15 @@ impl Ipv4Subnet {
         address.to_bits() & self.mask() == self.address
     }
 
-    /// The addresses for containers, in order.
-    pub(crate) fn hosts(&self) -> impl Iterator<Item = Ipv4Addr> {
-        (self.gateway().to_bits() + 1..self.broadcast().to_bits()).map(Ipv4Addr::from_bits)
+    /// The addresses for containers, each once: in order from the one after `last`, and around. Without a `last` in the
+    /// range, from the first.
+    pub(crate) fn hosts_after(&self, last: Option<Ipv4Addr>) -> impl Iterator<Item = Ipv4Addr> + use<> {
+        let (first, end) = (self.gateway().to_bits() + 1, self.broadcast().to_bits());
+        let start = match last {
+            Some(last) if self.contains(last) => last.to_bits().saturating_add(1).clamp(first, end),
+            _ => first,
+        };
+        (start..end).chain(first..start).map(Ipv4Addr::from_bits)
     }
 
     pub(crate) fn mask(&self) -> u32 {
@@ -183,8 +189,8 @@ mod tests {
     fn the_default_has_room_for_a_bridge() {
         let subnet = Ipv4Subnet::default();
         assert_eq!(subnet.to_string().parse::<Ipv4Subnet>().unwrap(), subnet);
-        assert_eq!(subnet.hosts().count(), 1021);
-        assert_eq!(subnet.hosts().next(), Some(Ipv4Addr::new(10, 209, 0, 2)));
+        assert_eq!(subnet.hosts_after(None).count(), 1021);
+        assert_eq!(subnet.hosts_after(None).next(), Some(Ipv4Addr::new(10, 209, 0, 2)));
         assert_eq!(subnet.broadcast(), Ipv4Addr::new(10, 209, 3, 255));
     }
 
@@ -195,7 +201,7 @@ mod tests {
             if let Ok(subnet) = Ipv4Subnet::new(address, prefix) {
                 prop_assert_eq!(subnet.to_string().parse::<Ipv4Subnet>().unwrap(), subnet);
                 prop_assert!(subnet.contains(subnet.gateway()) && subnet.contains(subnet.broadcast()));
-                prop_assert!(!subnet.hosts().take(10).any(|host| host == subnet.gateway() || !subnet.contains(host)));
+                prop_assert!(!subnet.hosts_after(None).take(10).any(|host| host == subnet.gateway() || !subnet.contains(host)));
             }
         }
 
