@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use cellkit_core::{Error, Observer, Result, StepText, Subject};
 
+use crate::address::free_address;
 use crate::exchange::Mode;
-use crate::lease::{Lock, free_address};
 use crate::link::{self, VethPeer};
+use crate::lock::Lock;
 use crate::name::{IfName, Owner};
 use crate::net::Net;
 use crate::netns::{apart, duplicate, inside};
@@ -132,6 +133,7 @@ impl Network {
 /// Dropping it does nothing: the container stays attached, until [`detach`](Attachment::detach), or
 /// [`Network::detach`] with its owner's id from any later process.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "the container stays attached until it is detached"]
 pub struct Attachment {
     network: Network,
     record: Record,
@@ -163,7 +165,8 @@ impl Attachment {
     /// work is brought to its end first, some milliseconds.
     ///
     /// # Errors
-    /// Every failure: it goes on past each. The lease stays when something of it could not be removed.
+    /// Every failure: it goes on past each. The lease stays when something of it could not be removed. Things of others
+    /// that have the names of ours by now stay, and are no failure.
     pub async fn detach(&self) -> Result<()> {
         self.network.detach(self.record.owner.as_str()).await.map(drop)
     }
@@ -195,7 +198,7 @@ impl Work<'_> {
         let lock = state.lock().await?;
         let leases = state.leases()?;
         network.check_leases(checked, &leases)?;
-        let record = checked.record(network, free_address(network.subnet, &leases)?);
+        let record = checked.record(network, free_address(network.subnet, &leases, state.last_address(&lock)?)?);
         let missing = self.missing()?;
         if let Err(error) = state.write(&lock, &record) {
             // Undone while the lock is held: after that, the owner's lease could be somebody else's.
@@ -274,10 +277,10 @@ impl Work<'_> {
             Step::NewTable { bridge, subnet } => {
                 self.netfilter.talk(&nft::new_table(&bridge, subnet)?, Mode::Batch).await?
             }
-            Step::NewVeth { name, bridge, peer, mac, mtu } => {
+            Step::NewVeth { name, mac, bridge, peer, peer_mac, mtu } => {
                 let bridge = index_of(&self.route, &bridge).await?;
-                let peer = VethPeer { name: &peer, mac, netns: self.netns.as_fd() };
-                self.route.request(link::new_veth(&name, bridge, mtu, &peer)).await?
+                let peer = VethPeer { name: &peer, mac: peer_mac, netns: self.netns.as_fd() };
+                self.route.request(link::new_veth(&name, mac, bridge, mtu, &peer)).await?
             }
             Step::DefaultRoute { gateway, name } => {
                 let net = self.net(Side::Container)?;

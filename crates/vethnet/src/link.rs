@@ -105,9 +105,11 @@ pub(crate) fn get(name: &IfName) -> Request {
     request("RTM_GETLINK", RTM_GETLINK, 0, name.as_str(), &named(name))
 }
 
-/// `ip link delete NAME`
-pub(crate) fn delete(name: &IfName) -> Request {
-    request("RTM_DELLINK", RTM_DELLINK, 0, name.as_str(), &named(name))
+/// `ip link delete`, by its number: the name could be another's since the link was looked at.
+pub(crate) fn delete(link: &Link) -> Request {
+    let mut message = LinkMessage::default();
+    message.header.index = link.index;
+    request("RTM_DELLINK", RTM_DELLINK, 0, &link.name, &message)
 }
 
 /// `ip link add NAME address MAC mtu MTU type bridge`
@@ -127,13 +129,14 @@ pub(crate) struct VethPeer<'a> {
     pub(crate) netns: BorrowedFd<'a>,
 }
 
-/// `ip link add NAME mtu MTU master BRIDGE type veth peer name PEER address MAC mtu MTU netns NETNS`
-pub(crate) fn new_veth(name: &IfName, bridge: u32, mtu: u32, peer: &VethPeer<'_>) -> Request {
+/// `ip link add NAME address MAC mtu MTU master BRIDGE type veth peer name PEER address MAC mtu MTU netns NETNS`
+pub(crate) fn new_veth(name: &IfName, mac: MacAddr, bridge: u32, mtu: u32, peer: &VethPeer<'_>) -> Request {
     let mut there = named(peer.name);
     there.attributes.push(LinkAttribute::Address(peer.mac.bytes().to_vec()));
     there.attributes.push(LinkAttribute::Mtu(mtu));
     there.attributes.push(LinkAttribute::NetNsFd(peer.netns.as_raw_fd()));
     let mut here = named(name);
+    here.attributes.push(LinkAttribute::Address(mac.bytes().to_vec()));
     here.attributes.push(LinkAttribute::Mtu(mtu));
     here.attributes.push(LinkAttribute::Controller(bridge));
     here.attributes.push(LinkAttribute::LinkInfo(vec![

@@ -52,10 +52,20 @@ impl MacAddr {
 
     /// A bridge's: fixed, or it would take over that of the port with the lowest one, and change with the ports.
     pub(crate) fn of_bridge(name: &IfName) -> Self {
+        Self::of_name(b'c', name)
+    }
+
+    /// The host's end of a veth pair's: the mark of whoever made it, which is there from the moment the interface is. An
+    /// alias can only be given later, and a kill in between would leave an interface of nobody's.
+    pub(crate) fn of_host_end(name: &IfName) -> Self {
+        Self::of_name(b'v', name)
+    }
+
+    fn of_name(mark: u8, name: &IfName) -> Self {
         let mut hash = Fnv::default();
         hash.add(name.as_str().as_bytes());
         let [a, b, c, d, ..] = hash.0.to_le_bytes();
-        Self([0x02, b'c', a, b, c, d])
+        Self([0x02, mark, a, b, c, d])
     }
 }
 

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use cellkit_core::{Error, Result, StepText, Subject};
 use tokio::net::TcpSocket;
 
+use crate::address::free_address;
 use crate::hint::HINTS;
-use crate::lease::{State, free_address};
+use crate::lease::State;
 use crate::link::{self, Link};
 use crate::mac::MacAddr;
 use crate::name::{IfName, Owner};
@@ -29,6 +30,19 @@ pub(crate) const MTU: u32 = 1500;
 /// [`detach`](crate::Attachment::detach). All of it lives in the network namespace of the calling thread, and under names
 /// that follow from the bridge's: the nf_tables table `ip BRIDGE`, and the interfaces `vh…`, one a container, each with
 /// its owner as the alias.
+///
+/// # Forwarding
+/// Containers reach the world only if the machine passes packets on, so `attach` turns `net.ipv4.ip_forward` on where it
+/// is off. It is a switch of the whole network namespace: from then on the machine routes between *all* its interfaces,
+/// also such as have nothing to do with containers, for whoever sends it packets to pass on. The rules here keep
+/// the containers' own range closed and say nothing about other traffic, whose policy is the machine's: on one with
+/// several networks, give the forward chain a policy of its own first. Docker and others turn the same switch on and
+/// have their own rules beside these, each of which may drop what the other accepts (Docker sets the policy of
+/// iptables' FORWARD chain to DROP, which holds for these containers as well).
+///
+/// Where `attach` turned it on, the last `detach` turns it off again, so that the machine is as it was. It cannot know
+/// who else has come to rely on it meanwhile (another runtime, a virtual machine, a VPN), and whoever has is cut off
+/// then. Where others need it, turn it on before (`sysctl net.ipv4.ip_forward=1`): what was on is left on.
 ///
 /// * Kernel: 5.15, with bridge, veth and nf_tables.
 /// * Privileges: CAP_NET_ADMIN and CAP_SYS_ADMIN over the network namespaces, and write access to the state directory.
@@ -68,8 +82,8 @@ impl Network {
     /// Where leases and records are kept, and the lock is taken. Default: `/run/vethnet`.
     ///
     /// Networks that share the machine's forwarding switch (`net.ipv4.ip_forward`) have to share the directory, which
-    /// remembers whether it has to be turned off again. It is made when it is missing, with mode 0700, and is for this
-    /// alone: other folders in it would be taken for networks.
+    /// remembers whether it has to be turned off again. It is made when it is missing, with mode 0700, and removed when
+    /// nothing is in it any more. It is for this alone: other folders in it would be taken for networks.
     pub fn state_dir(mut self, dir: impl AsRef<Path>) -> Self {
         self.state_dir = dir.as_ref().to_owned();
         self
@@ -105,7 +119,7 @@ impl Network {
         let state = self.state();
         let leases = state.leases()?;
         self.check_leases(&checked, &leases)?;
-        free_address(self.subnet, &leases)?;
+        free_address(self.subnet, &leases, None)?;
         check_ports(spec)?;
         let bridge = self.bridge.clone();
         let subnet = self.subnet;
@@ -154,7 +168,7 @@ impl Network {
     /// [`Invalid`](crate::ErrorKind::Invalid) when a part of `spec` is wrong.
     pub fn describe(&self, spec: &Attach) -> Result<Vec<StepText>> {
         let checked = spec.checked()?;
-        let address = free_address(self.subnet, &[])?;
+        let address = free_address(self.subnet, &[], None)?;
         let record = checked.record(self, address);
         let mut steps = plan::network(&self.bridge, self.subnet, MTU, Missing::ALL);
         steps.extend(plan::container(&record, MTU));
@@ -304,9 +318,12 @@ mod tests {
             r#"RTM_NEWLINK("cellkit0", type bridge, address 02:63:55:63:34:c0, mtu 1500)"#
         );
         assert_eq!(lines.last().unwrap(), "NFT_MSG_NEWSETELEM(ip cellkit0, 192.0.2.1:8080:80/tcp to 10.209.0.2)");
+        let host = IfName::of_owner(network().bridge(), &Owner::new("web").unwrap());
         for part in [
             "write net.ipv4.ip_forward(\"1\")",
             "write net.ipv6.conf.eth0.accept_ra(\"0\")",
+            &format!("write net.ipv6.conf.{host}.accept_ra(\"0\")"),
+            &format!("write net.ipv6.conf.{host}.autoconf(\"0\")"),
             "RTM_NEWROUTE(default via 10.209.0.1 dev eth0)",
             "RTM_NEWADDR(\"eth0\", 10.209.0.2/22)",
         ] {

@@ -40,7 +40,7 @@ pub(crate) enum Step {
     Up { side: Side, name: IfName },
     LoopbackUp,
     NewTable { bridge: IfName, subnet: Ipv4Subnet },
-    NewVeth { name: IfName, bridge: IfName, peer: IfName, mac: MacAddr, mtu: u32 },
+    NewVeth { name: IfName, mac: MacAddr, bridge: IfName, peer: IfName, peer_mac: MacAddr, mtu: u32 },
     DefaultRoute { gateway: Ipv4Addr, name: IfName },
     NewElements { bridge: IfName, owner: Owner, address: Ipv4Addr, ports: Vec<PublishedPort> },
 }
@@ -104,8 +104,16 @@ pub(crate) fn container(record: &Record, mtu: u32) -> Vec<Step> {
     let host = record.host_ifname();
     let inside = record.ifname.clone();
     let mut steps = vec![
-        Step::NewVeth { name: host.clone(), bridge: record.bridge.clone(), peer: inside.clone(), mac: record.mac, mtu },
+        Step::NewVeth {
+            name: host.clone(),
+            mac: MacAddr::of_host_end(&host),
+            bridge: record.bridge.clone(),
+            peer: inside.clone(),
+            peer_mac: record.mac,
+            mtu,
+        },
         Step::NoLinkLocal { name: host.clone(), alias: Some(record.owner.as_str().to_owned()) },
+        no_advertisements(Side::Host, &host),
         no_advertisements(Side::Container, &inside),
         Step::NewAddress {
             side: Side::Container,
@@ -196,11 +204,11 @@ impl Step {
                     .on(Subject::Thing(format!("table ip {bridge}"))),
                 ]
             }
-            Self::NewVeth { name, bridge, peer, mac, mtu } => link(
+            Self::NewVeth { name, mac, bridge, peer, peer_mac, mtu } => link(
                 "RTM_NEWLINK",
                 name,
                 format!(
-                    "type veth, mtu {mtu}, master {:?}, peer {{{:?}, address {mac}, mtu {mtu}, netns of the container}}",
+                    "type veth, address {mac}, mtu {mtu}, master {:?}, peer {{{:?}, address {peer_mac}, mtu {mtu}, netns of the container}}",
                     bridge.as_str(),
                     peer.as_str()
                 ),

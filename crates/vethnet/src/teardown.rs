@@ -15,8 +15,9 @@ use std::sync::Arc;
 use cellkit_core::{Error, ErrorKind, ProcFd, ProcView, Result, Subject};
 
 use crate::exchange::{Mode, Request};
-use crate::lease::{Lock, State};
+use crate::lease::State;
 use crate::link::{self, Link};
+use crate::lock::Lock;
 use crate::mac::MacAddr;
 use crate::name::{IfName, Owner};
 use crate::netns::inside_blocking;
@@ -45,9 +46,26 @@ impl Host {
         Ok(Self { route, netfilter: Socket::open(Family::Netfilter)?, netns, proc })
     }
 
-    fn delete_link(&self, name: &IfName) -> Result<()> {
-        match self.route.talk(&[link::delete(name)], Mode::Ack) {
+    fn link(&self, name: &IfName) -> Result<Option<Link>> {
+        match self.route.talk(&[link::get(name)], Mode::Ack) {
+            Ok(answers) => answers.first().map(|body| Link::parse(body)).transpose(),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn delete_link(&self, link: &Link) -> Result<()> {
+        match self.route.talk(&[link::delete(link)], Mode::Ack) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes the host's end of the container's veth pair. Somebody else's interface of its name is none of ours to
+    /// remove: it may be what kept ours from being made.
+    fn delete_host_end(&self, name: &IfName) -> Result<()> {
+        match self.link(name)? {
+            Some(link) if is_our_host_end(&link, name) => self.delete_link(&link),
             _ => Ok(()),
         }
     }
@@ -72,14 +90,11 @@ impl Host {
 
     /// The bridge, if there is one and this crate made it.
     pub(crate) fn bridge(&self, name: &IfName) -> Result<Option<Link>> {
-        match self.route.talk(&[link::get(name)], Mode::Ack) {
-            Ok(answers) => match answers.first().map(|body| Link::parse(body)).transpose()? {
-                Some(link) if is_our_bridge(&link, name) => Ok(Some(link)),
-                Some(_) => Err(not_ours("RTM_NEWLINK", Subject::Interface(name.to_string()))),
-                None => Ok(None),
-            },
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+        match self.link(name)? {
+            Some(link) if !is_our_bridge(&link, name) => {
+                Err(not_ours("RTM_NEWLINK", Subject::Interface(name.to_string())))
+            }
+            link => Ok(link),
         }
     }
 
@@ -123,7 +138,7 @@ impl Host {
 
     fn delete_bridge(&self, name: &IfName) -> Result<()> {
         match self.bridge(name) {
-            Ok(Some(_)) => self.delete_link(name),
+            Ok(Some(link)) => self.delete_link(&link),
             Ok(None) => Ok(()),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
             Err(error) => Err(error),
@@ -172,7 +187,7 @@ impl Host {
     fn take_down_rest(&self, state: &State, bridge: &IfName, owner: &Owner, unpublished: Result<()>) -> Vec<Error> {
         let mut errors = Vec::new();
         errors.extend(unpublished.err());
-        errors.extend(self.delete_link(&IfName::of_owner(bridge, owner)).err());
+        errors.extend(self.delete_host_end(&IfName::of_owner(bridge, owner)).err());
         match state.lock_blocking() {
             Ok(lock) => {
                 // A lease whose effects could not be removed stays, so that they can be found.
@@ -215,6 +230,10 @@ impl Host {
 
 fn is_our_bridge(link: &Link, name: &IfName) -> bool {
     link.kind.as_deref() == Some("bridge") && link.mac == Some(MacAddr::of_bridge(name))
+}
+
+fn is_our_host_end(link: &Link, name: &IfName) -> bool {
+    link.kind.as_deref() == Some("veth") && link.mac == Some(MacAddr::of_host_end(name))
 }
 
 fn not_ours(operation: &'static str, subject: Subject) -> Error {

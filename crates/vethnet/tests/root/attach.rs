@@ -52,6 +52,11 @@ fn two_containers_reach_each_other_the_gateway_and_the_world() {
             assert_eq!(std::fs::read_to_string("/proc/sys/net/ipv4/conf/cellkit0/route_localnet").expect("it"), "0\n");
             assert_eq!(forwarding(), "1");
 
+            for file in ["accept_ra", "autoconf"] {
+                let path = format!("/proc/sys/net/ipv6/conf/{name}/{file}");
+                assert_eq!(std::fs::read_to_string(path).expect("sysctl"), "0\n", "{file} of the host's end");
+            }
+
             // Traffic.
             let _b = b.serve(80);
             let _host = host.serve(81);
@@ -173,6 +178,72 @@ fn twenty_at_once_get_twenty_addresses() {
         });
         assert_eq!(state.files(), [""; 0]);
         assert_eq!(Ns::host().links(), ["lo"]);
+    });
+}
+
+/// What belongs to a container that has ended (connections that others still have open) does not fall to the next one.
+#[test]
+fn an_address_rests_before_it_is_given_again() {
+    faultkit::require!(root, program("ip"));
+    faultkit::isolated!(|| {
+        let state = StateDir::new();
+        let network = || super::world::network("cellkit0", "10.77.0.0/29", &state.path());
+        let namespaces: Vec<_> = (0..10).map(|_| Ns::new()).collect();
+        let last = |address: Ipv4Addr| address.octets()[3];
+        wait(async {
+            let start = async |owner: &str, at: usize| {
+                network().attach(&namespaces[at], &Attach::new(owner), &mut ()).await.expect("attach")
+            };
+            assert_eq!(last(start("stays", 0).await.address()), 2);
+            let mut given = Vec::new();
+            for at in 1..=8 {
+                let attachment = start("comes-and-goes", at).await;
+                given.push(last(attachment.address()));
+                attachment.detach().await.expect("detach");
+            }
+            assert_eq!(given, [3, 4, 5, 6, 3, 4, 5, 6]);
+            // What cannot be read is the beginning.
+            for damaged in [&b""[..], b"10.77.0.", b"192.0.2.1\n", b"\xff\xfe"] {
+                std::fs::write(state.path().join("cellkit0/last_address"), damaged).expect("damage");
+                let attachment = start("after-damage", 9).await;
+                assert_eq!(last(attachment.address()), 3, "{damaged:?}");
+                attachment.detach().await.expect("detach");
+            }
+            network().detach("stays").await.expect("detach");
+        });
+        assert_eq!(state.files(), [""; 0]);
+    });
+}
+
+/// Networks of one state directory come and go: whoever waited for the lock of a directory that was removed meanwhile
+/// has to notice.
+#[test]
+fn a_state_directory_comes_and_goes_under_racers() {
+    faultkit::require!(root, program("ip"), program("nft"));
+    faultkit::isolated!(limit_secs = 120, || {
+        let state = StateDir::new();
+        std::thread::scope(|scope| {
+            for racer in 0..4 {
+                let path = state.path();
+                scope.spawn(move || {
+                    let (bridge, subnet) = (format!("cellkit{}", racer % 2), format!("10.209.{}.0/24", racer % 2));
+                    let network = super::world::network(&bridge, &subnet, &path);
+                    let netns = Ns::new();
+                    for _ in 0..12 {
+                        wait(async {
+                            let spec = Attach::new(format!("r{racer}"));
+                            let attachment = network.attach(&netns, &spec, &mut ()).await.expect("attach");
+                            Ns::host().run(|| assert_eq!(forwarding(), "1"));
+                            attachment.detach().await.expect("detach");
+                        });
+                    }
+                });
+            }
+        });
+        assert_eq!(forwarding(), "0");
+        assert_eq!(state.files(), [""; 0]);
+        assert_eq!(Ns::host().links(), ["lo"]);
+        assert!(Ns::host().ruleset().is_empty());
     });
 }
 

@@ -44,7 +44,7 @@ fn victim() {
     let netns = File::open(netns).expect("netns");
     let mut observer = KillAfter { at: at.parse().expect("a number"), made: 0 };
     let network = network("cellkit0", SUBNET, Path::new(dir));
-    wait(network.attach(&netns, &spec(), &mut observer)).expect("attach");
+    let _attached = wait(network.attach(&netns, &spec(), &mut observer)).expect("attach");
 }
 
 fn run_victim(at: usize, state: &StateDir, netns: &Ns) {
@@ -119,7 +119,7 @@ fn a_damaged_record_is_named_and_removed() {
         let network = state.network();
         let (a, b) = (Ns::new(), Ns::new());
         wait(async {
-            network.attach(&a, &spec(), &mut ()).await.expect("a");
+            let _attached = network.attach(&a, &spec(), &mut ()).await.expect("a");
             let file = state.path().join("cellkit0/a.json");
             let whole = std::fs::read(&file).expect("read");
             for bytes in [&[][..], &whole[..whole.len() / 2], b"{}", b"\xff\xfe"] {

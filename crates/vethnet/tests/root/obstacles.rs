@@ -77,6 +77,51 @@ fn names_that_others_have_taken() {
     });
 }
 
+/// The name of the host's end follows from the owner's id, so it can be taken before there is one.
+#[test]
+fn an_interface_of_others_with_the_name_of_a_hosts_end_stays() {
+    faultkit::require!(root, program("ip"));
+    faultkit::isolated!(|| {
+        let state = StateDir::new();
+        let host = Ns::host();
+        let (netns, other) = (Ns::new(), Ns::new());
+        let spec = Attach::new("a");
+        wait(async {
+            let first = state.network().attach(&netns, &spec, &mut ()).await.expect("a");
+            let name = first.record().host_ifname();
+            first.detach().await.expect("detach");
+            for make in [
+                format!("link add {name} type bridge"),
+                format!("link add {name} type veth peer name foreign"),
+                format!("link add {name} address 02:76:00:00:00:01 type veth peer name foreign"),
+            ] {
+                host.output("ip", &make);
+                let before = host.ip("link");
+                for _ in 0..2 {
+                    let error = state.network().attach(&other, &spec, &mut ()).await.expect_err("taken");
+                    assert_eq!(
+                        (error.kind(), error.operation()),
+                        (ErrorKind::AlreadyExists, "RTM_NEWLINK"),
+                        "{error:#}"
+                    );
+                    assert_eq!(host.ip("link"), before, "{make}");
+                }
+                // Nor does a lease give a right to it: somebody took our interface away and made another.
+                host.output("ip", &format!("link delete {name}"));
+                let attachment = state.network().attach(&other, &spec, &mut ()).await.expect("free again");
+                host.output("ip", &format!("link delete {name}"));
+                host.output("ip", &make);
+                let index = host.ip(&format!("link show dev {name}"))[0]["ifindex"].clone();
+                attachment.detach().await.expect("detach");
+                assert_eq!(host.ip(&format!("link show dev {name}"))[0]["ifindex"], index, "{make}");
+                host.output("ip", &format!("link delete {name}"));
+            }
+        });
+        assert_eq!(host.links(), ["lo"]);
+        assert_eq!(state.files(), [""; 0]);
+    });
+}
+
 #[test]
 fn the_rules_of_others_stay_as_they_are() {
     faultkit::require!(root, program("ip"), program("nft"));

@@ -39,9 +39,9 @@ impl StateDir {
         network("cellkit0", SUBNET, &self.path())
     }
 
-    /// What is in it, as paths.
+    /// It and what is in it, as paths. After the last container, nothing.
     pub fn files(&self) -> Vec<String> {
-        let output = Command::new("find").arg(self.path()).args(["-mindepth", "1"]).output().expect("find");
+        let output = Command::new("find").arg(self.0.path()).args(["-mindepth", "1"]).output().expect("find");
         let mut files: Vec<_> = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
         files.sort();
         files
