@@ -88,7 +88,8 @@ impl Bridge {
 /// All that could not be removed.
 pub fn recover(id: &str, record: &BridgeRecord) -> Result<()> {
     let network = network(&record.bridge, record.subnet.parse()?)?;
-    runtime()?.block_on(network.detach(id)).map(drop)
+    // Not detach: it asks for the lease, which the dead may have given back before the bridge went, or not had yet.
+    runtime()?.block_on(network.reconcile(|owner| owner != id)).map(drop)
 }
 
 fn runtime() -> Result<Runtime> {
