@@ -247,7 +247,7 @@ impl Running {
     pub fn end(mut self) -> Said {
         drop(self.input.take());
         let mut child = self.child.take().expect("running");
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while child.try_wait().expect("wait").is_none() {
             if Instant::now() > deadline {
                 let _ = child.kill();

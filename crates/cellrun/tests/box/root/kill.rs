@@ -80,6 +80,57 @@ fn at_any_moment_then_the_next_box() {
 }
 
 #[test]
+fn between_the_lease_and_what_it_speaks_of() {
+    faultkit::require!(root, program("ip"), program("nft"));
+    faultkit::isolated!(|| {
+        // Moments that are too short to be met by chance, made by hand from what a killed one left: its lease is gone
+        // and the bridge is not, as in its removal; its lease is not there yet, as at its beginning.
+        let early = "ip link delete cellkit0; nft flush ruleset; echo 0 >/proc/sys/net/ipv4/ip_forward
+            rm -f /run/cellrun/.net-*/ip_forward /run/cellrun/.net-*/cellkit0/* /run/cellrun/.net-*/cellkit0/.[a-z]*";
+        for by_hand in ["rm /run/cellrun/.net-*/cellkit0/x.json", early] {
+            let mut running =
+                Running::boxed(&["--name", "x", "-p", "8080:80", "--", "sh", "-c", "echo ready; sleep 4242"]);
+            running.until("ready");
+            running.kill();
+            host(by_hand);
+            assert_eq!(say(&mut cellrun(["recover"])).ok(), "x\n", "{by_hand}");
+            assert_eq!(links(), ["lo"], "{by_hand}");
+            assert_eq!(host("nft list ruleset; cat /proc/sys/net/ipv4/ip_forward"), "0\n", "{by_hand}");
+            nothing_is_left();
+        }
+    });
+}
+
+#[test]
+fn at_any_moment_of_a_short_life_then_recover() {
+    faultkit::require!(root, program("ip"), program("nft"));
+    faultkit::isolated!(|| {
+        let whole = || {
+            let begun = std::time::Instant::now();
+            assert_eq!(boxed(&["-p", "8080:80", "--", "true"]).ok(), "");
+            begun.elapsed()
+        };
+        whole();
+        let time = whole();
+        for round in 0..16 {
+            let running = Running::boxed(&["-p", "8080:80", "--", "true"]);
+            std::thread::sleep(time * round / 14);
+            running.signal(Signal::SIGKILL);
+            let status = running.end().status;
+            assert!(status == -9 || status == 0, "round {round}: {status}");
+            eventually("nobody is left", || {
+                faultkit::reap_orphans();
+                children(own_pid()).is_empty()
+            });
+            assert_eq!(say(&mut cellrun(["recover"])).status, 0, "round {round}");
+            assert_eq!(links(), ["lo"], "round {round}");
+            assert_eq!(host("nft list ruleset; cat /proc/sys/net/ipv4/ip_forward"), "0\n", "round {round}");
+            nothing_is_left();
+        }
+    });
+}
+
+#[test]
 fn of_the_payload_with_everything_below() {
     faultkit::require!(root);
     faultkit::isolated!(|| {

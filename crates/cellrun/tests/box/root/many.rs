@@ -4,16 +4,22 @@ use std::time::Instant;
 
 use crate::run::{Running, boxed, cellrun, host, links, nothing_is_left, say};
 
+/// An emulated machine takes a second for each, and a network is attached to by one at a time.
+fn is_emulated() -> bool {
+    std::env::var_os("CELLKIT_VM").is_some()
+}
+
 #[test]
 fn two_hundred_in_a_row() {
     faultkit::require!(root);
     faultkit::isolated!(|| {
+        let count = if is_emulated() { 20 } else { 200 };
         let begun = Instant::now();
-        for number in 0..200 {
+        for number in 0..count {
             let said = boxed(&["--net", "none", "--", "sh", "-c", &format!("exit {}", number % 100)]);
             assert_eq!(said.status, number % 100, "{said:?}");
         }
-        println!("200 boxes in {:?}", begun.elapsed());
+        println!("{count} boxes in {:?}", begun.elapsed());
         nothing_is_left();
     });
 }
@@ -22,7 +28,8 @@ fn two_hundred_in_a_row() {
 fn twenty_at_once() {
     faultkit::require!(root, program("ip"), program("nft"));
     faultkit::isolated!(|| {
-        let mut all: Vec<Running> = (0..20)
+        let count = if is_emulated() { 6 } else { 20 };
+        let mut all: Vec<Running> = (0..count)
             .map(|number| {
                 let net = if number % 2 == 0 { "bridge" } else { "none" };
                 let script =
@@ -39,11 +46,11 @@ fn twenty_at_once() {
                 }
             }
         }
-        let count = addresses.len();
+        assert_eq!(addresses.len(), count / 2);
         addresses.sort();
         addresses.dedup();
-        assert_eq!((count, addresses.len()), (10, 10), "an address each: {addresses:?}");
-        assert_eq!(host("ip -o link show master cellkit0").lines().count(), 10);
+        assert_eq!(addresses.len(), count / 2, "an address each: {addresses:?}");
+        assert_eq!(host("ip -o link show master cellkit0").lines().count(), count / 2);
         // The living are not recovered.
         assert_eq!(say(&mut cellrun(["recover"])).ok(), "");
         // All end at once, too.
