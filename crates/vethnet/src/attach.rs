@@ -209,7 +209,7 @@ impl Work<'_> {
         }
         self.rollback.arm(&record);
         if missing.forwarding {
-            state.set_turned_forwarding_on(&lock, true)?;
+            state.turn_forwarding_on(&lock, self.rollback.host.refuses_redirects()?)?;
         }
         for step in plan::network(&network.bridge, network.subnet, MTU, missing) {
             self.make(step, observer).await?;

@@ -12,7 +12,8 @@
 //! The lock (see `lock`) is held to choose an address, and to make or remove what the containers share. The network's
 //! directory goes with its last lease, the state directory with the last network.
 //!
-//! `ip_forward` in the state directory says that this crate turned the machine's forwarding on, and has to turn it off.
+//! `ip_forward` in the state directory says that this crate turned the machine's forwarding on, and has to turn it off;
+//! and whether ICMP redirects were refused before, which the kernel forgets then.
 #![forbid(unsafe_code)]
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -30,6 +31,9 @@ use crate::record::Record;
 
 /// Beside the leases, whose names end in `.json`.
 const LAST_ADDRESS: &str = "last_address";
+const FORWARDING: &str = "ip_forward";
+const REFUSED: &[u8] = b"accept_redirects 0\n";
+const ACCEPTED: &[u8] = b"accept_redirects 1\n";
 
 /// The state directory, as one network sees it.
 #[derive(Clone, Debug)]
@@ -188,19 +192,29 @@ impl State {
         Ok(false)
     }
 
-    /// Whether this crate turned forwarding on.
-    pub(crate) fn turned_forwarding_on(&self, _: &Lock) -> Result<bool> {
-        let path = self.dir.join("ip_forward");
-        path.try_exists().map_err(|error| fail("statx", &error, &path))
+    /// Whether this crate turned forwarding on, and if so, whether redirects were refused before.
+    pub(crate) fn turned_forwarding_on(&self, _: &Lock) -> Result<Option<bool>> {
+        let path = self.dir.join(FORWARDING);
+        match fs::read(&path) {
+            // What a killed writer left says that, too. It had not turned anything on yet.
+            Ok(bytes) => Ok(Some(bytes == REFUSED)),
+            Err(error) if error.kind() == Io::NotFound => Ok(None),
+            Err(error) => Err(fail("read", &error, &path)),
+        }
     }
 
-    /// Remembers whether this crate turned forwarding on.
-    pub(crate) fn set_turned_forwarding_on(&self, _: &Lock, on: bool) -> Result<()> {
-        let path = self.dir.join("ip_forward");
-        if on {
-            write_whole(&path, b"1\n")?;
-            return sync_dir(&self.dir);
+    /// Remembers that this crate turns forwarding on. What was remembered before stays: it is from before all of it.
+    pub(crate) fn turn_forwarding_on(&self, lock: &Lock, refused: bool) -> Result<()> {
+        if self.turned_forwarding_on(lock)?.is_some() {
+            return Ok(());
         }
+        write_whole(&self.dir.join(FORWARDING), if refused { REFUSED } else { ACCEPTED })?;
+        sync_dir(&self.dir)
+    }
+
+    /// Forgets it.
+    pub(crate) fn turned_forwarding_off(&self, _: &Lock) -> Result<()> {
+        let path = self.dir.join(FORWARDING);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != Io::NotFound => Err(fail("unlink", &error, &path)),
             _ => Ok(()),
@@ -270,10 +284,17 @@ mod tests {
         state.remove_network(&lock).unwrap();
         state.remove_network(&lock).unwrap();
         assert!(!state.any_network(&lock).unwrap());
-        for on in [true, true, false, false] {
-            state.set_turned_forwarding_on(&lock, on).unwrap();
-            assert_eq!(state.turned_forwarding_on(&lock).unwrap(), on);
+        for refused in [true, false] {
+            assert_eq!(state.turned_forwarding_on(&lock).unwrap(), None);
+            state.turn_forwarding_on(&lock, refused).unwrap();
+            state.turn_forwarding_on(&lock, !refused).unwrap();
+            assert_eq!(state.turned_forwarding_on(&lock).unwrap(), Some(refused), "the first is right");
+            state.turned_forwarding_off(&lock).unwrap();
+            state.turned_forwarding_off(&lock).unwrap();
         }
+        fs::write(dir.path().join("a/b/ip_forward"), "accept_redi").unwrap();
+        assert_eq!(state.turned_forwarding_on(&lock).unwrap(), Some(false), "torn");
+        state.turned_forwarding_off(&lock).unwrap();
         assert_eq!(fs::read_dir(dir.path().join("a/b")).unwrap().count(), 0);
         drop(lock);
         assert_eq!(fs::read_dir(dir.path().join("a")).unwrap().count(), 0, "nor is the state directory");

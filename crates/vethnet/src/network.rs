@@ -42,7 +42,9 @@ pub(crate) const MTU: u32 = 1500;
 ///
 /// Where `attach` turned it on, the last `detach` turns it off again, so that the machine is as it was. It cannot know
 /// who else has come to rely on it meanwhile (another runtime, a virtual machine, a VPN), and whoever has is cut off
-/// then. Where others need it, turn it on before (`sysctl net.ipv4.ip_forward=1`): what was on is left on.
+/// then. Where others need it, turn it on before (`sysctl net.ipv4.ip_forward=1`): what was on is left on. With the
+/// switch the kernel also sets `conf/all/accept_redirects`, which is given back as it was, and the `forwarding` of each
+/// single interface, which is not: a machine where that differs by interface should turn the switch on itself.
 ///
 /// * Kernel: 5.15, with bridge, veth and nf_tables.
 /// * Privileges: CAP_NET_ADMIN and CAP_SYS_ADMIN over the network namespaces, and write access to the state directory.

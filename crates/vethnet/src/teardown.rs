@@ -28,6 +28,8 @@ use crate::record::Record;
 use crate::socket::{Family, Socket};
 use crate::sysctl;
 
+const ACCEPT_REDIRECTS: &str = "net/ipv4/conf/all/accept_redirects";
+
 /// The network namespace of the bridge, ready to be cleaned up.
 #[derive(Debug)]
 pub(crate) struct Host {
@@ -151,11 +153,21 @@ impl Host {
         inside_blocking(self.netns.as_fd(), move || sysctl::is_on(&proc, "net/ipv4/ip_forward"))
     }
 
-    fn stop_forwarding(&self) -> Result<()> {
+    /// Whether ICMP redirects are refused there.
+    pub(crate) fn refuses_redirects(&self) -> Result<bool> {
         let proc = Arc::clone(&self.proc);
-        let off =
-            Sysctl { path: "net/ipv4/ip_forward".into(), value: "0", reason: "as it was before", optional: false };
-        inside_blocking(self.netns.as_fd(), move || sysctl::write(&proc, &off))
+        inside_blocking(self.netns.as_fd(), move || sysctl::is_on(&proc, ACCEPT_REDIRECTS).map(|on| !on))
+    }
+
+    /// Turning it off makes the kernel accept redirects (`inet_forward_change` in `net/ipv4/devinet.c`).
+    fn stop_forwarding(&self, refuse_redirects: bool) -> Result<()> {
+        let proc = Arc::clone(&self.proc);
+        let off = |path: &str| Sysctl { path: path.into(), value: "0", reason: "as it was before", optional: false };
+        let mut list = vec![off("net/ipv4/ip_forward")];
+        if refuse_redirects {
+            list.push(off(ACCEPT_REDIRECTS));
+        }
+        inside_blocking(self.netns.as_fd(), move || list.iter().try_for_each(|sysctl| sysctl::write(&proc, sysctl)))
     }
 
     pub(crate) fn list(&self, request: Request) -> Result<Vec<Vec<u8>>> {
@@ -220,11 +232,12 @@ impl Host {
     }
 
     fn restore_forwarding(&self, lock: &Lock, state: &State) -> Result<()> {
-        if state.any_network(lock)? || !state.turned_forwarding_on(lock)? {
+        if state.any_network(lock)? {
             return Ok(());
         }
-        self.stop_forwarding()?;
-        state.set_turned_forwarding_on(lock, false)
+        let Some(refused) = state.turned_forwarding_on(lock)? else { return Ok(()) };
+        self.stop_forwarding(refused)?;
+        state.turned_forwarding_off(lock)
     }
 }
 

@@ -101,6 +101,28 @@ fn forwarding_that_was_on_stays_on() {
     });
 }
 
+/// Turning forwarding off makes the kernel accept ICMP redirects, whatever was set before.
+#[test]
+fn redirects_that_were_refused_are_refused_afterwards() {
+    faultkit::require!(root);
+    faultkit::isolated!(|| {
+        const REDIRECTS: &str = "/proc/sys/net/ipv4/conf/all/accept_redirects";
+        let state = StateDir::new();
+        let netns = Ns::new();
+        for before in ["0\n", "1\n"] {
+            std::fs::write(REDIRECTS, before).expect("set");
+            wait(async {
+                let attachment = state.network().attach(&netns, &Attach::new("a"), &mut ()).await.expect("attach");
+                assert_eq!(forwarding(), "1");
+                attachment.detach().await.expect("detach");
+            });
+            assert_eq!(forwarding(), "0");
+            assert_eq!(std::fs::read_to_string(REDIRECTS).expect("read"), before);
+        }
+        assert_eq!(state.files(), [""; 0]);
+    });
+}
+
 #[test]
 fn two_networks_of_one_state_directory_do_not_meet() {
     faultkit::require!(root, program("ip"), program("nft"));
