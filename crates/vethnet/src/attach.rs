@@ -158,8 +158,9 @@ impl Attachment {
         &self.record
     }
 
-    /// Removes what was made for this container: its published ports, its interfaces, its lease; after the last one also
-    /// the bridge, the table, and forwarding if this crate turned it on.
+    /// Removes what was made for this container: its published ports, its interfaces, where it published UDP
+    /// the connections to it that the kernel tracks, its lease; after the last one also the bridge, the table, and forwarding if this crate
+    /// turned it on. The address is given to another only after the rest of the range, as long as the network is there.
     ///
     /// It may be called again, and when the container's network namespace has ended. When the future is dropped, the
     /// work is brought to its end first, some milliseconds.

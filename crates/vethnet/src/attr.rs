@@ -31,6 +31,11 @@ impl Writer {
         self
     }
 
+    /// A list of attributes that was read elsewhere.
+    pub(crate) fn put_nest(&mut self, kind: u16, list: &[u8]) -> &mut Self {
+        self.nest(kind, |inner| inner.bytes.extend_from_slice(list))
+    }
+
     /// A text with the NUL the kernel wants at its end.
     pub(crate) fn text(&mut self, kind: u16, text: &str) -> &mut Self {
         let start = self.open(kind);

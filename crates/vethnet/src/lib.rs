@@ -19,6 +19,7 @@
 mod address;
 mod attach;
 mod attr;
+mod conntrack;
 mod exchange;
 mod hint;
 mod lease;

@@ -28,7 +28,7 @@ const BUFFER: usize = 64 << 10;
 pub(crate) enum Family {
     /// NETLINK_ROUTE: links, addresses, routes.
     Route,
-    /// NETLINK_NETFILTER: nf_tables.
+    /// NETLINK_NETFILTER: nf_tables, conntrack.
     Netfilter,
 }
 

@@ -3,17 +3,20 @@
 //! One way for all who need it: detaching, undoing a failed or abandoned attach, and what a killed process left. So every
 //! part may be there or not, and a failure of one does not keep the others. The order: first the published ports, so that
 //! no packet is sent to an address that is being taken away; then the veth pair, whose one end takes the other along, or
-//! is gone already with the container's namespace; then the lease; then, after the last lease, what was shared.
+//! is gone already with the container's namespace; then the connections, of which there can be no new ones; then the
+//! lease; then, after the last lease, what was shared.
 //!
 //! It blocks, and its sockets are opened before anything is made: nothing that happens later, such as having no file
 //! descriptor left, can keep it from undoing.
 #![forbid(unsafe_code)]
 
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use cellkit_core::{Error, ErrorKind, ProcFd, ProcView, Result, Subject};
 
+use crate::conntrack;
 use crate::exchange::{Mode, Request};
 use crate::lease::State;
 use crate::link::{self, Link};
@@ -23,7 +26,7 @@ use crate::name::{IfName, Owner};
 use crate::netns::inside_blocking;
 use crate::nft;
 use crate::plan::Sysctl;
-use crate::port::PublishedPort;
+use crate::port::{Protocol, PublishedPort};
 use crate::record::Record;
 use crate::socket::{Family, Socket};
 use crate::sysctl;
@@ -147,6 +150,28 @@ impl Host {
         }
     }
 
+    /// Makes the kernel forget what was opened to the address, where that matters.
+    fn delete_connections(&self, address: Ipv4Addr, ports: &[PublishedPort]) -> Result<()> {
+        if !ports.iter().any(|port| port.protocol() == Protocol::Udp) {
+            return Ok(());
+        }
+        let answers = match self.netfilter.talk(&[conntrack::list(address)?], Mode::Dump) {
+            Ok(answers) => answers,
+            // A kernel without ctnetlink: they end by themselves.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let mut errors = Vec::new();
+        for answer in answers {
+            let Some(request) = conntrack::delete(&answer, address)? else { continue };
+            match self.netfilter.talk(&[request], Mode::Ack) {
+                Err(error) if error.kind() != ErrorKind::NotFound => errors.push(error),
+                _ => {}
+            }
+        }
+        Error::all(errors)
+    }
+
     /// Whether packets are passed on in the bridge's network namespace.
     pub(crate) fn forwards(&self) -> Result<bool> {
         let proc = Arc::clone(&self.proc);
@@ -180,26 +205,36 @@ impl Host {
         state: &State,
         bridge: &IfName,
         owner: &Owner,
+        address: Ipv4Addr,
         ports: &[PublishedPort],
     ) -> Vec<Error> {
-        self.take_down_rest(state, bridge, owner, self.delete_elements(bridge, ports))
+        let unpublished = self.delete_elements(bridge, ports);
+        self.take_down_rest(state, bridge, owner, unpublished, || self.delete_connections(address, ports))
     }
 
     /// The same, with the ports that the lease names. A damaged lease names none, so the kernel is asked.
     pub(crate) fn take_down_lease(&self, state: &State, bridge: &IfName, owner: &Owner) -> Vec<Error> {
         let unpublished = match state.lease(owner) {
-            Ok(Some(lease)) => self.delete_elements(bridge, &lease.ports),
+            Ok(Some(lease)) => return self.take_down(state, bridge, owner, lease.address, &lease.ports),
             Ok(None) => Ok(()),
             Err(error) if error.kind() == ErrorKind::Parse => self.delete_elements_of(bridge, owner),
             Err(error) => Err(error),
         };
-        self.take_down_rest(state, bridge, owner, unpublished)
+        self.take_down_rest(state, bridge, owner, unpublished, || Ok(()))
     }
 
-    fn take_down_rest(&self, state: &State, bridge: &IfName, owner: &Owner, unpublished: Result<()>) -> Vec<Error> {
+    fn take_down_rest(
+        &self,
+        state: &State,
+        bridge: &IfName,
+        owner: &Owner,
+        unpublished: Result<()>,
+        forget: impl FnOnce() -> Result<()>,
+    ) -> Vec<Error> {
         let mut errors = Vec::new();
         errors.extend(unpublished.err());
         errors.extend(self.delete_host_end(&IfName::of_owner(bridge, owner)).err());
+        errors.extend(forget().err());
         match state.lock_blocking() {
             Ok(lock) => {
                 // A lease whose effects could not be removed stays, so that they can be found.
@@ -289,7 +324,7 @@ impl RollbackGuard {
     pub(crate) fn roll_back(&mut self) -> Vec<Error> {
         let Some(record) = self.record.take() else { return Vec::new() };
         let ports = if self.published { record.ports.as_slice() } else { &[] };
-        self.host.take_down(&self.state, &record.bridge, &record.owner, ports)
+        self.host.take_down(&self.state, &record.bridge, &record.owner, record.address, ports)
     }
 }
 

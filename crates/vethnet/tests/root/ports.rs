@@ -219,3 +219,69 @@ fn ports_that_are_taken() {
         assert_eq!(state.files(), [""; 0]);
     });
 }
+
+/// A socket in the container that answers each datagram with a word.
+fn answer(netns: &Ns, word: &'static str, rounds: usize) -> std::thread::JoinHandle<()> {
+    let socket = netns.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 53)).expect("bind"));
+    socket.set_read_timeout(Some(Duration::from_secs(10))).expect("timeout");
+    std::thread::spawn(move || {
+        let mut buffer = [0; 64];
+        for _ in 0..rounds {
+            let (_, from) = socket.recv_from(&mut buffer).expect("asked");
+            socket.send_to(word.as_bytes(), from).expect("answer");
+        }
+    })
+}
+
+/// The kernel's list of connections of the host.
+fn flows_with(address: Ipv4Addr) -> usize {
+    let list = std::fs::read_to_string("/proc/thread-self/net/nf_conntrack").expect("nf_conntrack");
+    list.lines().filter(|line| line.contains(&format!("={address} "))).count()
+}
+
+/// A client that goes on with the same port is one connection to the kernel, however long it rests.
+#[test]
+fn a_connection_does_not_outlive_its_container() {
+    faultkit::require!(root, program("ip"), program("nft"));
+    faultkit::isolated!(|| {
+        let state = StateDir::new();
+        let network = state.network();
+        let uplink = Uplink::new();
+        let (first, second, other) = (Ns::new(), Ns::new(), Ns::new());
+        wait(async {
+            let spec = |owner: &str| Attach::new(owner).publish(port("5353:53/udp"));
+            let stays = network.attach(&other, &Attach::new("stays"), &mut ()).await.expect("stays");
+            let client = uplink.0.run(|| UdpSocket::bind((WORLD, 40_000)).expect("bind"));
+            client.set_read_timeout(Some(Duration::from_millis(1500))).expect("timeout");
+            let ask = || {
+                let mut buffer = [0; 64];
+                client.send_to(b"who", (HOST, 5353)).expect("send");
+                let length = client.recv(&mut buffer)?;
+                Ok::<_, std::io::Error>(String::from_utf8_lossy(&buffer[..length]).into_owned())
+            };
+            let _world = uplink.0.serve(82);
+            other.seen_at(WORLD, 82).expect("a connection of the one that stays");
+            let others = flows_with(stays.address());
+            assert_eq!(others, 1);
+
+            let one = network.attach(&first, &spec("one"), &mut ()).await.expect("one");
+            let server = answer(&first, "one", 1);
+            assert_eq!(ask().expect("answered"), "one");
+            server.join().expect("server");
+            first.seen_at(WORLD, 82).expect("a connection to the world");
+            assert_eq!(flows_with(one.address()), 2, "in and out");
+            one.detach().await.expect("detach");
+            assert_eq!(flows_with(one.address()), 1, "what it opened itself ends in time");
+
+            let two = network.attach(&second, &spec("two"), &mut ()).await.expect("two");
+            assert_ne!(two.address(), one.address());
+            let server = answer(&second, "two", 1);
+            assert_eq!(ask().expect("answered by the one that is there"), "two");
+            server.join().expect("server");
+            two.detach().await.expect("detach");
+            assert_eq!(flows_with(stays.address()), others, "those of others stay");
+            stays.detach().await.expect("detach");
+        });
+        uplink.remove();
+    });
+}
