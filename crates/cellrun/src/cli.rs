@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(name = "cellrun", version, arg_required_else_help = true, disable_help_subcommand = true)]
 pub struct Cli {
-    /// Where records of running containers are kept [default: /run/cellrun, or $XDG_RUNTIME_DIR/cellrun]
+    /// Where records of running containers are kept [default: /run/cellrun; without root $XDG_RUNTIME_DIR/cellrun or /tmp/cellrun-UID]
     #[arg(long, value_name = "DIR", global = true)]
     pub root: Option<PathBuf>,
     /// What to do.
@@ -52,7 +52,7 @@ pub struct BoxArgs {
     #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
     pub monotonic: Option<i64>,
     /// Memory, such as 512m
-    #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
+    #[arg(short = 'm', long, value_name = "BYTES", allow_hyphen_values = true)]
     pub memory: Option<String>,
     /// Memory and swap together, such as 1g; -1 for swap without limit
     #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
@@ -61,7 +61,7 @@ pub struct BoxArgs {
     #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
     pub cpus: Option<String>,
     /// How many processes and threads
-    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
+    #[arg(long, alias = "pids-limit", value_name = "NUMBER", allow_hyphen_values = true)]
     pub pids: Option<String>,
     /// Rates of a disk: DEVICE:rbps=1m,wbps=…,riops=…,wiops=…
     #[arg(long, value_name = "DEVICE:RATES")]
@@ -70,7 +70,7 @@ pub struct BoxArgs {
     #[arg(long, value_name = "auto|none", default_value = "auto")]
     pub cgroup: String,
     /// bridge, none, host, or container:NAME [default: bridge as root, else none]
-    #[arg(long, value_name = "MODE")]
+    #[arg(long, alias = "network", value_name = "MODE")]
     pub net: Option<String>,
     /// The bridge's range of addresses
     #[arg(long, value_name = "ADDRESS/PREFIX")]
@@ -80,7 +80,7 @@ pub struct BoxArgs {
         short = 'p',
         long = "publish",
         value_name = "HOST:CONT",
-        help = "Publish a port: [IP:]HOST:CONTAINER[/tcp|udp]"
+        help = "Publish a port, on all of the machine's addresses but 127.0.0.1: [IP:]HOST:CONTAINER[/tcp|udp]"
     )]
     pub publish: Vec<String>,
     /// Mount a file or directory.
@@ -96,7 +96,7 @@ pub struct BoxArgs {
     #[arg(short = 'w', long = "workdir", value_name = "DIR")]
     pub workdir: Option<PathBuf>,
     /// NAME|UID[:GROUP|GID] inside [default: 0:0]
-    #[arg(long, value_name = "USER")]
+    #[arg(short = 'u', long, value_name = "USER")]
     pub user: Option<String>,
     /// The host name inside [default: the container's name]
     #[arg(long)]
@@ -116,6 +116,9 @@ pub struct BoxArgs {
     /// Give the command a terminal of its own; standard input must be one [default: when there is no COMMAND]
     #[arg(short = 't', long = "tty")]
     pub tty: bool,
+    /// For fingers used to other programs: standard input is always there, and nothing is ever kept
+    #[arg(short = 'i', long = "interactive", alias = "rm", hide = true, action = clap::ArgAction::Count)]
+    pub interactive: u8,
     /// Print the plan, a numbered list of system calls with their reasons, and stop
     #[arg(long)]
     pub explain: bool,

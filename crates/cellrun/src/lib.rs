@@ -37,7 +37,7 @@ pub fn run(cli: Cli) -> Result<i32> {
         Verb::Box(args) => run_box(*args, state),
         Verb::Recover => {
             for name in state.recover(recover::remove)? {
-                println!("{name}");
+                let _ = writeln!(std::io::stdout(), "{name}");
             }
             Ok(0)
         }

@@ -4,19 +4,21 @@
 use cellrun::{cli::Cli, exit};
 use clap::Parser;
 use clap::error::ErrorKind;
+use std::io::Write;
 
 fn main() {
     let status = match Cli::try_parse() {
         Ok(cli) => cellrun::run(cli).unwrap_or_else(|error| {
-            eprintln!("cellrun: {error:#}");
+            let _ = writeln!(std::io::stderr(), "cellrun: {error:#}");
             exit::status_of(&error)
         }),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
-            print!("{error}");
+            let _ = write!(std::io::stdout(), "{error}");
             0
         }
         Err(error) => {
-            eprintln!(
+            let _ = writeln!(
+                std::io::stderr(),
                 "cellrun: {}\n  hint: cellrun --help and cellrun box --help list the options",
                 in_one_line(&error)
             );

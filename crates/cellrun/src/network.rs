@@ -21,6 +21,7 @@ pub struct Bridge {
     network: Network,
     attach: Attach,
     subnet: Ipv4Subnet,
+    owner: String,
 }
 
 impl Bridge {
@@ -28,7 +29,7 @@ impl Bridge {
     ///
     /// # Errors
     /// Those of making a runtime: too many open files.
-    pub fn new(request: &Request) -> Result<Self> {
+    pub fn new(request: &Request, owner: &str) -> Result<Self> {
         // Said before anything is looked at: everything below would fail one by one.
         if !CapabilitySet::of_this_thread()?.contains(Capability::NET_ADMIN) {
             return Err(Error::from_errno("RTM_NEWLINK", libc::EPERM)
@@ -36,11 +37,11 @@ impl Bridge {
                 .with_hint("a bridge needs CAP_NET_ADMIN: run as root, or use --net none or --net host"));
         }
         let subnet = request.subnet.unwrap_or_default();
-        let mut attach = Attach::new(request.id.as_str());
+        let mut attach = Attach::new(owner);
         for port in &request.ports {
             attach = attach.publish(*port);
         }
-        Ok(Self { runtime: runtime()?, network: network(BRIDGE, subnet)?, attach, subnet })
+        Ok(Self { runtime: runtime()?, network: network(BRIDGE, subnet)?, attach, subnet, owner: owner.to_owned() })
     }
 
     /// Whether the range is free and the ports are.
@@ -62,7 +63,7 @@ impl Bridge {
     /// What a recovery needs to know.
     #[must_use]
     pub fn record(&self) -> BridgeRecord {
-        BridgeRecord { bridge: BRIDGE.into(), subnet: self.subnet.to_string() }
+        BridgeRecord { owner: self.owner.clone(), bridge: BRIDGE.into(), subnet: self.subnet.to_string() }
     }
 
     /// Wires the namespace to the bridge, which is made if there is none.
@@ -86,10 +87,10 @@ impl Bridge {
 ///
 /// # Errors
 /// All that could not be removed.
-pub fn recover(id: &str, record: &BridgeRecord) -> Result<()> {
+pub fn recover(record: &BridgeRecord) -> Result<()> {
     let network = network(&record.bridge, record.subnet.parse()?)?;
     // Not detach: it asks for the lease, which the dead may have given back before the bridge went, or not had yet.
-    runtime()?.block_on(network.reconcile(|owner| owner != id)).map(drop)
+    runtime()?.block_on(network.reconcile(|owner| owner != record.owner)).map(drop)
 }
 
 fn runtime() -> Result<Runtime> {

@@ -13,7 +13,7 @@ use crate::state::Record;
 ///
 /// # Errors
 /// All that could not be removed. What is gone already is no error.
-pub fn remove(id: &str, record: &Record) -> Result<()> {
+pub fn remove(_id: &str, record: &Record) -> Result<()> {
     let mut errors = Vec::new();
     // A payload that changed its ids is not killed with its cellrun: the kernel forgets that wish. Its end ends all that
     // is in its pid namespace, also where it has no cgroup to be found by.
@@ -21,7 +21,7 @@ pub fn remove(id: &str, record: &Record) -> Result<()> {
         errors.extend(process.end(REMOVAL_LIMIT).err());
     }
     if let Some(bridge) = &record.network {
-        errors.extend(network::recover(id, bridge).err());
+        errors.extend(network::recover(bridge).err());
     }
     if let Some(path) = &record.cgroup {
         match Cgroup::open(path).and_then(|group| group.remove(REMOVAL_LIMIT)) {

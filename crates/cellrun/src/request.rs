@@ -177,7 +177,7 @@ impl Request {
             own_cgroup,
             net,
             subnet: args.subnet.as_deref().map(str::parse).transpose().map_err(named("--subnet"))?,
-            ports: args.publish.iter().map(|text| text.parse().map_err(named("-p"))).collect::<Result<_>>()?,
+            ports: args.publish.iter().map(|text| port(text)).collect::<Result<_>>()?,
             env: args.env.iter().filter_map(|text| variable(text).transpose()).collect::<Result<_>>()?,
             dir,
             user: args.user,
@@ -317,6 +317,15 @@ fn capabilities(add: &[String], drop: &[String]) -> Result<(CapabilitySet, Capab
     Ok((set, named_set))
 }
 
+fn port(text: &str) -> Result<PublishedPort> {
+    let port: PublishedPort = text.parse().map_err(named("-p"))?;
+    match port.host_address() {
+        Some(address) if address.is_loopback() => Err(value("-p", "ports are not published on the loopback", text)
+            .with_hint("leave the address out, or name one of the machine's others")),
+        _ => Ok(port),
+    }
+}
+
 /// `SOURCE:TARGET[:ro|rw]`. A colon cannot be part of a path here, as with Docker.
 fn volume(text: &OsStr) -> Result<Volume> {
     let wrong = || value("-v", "this is SOURCE:TARGET, SOURCE:TARGET:ro or SOURCE:TARGET:rw", text.to_string_lossy());
@@ -421,6 +430,7 @@ mod tests {
             (["--net", "container:../x"], "--name"),
             (["-p", "0:80"], "-p"),
             (["-p", "80:65536"], "-p"),
+            (["-p", "127.0.0.1:80:80"], "-p"),
             (["--subnet", "10.0.0.0/33"], "--subnet"),
             (["-v", "/a"], "-v"),
             (["-v", ":/a"], "-v"),

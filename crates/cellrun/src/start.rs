@@ -21,7 +21,7 @@ use crate::network::Bridge;
 use crate::request::{NetMode, Request, RootChoice, Userns};
 use crate::state::{Id, Process, Record, StateDir};
 use crate::supervise::{self, Pid1, Signals};
-use crate::terminal::TerminalGuard;
+use crate::terminal::{self, TerminalGuard};
 use crate::user::User;
 
 /// How long what is left of a container may take to die and be removed.
@@ -53,10 +53,11 @@ impl Start {
         let maps = id_maps(&request.userns, &mut notes)?;
         let hierarchy = Hierarchy::detect_by(&proc);
         let has_cgroup2 = hierarchy.is_ok();
-        let group = place_for(&request, hierarchy, &mut notes)?;
+        let token = request.id.with_token()?;
+        let group = place_for(&request, &token, hierarchy, &mut notes)?;
         let rootfs = rootfs(&request, maps.as_ref(), has_cgroup2);
         rootfs.check()?;
-        let bridge = (request.net == NetMode::Bridge).then(|| Bridge::new(&request)).transpose()?;
+        let bridge = (request.net == NetMode::Bridge).then(|| Bridge::new(&request, &token)).transpose()?;
         let user = request.user.as_deref().map(|text| User::parse(text, &root_fd(&request.root)?)).transpose()?;
         let plan = command(&request, &state, maps.as_ref(), user, rootfs, timed)?.plan()?;
         state.check_free(&request.id)?;
@@ -134,13 +135,13 @@ impl Start {
             (Err(error), Ok(())) => return Err(error),
             // The payload has had its end, and its status is not to be lost for what cellrun could not do.
             (Ok(status), Err(error)) => {
-                eprintln!("cellrun: {:#}", error.context("remove what the container left"));
+                say(&format!("{:#}", error.context("remove what the container left")));
                 status
             }
             (Err(error), Err(further)) => return Error::all([error, further]).map(|()| exit::NOT_STARTED),
         };
         if let Some(Some(line)) = oom.filter(|_| !status.success()) {
-            eprintln!("cellrun: {line}");
+            say(&line);
         }
         Ok(status.shell_code())
     }
@@ -226,6 +227,7 @@ fn id_maps(userns: &Userns, notes: &mut Vec<String>) -> Result<Option<MapPlan>> 
 /// Where the container's cgroup is to be made; `None` when it runs in the caller's own.
 fn place_for(
     request: &Request,
+    token: &str,
     hierarchy: Result<Hierarchy>,
     notes: &mut Vec<String>,
 ) -> Result<Option<(Place, CgroupName)>> {
@@ -246,7 +248,7 @@ fn place_for(
         place => place?,
     };
     request.limits.check(&place)?;
-    Ok(Some((place, CgroupName::new(format!("cellrun-{}", request.id.as_str()))?)))
+    Ok(Some((place, CgroupName::new(format!("cellrun-{token}"))?)))
 }
 
 fn root_fd(root: &RootChoice) -> Result<RootFd> {
@@ -318,6 +320,9 @@ fn command(
     if request.tty {
         let term = std::env::var_os("TERM").unwrap_or_else(|| "xterm".into());
         command = command.terminal().env("TERM", term);
+        if let Some((rows, columns)) = terminal::size() {
+            command = command.terminal_size(rows, columns);
+        }
     }
     for (name, value) in &request.env {
         command = command.env(name, value);
@@ -392,4 +397,10 @@ fn out_of_memory(group: &Cgroup, request: &Request) -> Option<String> {
             "out of memory: the kernel killed {processes} at the limit of {limit} (memory.events: oom_kill {kills})"
         )
     })
+}
+
+/// A line on standard error, if anybody takes it: what cannot be said must not cost the payload its status.
+fn say(line: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "cellrun: {line}");
 }

@@ -102,6 +102,8 @@ fn start_time(stat: &[u8]) -> Option<u64> {
 /// What names a network that a container may be attached to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BridgeRecord {
+    /// Whose place on it: the container's name and a token that no other start has.
+    pub owner: String,
     /// The interface.
     pub bridge: String,
     /// The range, as `--subnet` takes it.
@@ -139,12 +141,24 @@ impl Id {
         Ok(Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
     }
 
+    /// The name with a token that no other start has: for what lives outside of the directory of records, where somebody
+    /// else's container may have the same name.
+    ///
+    /// # Errors
+    /// Those of [`random`](Self::random).
+    pub fn with_token(&self) -> Result<String> {
+        Ok(format!("{}-{}", self.0, Self::random()?.0))
+    }
+
     /// As text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
+
+/// How long to wait for another creation or recovery. Each takes a millisecond, or as long as the removal of the dead.
+const LOCK_LIMIT: Duration = Duration::from_secs(60);
 
 /// The directory that holds all records of one user.
 #[derive(Debug)]
@@ -198,7 +212,22 @@ impl StateDir {
     fn lock_all(&self) -> Result<Flock<File>> {
         let path = self.0.join(".lock");
         let file = open_lock(&path).map_err(|error| self.fail("openat", &error, &path))?;
-        lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| flock_error(errno, &path))
+        let (mut file, begun) = (file, Instant::now());
+        loop {
+            match lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(locked) => return Ok(locked),
+                Err((back, Errno::EWOULDBLOCK)) if begun.elapsed() < LOCK_LIMIT => {
+                    file = back;
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                Err((_, Errno::EWOULDBLOCK)) => {
+                    return Err(Error::timed_out("flock", LOCK_LIMIT).on(path).with_hint(
+                        "another cellrun is stopped, or removes a container that does not die: look with lslocks",
+                    ));
+                }
+                Err((_, errno)) => return Err(flock_error(errno, &path)),
+            }
+        }
     }
 
     /// Removes what the dead left, then takes the name `id` and writes `record`.
@@ -261,8 +290,10 @@ impl StateDir {
     /// # Errors
     /// All that could not be removed.
     pub fn recover(&self, remove: impl Fn(&str, &Record) -> Result<()>) -> Result<Vec<String>> {
-        if !self.0.exists() {
-            return Ok(Vec::new());
+        match fs::symlink_metadata(&self.0) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(self.fail("lstat", &error, &self.0)),
+            Ok(_) => {}
         }
         self.ensure()?;
         let _all = self.lock_all()?;
@@ -310,7 +341,9 @@ impl StateDir {
     /// [`ErrorKind::NotFound`] when there is none of that name.
     pub fn find(&self, id: &Id) -> Result<Record> {
         let path = self.path_of(id);
-        let file = File::open(&path).map_err(|error| match error.kind() {
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+        let file = options.open(&path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => Error::from_errno("openat", libc::ENOENT)
                 .on(path.clone())
                 .with_hint("no container of this name is running: see the --name it was started with"),

@@ -26,6 +26,9 @@ const PASSED_ON: [Signal; 9] = [
     Signal::SIGWINCH,
 ];
 
+/// How many ending signals make a person's patience: as Docker counts.
+const INSIST: u32 = 3;
+
 /// How often a terminal that nobody has open is looked at, in milliseconds.
 const HUNG_UP_LOOK: u8 = 200;
 
@@ -41,7 +44,7 @@ impl Signals {
     /// # Errors
     /// Those of signalfd(2).
     pub fn take() -> Result<Self> {
-        sys::watch_children().map_err(|errno| Error::from_errno("rt_sigaction", errno.0))?;
+        sys::settle_signals().map_err(|errno| Error::from_errno("rt_sigaction", errno.0))?;
         let set: SigSet = PASSED_ON.into_iter().collect();
         let fail = |call: &'static str| move |errno: nix::errno::Errno| Error::from_errno(call, errno as i32);
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None).map_err(fail("rt_sigprocmask"))?;
@@ -76,15 +79,23 @@ pub fn until_it_ends(
 ) -> Result<ExitStatus> {
     // The signal that ended it in our name, where PID 1 would not have heard it.
     let mut ended_by = None;
+    let mut insisted = 0;
+    let mut status = None;
     loop {
-        let (child_fd, signal_fd) = (child.as_fd(), signals.0.as_fd());
-        let mut fds = vec![PollFd::new(child_fd, PollFlags::POLLIN), PollFd::new(signal_fd, PollFlags::POLLIN)];
-        let mut stdin_at = None;
+        let mut fds = vec![PollFd::new(signals.0.as_fd(), PollFlags::POLLIN)];
+        if status.is_none() {
+            fds.push(PollFd::new(child.as_fd(), PollFlags::POLLIN));
+        }
         let mut timeout = PollTimeout::NONE;
+        // Where standard input, standard output and the container's end are among the descriptors.
+        let mut places = [None; 3];
         if let Some(terminal) = &terminal {
-            let [stdin, master] = terminal.interest();
-            stdin_at = stdin.is_some().then_some(fds.len());
-            fds.extend(stdin.into_iter().chain(master).map(|(fd, flags)| PollFd::new(fd, flags)));
+            for (place, interest) in places.iter_mut().zip(terminal.interest()) {
+                *place = interest.map(|(fd, flags)| {
+                    fds.push(PollFd::new(fd, flags));
+                    fds.len() - 1
+                });
+            }
             if terminal.is_hung_up() {
                 timeout = HUNG_UP_LOOK.into();
             }
@@ -94,49 +105,55 @@ pub fn until_it_ends(
             Err(errno) => return Err(Error::from_errno("poll", errno as i32)),
         }
         let ready = |index: usize| fds.get(index).and_then(PollFd::any).unwrap_or(false);
-        let (ended, signaled, stdin) = (ready(0), ready(1), stdin_at.is_some_and(ready));
+        let (signaled, ended) = (ready(0), status.is_none() && ready(1));
+        let [stdin, stdout, _] = places.map(|place| place.is_some_and(ready));
         if let Some(terminal) = &mut terminal {
-            terminal.carry(stdin);
-        }
-        if signaled {
-            while let Some(signal) = signals.next() {
-                match (signal, &terminal) {
-                    (Signal::SIGWINCH, Some(terminal)) => terminal.resize(),
-                    _ => ended_by = pass_on(child, pid1, signal)?.or(ended_by),
-                }
-            }
+            terminal.carry(stdin, stdout);
         }
         if ended {
-            if let Some(terminal) = &mut terminal {
-                terminal.drain();
-            }
-            return Ok(match (child.wait()?, ended_by) {
+            status = Some(match (child.wait()?, ended_by) {
                 (ExitStatus::Signaled { signal: libc::SIGKILL, .. }, Some(signal)) => {
                     ExitStatus::Exited(128 + signal as i32)
                 }
                 (status, _) => status,
             });
+            if let Some(terminal) = &mut terminal {
+                terminal.carry(false, false);
+            }
+        }
+        while let Some(signal) = if signaled { signals.next() } else { None } {
+            match (signal, &terminal, status) {
+                (Signal::SIGWINCH, Some(terminal), _) => terminal.resize(),
+                // It has ended, and nobody takes its last words.
+                (signal, _, Some(status)) if ends(signal) => return Ok(status),
+                (_, _, Some(_)) => {}
+                (signal, _, None) => {
+                    insisted += u32::from(ends(signal));
+                    ended_by = pass_on(child, pid1, signal, insisted >= INSIST)?.or(ended_by);
+                }
+            }
+        }
+        match status {
+            Some(status) if terminal.as_ref().is_none_or(TerminalGuard::is_drained) => return Ok(status),
+            _ => {}
         }
     }
+}
+
+/// Whether a signal ends a process that has not thought of it.
+fn ends(signal: Signal) -> bool {
+    !matches!(signal, Signal::SIGCONT | Signal::SIGWINCH)
 }
 
 /// Sends `signal` to the container's first process. The kernel drops signals to a PID 1 that has not set a handler, so
 /// that a plain `sleep` could not be ended by Ctrl-C: one that would have ended any other process ends this one too, by
 /// SIGKILL, and is answered so that the status can say which it was.
-fn pass_on(child: &Child, pid1: Pid1, signal: Signal) -> Result<Option<Signal>> {
-    let ends = matches!(
-        signal,
-        Signal::SIGHUP
-            | Signal::SIGINT
-            | Signal::SIGQUIT
-            | Signal::SIGTERM
-            | Signal::SIGUSR1
-            | Signal::SIGUSR2
-            | Signal::SIGALRM
-    );
+///
+/// Whoever insists, by the third such signal, has it ended whatever it listens to.
+fn pass_on(child: &Child, pid1: Pid1, signal: Signal, insists: bool) -> Result<Option<Signal>> {
     // The reaper has them blocked, which its status does not show: rt_sigtimedwait unblocks what it waits for.
     // A zombie has an empty mask in its status: what it caught no longer matters.
-    let dropped = ends && pid1 == Pid1::Payload && !listens(child, signal);
+    let dropped = ends(signal) && (insists || (pid1 == Pid1::Payload && !listens(child, signal)));
     let sent = child.signal(if dropped { libc::SIGKILL } else { signal as i32 });
     match sent {
         Err(error) if error.kind() == ErrorKind::Gone => Ok(None),

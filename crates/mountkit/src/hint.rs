@@ -49,7 +49,7 @@ pub static HINTS: HintTable = HintTable(&[
     HintRow {
         operation: "fsconfig",
         errno: libc::EINVAL,
-        hint: "overlay: in a user namespace the lower directory must have no mounts below it; overlays stack two deep at \
+        hint: "overlay: in a user namespace say Rootfs::unprivileged(), and the lower directory must have no mounts below it; overlays stack two deep at \
                most; `dmesg | tail` may say more. devpts: its gid must be mapped in the user namespace",
     },
     HintRow {

@@ -53,6 +53,7 @@ pub struct Command {
     dir: Option<PathBuf>,
     stdio: [Stdio; 3],
     terminal: bool,
+    terminal_size: Option<(u16, u16)>,
     user: Option<(u32, u32)>,
     groups: Option<Vec<u32>>,
     keep_groups: bool,
@@ -84,6 +85,7 @@ impl Command {
             dir: None,
             stdio: Default::default(),
             terminal: false,
+            terminal_size: None,
             user: None,
             groups: None,
             keep_groups: false,
@@ -187,7 +189,8 @@ impl Command {
 
     /// Adds steps of another crate that the child runs once it is in its namespaces: `mountkit`'s root file system.
     ///
-    /// The umask is 0 while they run. Several lists run in the order in which they were added.
+    /// They need [`Namespaces::MOUNT`], and without it the plan is refused: they would change the machine's own root. The
+    /// umask is 0 while they run. Several lists run in the order in which they were added.
     pub fn steps(mut self, steps: ChildSteps) -> Self {
         self.roots.push(steps);
         self
@@ -225,6 +228,13 @@ impl Command {
     #[doc(alias("pty", "openpt", "TIOCSCTTY"))]
     pub fn terminal(mut self) -> Self {
         self.terminal = true;
+        self
+    }
+
+    /// The size of that [`terminal`](Self::terminal) from the beginning, in rows and columns of characters.
+    #[doc(alias = "TIOCSWINSZ")]
+    pub fn terminal_size(mut self, rows: u16, columns: u16) -> Self {
+        self.terminal_size = Some((rows, columns));
         self
     }
 
@@ -347,6 +357,10 @@ impl Command {
             if !self.namespaces.contains(Namespaces::UTS) {
                 return Err(Error::invalid(call, "without a UTS namespace this would rename the machine").on(subject()));
             }
+        }
+        if !self.roots.is_empty() && !self.namespaces.contains(Namespaces::MOUNT) {
+            let why = "without a mount namespace these steps would change the machine's own root";
+            return Err(Error::invalid("pivot_root", why).with_hint("add Namespaces::MOUNT"));
         }
         if self.loopback && !self.namespaces.contains(Namespaces::NET) {
             return Err(Error::invalid(

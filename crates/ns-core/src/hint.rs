@@ -42,8 +42,16 @@ pub(crate) static HINTS: HintTable = HintTable(&[
     row("execve", libc::ENOEXEC, "neither a program for this machine nor a script that begins with #!"),
     row("execve", libc::ELOOP, "symbolic links lead in a circle"),
     row("execve", libc::E2BIG, "arguments and environment are too long together: see execve(2)"),
-    row("setresuid", libc::EINVAL, "this user id is not mapped into the user namespace: see its uid_map"),
-    row("setresgid", libc::EINVAL, "this group id is not mapped into the user namespace: see its gid_map"),
+    row(
+        "setresuid",
+        libc::EINVAL,
+        "this user id is not mapped into the user namespace, or no map was written: see its uid_map",
+    ),
+    row(
+        "setresgid",
+        libc::EINVAL,
+        "this group id is not mapped into the user namespace, or no map was written: see its gid_map",
+    ),
     row("setgroups", libc::EINVAL, "a supplementary group is not mapped into the user namespace: see its gid_map"),
     row(
         "setgroups",

@@ -41,6 +41,7 @@ pub(crate) enum Step {
     NewSession,
     OpenMaster { out: Slot },
     UnlockPeer { master: Slot },
+    WindowSize { master: Slot, rows: u16, columns: u16 },
     OpenPeer { master: Slot, out: Slot },
     SendTerminal { master: Slot, sync: Slot },
     ControllingTerminal { peer: Slot },
@@ -151,6 +152,10 @@ impl Step {
             )
             .on(Subject::Path("/dev/pts/ptmx".into())),
             Self::UnlockPeer { master } => step("ioctl", format!("{master}, TIOCSPTLCK, 0"), "let its peer be opened"),
+            Self::WindowSize { master, rows, columns } => {
+                let arguments = format!("{master}, TIOCSWINSZ, {rows} rows {columns} columns");
+                step("ioctl", arguments, "the size is there before anybody asks for it")
+            }
             Self::OpenPeer { master, out } => {
                 let arguments = format!("{master}, TIOCGPTPEER, O_RDWR|O_NOCTTY → {out}");
                 step("ioctl", arguments, "the peer, by descriptor and not by a path that could be swapped")

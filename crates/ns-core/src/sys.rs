@@ -81,6 +81,15 @@ pub(crate) fn is_open(fd: RawFd) -> bool {
     unsafe { libc::fcntl(fd, libc::F_GETFD) != -1 }
 }
 
+/// Whether the calling process's descriptor of this number is a directory.
+pub(crate) fn is_directory(fd: RawFd) -> bool {
+    // SAFETY: every field of a struct stat may be zero.
+    let mut answer: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: fstat writes one struct stat.
+    let failed = unsafe { libc::fstat(fd, &raw mut answer) } == -1;
+    !failed && answer.st_mode & libc::S_IFMT == libc::S_IFDIR
+}
+
 /// prctl(2) PR_GET_DUMPABLE.
 pub(crate) fn dumpable() -> i32 {
     // SAFETY: no pointers.

@@ -18,6 +18,16 @@ pub const TEST_TOOLS: &[Tool] = &[
     ("mount", "mount"),
     ("newuidmap", "uidmap"),
     ("ping", "iputils-ping"),
+    ("newgidmap", "uidmap"),
+    ("findmnt", "util-linux"),
+    ("nsenter", "util-linux"),
+    ("taskset", "util-linux"),
+    ("script", "bsdutils"),
+    ("bash", "bash"),
+    ("perl", "perl-base"),
+    ("pgrep", "procps"),
+    ("strace", "strace"),
+    ("python3", "python3-minimal"),
 ];
 
 /// What a virtual machine is made of.

@@ -167,7 +167,14 @@ impl Plan {
     /// The host's own, read-only.
     fn host_itself(&mut self, root: Slot, path: &Path, name: CString, reason: &'static str) -> Result<()> {
         let clone = self.clone_of(path, CLONE_ALL, reason)?;
-        self.set(clone, THIS_AND_BELOW, libc::MOUNT_ATTR_RDONLY, "… so it is read-only", path);
+        let attributes = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOSUID;
+        self.set(
+            clone,
+            THIS_AND_BELOW,
+            attributes,
+            "… so it is read-only, without devices and set-user-id programs",
+            path,
+        );
         self.push(Call::MoveMount { from: clone, at: At::Fd(root), path: name }, "there it is", path);
         Ok(())
     }

@@ -42,6 +42,10 @@ impl Command {
             if self.die_with_parent {
                 after.push(Step::DieWithParent { sync });
             }
+            if self.new_session || self.terminal {
+                // PID 1 too leaves the caller's terminal; the payload gets a session of its own below.
+                after.push(Step::NewSession);
+            }
             after.push(Step::Reaper);
         }
         let terminal = self.terminal_steps(&mut after, sync);
@@ -133,6 +137,9 @@ impl Command {
         let (master, peer, console) = (steps.slot(), steps.slot(), steps.slot());
         steps.push(Step::OpenMaster { out: master });
         steps.push(Step::UnlockPeer { master });
+        if let Some((rows, columns)) = self.terminal_size {
+            steps.push(Step::WindowSize { master, rows, columns });
+        }
         steps.push(Step::OpenPeer { master, out: peer });
         steps.push(Step::SendTerminal { master, sync });
         steps.push(Step::ControllingTerminal { peer });
@@ -150,7 +157,15 @@ impl Command {
             let source = match (terminal, stdio) {
                 (Some(peer), _) => Source::Slot(peer),
                 // Its own place already.
-                (None, Stdio::Inherit) if sys::is_open(target) => continue,
+                (None, Stdio::Inherit) if sys::is_open(target) => {
+                    if sys::is_directory(target) {
+                        let why = "a directory here would be a way out of the container's root";
+                        return Err(Error::invalid("fstat", why)
+                            .on(Subject::Thing(format!("standard descriptor {target}")))
+                            .with_hint("give it a file, a pipe, or /dev/null"));
+                    }
+                    continue;
+                }
                 (None, Stdio::Inherit | Stdio::Null) => Source::Owned(Arc::new(null()?)),
                 (None, Stdio::Fd(fd)) => Source::Owned(Arc::new(
                     fd.try_clone().map_err(|error| Error::from_io("fcntl F_DUPFD_CLOEXEC", &error))?,

@@ -68,6 +68,10 @@ unsafe impl ChildStep for Step {
                 let locked = 0i32;
                 ioctl(fds.get(*master)?, libc::TIOCSPTLCK, ptr::from_ref(&locked) as usize).map(drop)
             }
+            Self::WindowSize { master, rows, columns } => {
+                let size = libc::winsize { ws_row: *rows, ws_col: *columns, ws_xpixel: 0, ws_ypixel: 0 };
+                ioctl(fds.get(*master)?, libc::TIOCSWINSZ, ptr::from_ref(&size) as usize).map(drop)
+            }
             Self::OpenPeer { master, out } => {
                 let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
                 let fd = ioctl(fds.get(*master)?, libc::TIOCGPTPEER, flags as usize)?;
@@ -154,7 +158,7 @@ pub(super) fn prctl(option: i32, value: usize) -> Done {
 }
 
 fn ioctl(fd: RawFd, request: libc::Ioctl, argument: usize) -> Result<usize, Errno> {
-    // SAFETY: the terminal requests used here take a number, or read one int that the argument points to.
+    // SAFETY: the terminal requests used here take a number, or read the int or the winsize that the argument points to.
     unsafe { syscall(libc::SYS_ioctl, [fd as usize, request as usize, argument, 0, 0, 0]) }
 }
 

@@ -49,6 +49,7 @@ fn wrong_arguments_are_refused_before_anything_is_done() {
         (new().namespaces(Namespaces::UTS).domainname("x".repeat(65)), "1 to 64"),
         (new().init(), "pid namespace"),
         (new().loopback_up(), "network namespace"),
+        (new().steps(ns_core::ChildSteps::new()), "mount namespace"),
         (new().user(u32::MAX, 0), "4294967295"),
         (new().groups([u32::MAX]), "4294967295"),
     ] {

@@ -24,9 +24,27 @@ fn steps(list: &str) -> Vec<String> {
             Some((time, rest)) if time.trim().parse::<f64>().is_ok() => rest,
             _ => rest,
         };
-        steps.push(rest.to_owned());
+        steps.push(settled(rest));
     }
     steps
+}
+
+/// A step without what every start draws anew: the token in names outside, and what is derived from it.
+fn settled(step: &str) -> String {
+    let is_address = |word: &str| word.len() == 17 && word.split(':').all(|byte| u8::from_str_radix(byte, 16).is_ok());
+    let words = step.split_inclusive([' ', '.', '"', ',', ')', '}']).map(|word| {
+        let end = word.trim_end_matches([' ', '.', '"', ',', ')', '}']);
+        let rest = word.get(end.len()..).unwrap_or("");
+        match end {
+            host if host.starts_with("vh") && host.len() == 15 => format!("HOST_END{rest}"),
+            address if is_address(address) => format!("MAC{rest}"),
+            token => match token.split_once("same-") {
+                Some((before, _)) => format!("{before}same-TOKEN{rest}"),
+                None => word.to_owned(),
+            },
+        }
+    });
+    words.collect()
 }
 
 const VARIANTS: [&[&str]; 6] = [

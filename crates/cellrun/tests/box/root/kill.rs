@@ -87,7 +87,7 @@ fn between_the_lease_and_what_it_speaks_of() {
         // and the bridge is not, as in its removal; its lease is not there yet, as at its beginning.
         let early = "ip link delete cellkit0; nft flush ruleset; echo 0 >/proc/sys/net/ipv4/ip_forward
             rm -f /run/cellrun/.net-*/ip_forward /run/cellrun/.net-*/cellkit0/* /run/cellrun/.net-*/cellkit0/.[a-z]*";
-        for by_hand in ["rm /run/cellrun/.net-*/cellkit0/x.json", early] {
+        for by_hand in ["rm /run/cellrun/.net-*/cellkit0/x-*.json", early] {
             let mut running =
                 Running::boxed(&["--name", "x", "-p", "8080:80", "--", "sh", "-c", "echo ready; sleep 4242"]);
             running.until("ready");
@@ -152,6 +152,53 @@ fn of_the_payload_with_everything_below() {
             assert_eq!(say(&mut cellrun(["recover"])).ok(), "", "the next box did it");
             assert_eq!(alive.end().status, 0);
         }
+        nothing_is_left();
+    });
+}
+
+#[test]
+fn a_payload_that_changed_its_ids_is_found_without_a_cgroup() {
+    faultkit::require!(root, program("setpriv"));
+    faultkit::isolated!(|| {
+        // The kernel forgets PR_SET_PDEATHSIG when PID 1 changes its ids, and there is no cgroup to find it by.
+        let payload =
+            ["sh", "-c", "exec setpriv --reuid 1 --regid 1 --clear-groups sleep 4242 >/dev/null 2>&1 </dev/null"];
+        let running = Running::boxed(&[&["--net", "none", "--cgroup", "none", "--"][..], &payload].concat());
+        eventually("the payload runs", || payloads() == 1);
+        running.signal(Signal::SIGKILL);
+        assert_eq!(running.end().status, -9);
+        assert_eq!(payloads(), 1, "it outlives its cellrun: that is what this test is about");
+        assert!(!say(&mut cellrun(["recover"])).ok().is_empty());
+        eventually("recovery ends it", || {
+            faultkit::reap_orphans();
+            payloads() == 0
+        });
+        nothing_is_left();
+    });
+}
+
+#[test]
+fn the_same_name_in_another_folder_of_records_is_another_container() {
+    faultkit::require!(root, program("ip"), program("nft"), program("strace"));
+    faultkit::isolated!(|| {
+        let mut alive = Running::boxed(&["--name", "web", "-p", "8080:80", "--", "sh", "-c", "echo ready; sleep 4242"]);
+        alive.until("ready");
+        let other = faultkit::TempDir::new();
+        let root = other.path().to_str().expect("UTF-8");
+        // Killed after its record was written and before anything was made: the worst moment.
+        let killed = std::process::Command::new("strace")
+            .args(["-f", "-o", "/dev/null", "-e", "trace=mkdirat", "-e", "inject=mkdirat:signal=KILL:when=1"])
+            .arg(crate::run::program())
+            .args(["--root", root, "box", "--name", "web", "--net", "bridge", "--", "true"])
+            .output()
+            .expect("strace");
+        assert!(!killed.status.success());
+        assert!(other.path().join("web.json").exists(), "the record of the dead");
+        assert_eq!(say(&mut cellrun(["--root", root, "recover"])).ok(), "web\n");
+        assert_eq!(payloads(), 1, "the living one of that name lives");
+        assert_eq!(links().len(), 3, "and keeps its network: {:?}", links());
+        alive.kill();
+        say(&mut cellrun(["recover"])).ok();
         nothing_is_left();
     });
 }

@@ -44,7 +44,7 @@ fn is_alone_in_namespaces_of_its_own() {
             assert_eq!(ns(&pid.to_string(), kind), ns("self", kind), "{kind}");
         }
         let group = fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("cgroup");
-        assert!(group.lines().any(|line| line == "0::/cellrun-web"), "{group}");
+        assert!(group.lines().any(|line| line.starts_with("0::/cellrun-web-")), "{group}");
 
         // Mounts go neither way.
         host("mount -t tmpfs late /mnt");
@@ -178,6 +178,18 @@ fn clocks_of_its_own() {
         let said = boxed(&["--net", "none", "--boottime", "-999999999", "--", "true"]);
         assert_eq!(said.status, 125, "{said:?}");
         assert!(said.failure().contains("timens_offsets"), "{said:?}");
+        nothing_is_left();
+    });
+}
+
+#[test]
+fn a_directory_is_no_standard_input() {
+    faultkit::require!(root);
+    faultkit::isolated!(|| {
+        let dir = std::fs::File::open("/").expect("/");
+        let said = say(cellrun(["box", "--net", "none", "--", "true"]).stdin(dir));
+        assert_eq!(said.status, 125, "{said:?}");
+        assert!(said.err.contains("way out"), "{said:?}");
         nothing_is_left();
     });
 }

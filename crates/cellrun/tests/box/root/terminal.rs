@@ -60,7 +60,6 @@ fn a_terminal_of_its_own() {
 }
 
 #[test]
-#[ignore = "the size is set when the payload runs already, which may see 0 by 0 for a moment"]
 fn the_size_is_there_from_the_beginning() {
     faultkit::require!(root, program("script"), program("stty"));
     faultkit::isolated!(|| {
@@ -104,6 +103,26 @@ fn without_a_terminal() {
         let said = boxed(&["--net", "none", "--", "sh", "-c", "tty; test -e /dev/console || echo no console"]);
         assert_eq!(said.out, "not a tty\nno console\n");
         eventually("the end", || children(i32::try_from(std::process::id()).expect("a pid")).is_empty());
+        nothing_is_left();
+    });
+}
+
+#[test]
+fn a_reader_that_goes_away_or_stops_does_not_hold_it() {
+    faultkit::require!(root, program("script"), program("timeout"));
+    faultkit::isolated!(|| {
+        let program = crate::run::program();
+        let program = program.to_str().expect("UTF-8");
+        // The reader leaves after one line; the payload writes a megabyte more and ends by itself.
+        let inner = format!(
+            "{program} box --net none -t -- sh -c 'head -c 1000000 /dev/zero | tr \\\\0 x; exit 3' | head -c 10; true"
+        );
+        let output = std::process::Command::new("timeout")
+            .args(["-s", "KILL", "30", "script", "-qec", &inner, "/dev/null"])
+            .stdin(std::process::Stdio::null())
+            .output()
+            .expect("script");
+        assert!(output.status.success(), "{output:?}");
         nothing_is_left();
     });
 }
