@@ -18,8 +18,9 @@ use vethnet::Attachment;
 
 use crate::exit;
 use crate::network::Bridge;
+use crate::process::Process;
 use crate::request::{NetMode, Request, RootChoice, Userns};
-use crate::state::{Id, Process, Record, StateDir};
+use crate::state::{Id, Record, StateDir};
 use crate::supervise::{self, Pid1, Signals};
 use crate::terminal::{self, TerminalGuard};
 use crate::user::User;
