@@ -63,7 +63,7 @@ pub struct CpuStat {
     pub user_usec: u64,
     /// Of it, in the kernel.
     pub system_usec: u64,
-    /// Of it, by processes with a positive nice value. `None` on kernels that do not count it, as 6.1.
+    /// Of it, by processes with a positive nice value. `None` on kernels that do not count it.
     pub nice_usec: Option<u64>,
     /// Periods of `cpu.max` that went by while the group wanted to run.
     pub nr_periods: Option<u64>,
