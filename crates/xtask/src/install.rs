@@ -19,6 +19,8 @@ pub const TEST_TOOLS: &[Tool] = &[
     ("newuidmap", "uidmap"),
     ("ping", "iputils-ping"),
     ("newgidmap", "uidmap"),
+    // nft prints protocols by their names in it.
+    ("/etc/protocols", "netbase"),
     ("findmnt", "util-linux"),
     ("nsenter", "util-linux"),
     ("taskset", "util-linux"),

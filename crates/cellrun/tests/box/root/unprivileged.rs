@@ -60,9 +60,9 @@ fn root_inside_is_the_user_outside() {
 
         // Writes to the root are thrown away, and a file of root's cannot be read.
         let script =
-            "echo x >/etc/made && cat /etc/made; cat /etc/shadow 2>/dev/null || echo unreadable; touch /tmp/x /run/x";
+            "echo x >/usr/made && cat /usr/made; cat /etc/shadow 2>/dev/null || echo unreadable; touch /tmp/x /run/x";
         assert_eq!(inside_of(&user, &[], script), "x\nunreadable\n");
-        assert!(!Path::new("/etc/made").exists());
+        assert!(!Path::new("/usr/made").exists());
         assert_eq!(inside_of(&user, &["--init"], "echo $PPID"), "1\n");
         assert_eq!(inside_of(&user, &["--read-only"], "touch /etc/x 2>/dev/null || echo no"), "no\n");
 
