@@ -33,7 +33,7 @@ fn a_scratch_that_is_full_and_stacks_that_are_too_deep() {
         let said = try_inside(
             Who::Root,
             &Rootfs::overlay_of_host().tmpfs("/small", TmpfsOptions::new().size(4096)),
-            "yes | dd of=/small/file bs=512 count=128 iflag=fullblock >/dev/null 2>&1; stat -c %s /small/file",
+            "yes | dd of=/small/file bs=512 count=128 iflag=fullblock 2>/log; stat -c %s /small/file",
         );
         assert_eq!(said.expect("starts").stdout, "4096\n");
         // An overlay on an overlay on an overlay.
