@@ -128,7 +128,12 @@ impl ChildSteps {
 
     /// Adds a step at the end.
     pub fn push(&mut self, step: impl ChildStep + 'static) {
-        self.steps.push(Box::new(step));
+        self.push_boxed(Box::new(step));
+    }
+
+    /// As [`push`](Self::push), of a step in a box: lists are put together of steps of several types.
+    pub fn push_boxed(&mut self, step: Box<dyn ChildStep>) {
+        self.steps.push(step);
     }
 
     /// How many slots the steps use.

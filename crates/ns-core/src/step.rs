@@ -7,7 +7,16 @@ use std::sync::Arc;
 
 use cellkit_core::{ProcFd, Slot, StepText, Subject};
 
-use crate::CapabilitySet;
+mod credentials;
+mod resources;
+
+pub(crate) use credentials::CredentialStep;
+pub(crate) use resources::ResourceStep;
+
+/// [`StepText::new`], short enough for the tables of texts.
+fn step(call: &'static str, arguments: impl Into<String>, reason: &'static str) -> StepText {
+    StepText::new(call, arguments, reason)
+}
 
 /// Where a descriptor of the payload comes from.
 #[derive(Clone, Debug)]
@@ -25,17 +34,12 @@ pub(crate) enum Source {
 pub(crate) enum Step {
     CloseInherited { sync: Slot, keep: Vec<RawFd> },
     AwaitGo { sync: Slot },
-    Umask(u32),
     Join { fd: Arc<OwnedFd>, flag: i32, flag_name: &'static str, shown: String },
     UnshareTime,
     TimeOffsets { proc: Arc<ProcFd>, text: String },
-    Groups { ids: Vec<u32>, reason: &'static str },
-    Gid { id: u32, reason: &'static str },
-    Uid { id: u32, reason: &'static str },
     LoopbackUp,
     Hostname(CString),
     Domainname(CString),
-    NewKeyring,
     DieWithParent { sync: Slot },
     Reaper,
     NewSession,
@@ -53,12 +57,6 @@ pub(crate) enum Step {
     Place { from: Slot, target: RawFd },
     LiftSync { sync: Slot, above: RawFd },
     CloseOthers { sync: Slot, keep: Vec<RawFd> },
-    BoundCapabilities(CapabilitySet),
-    KeepCapabilities,
-    Capabilities(CapabilitySet),
-    ClearAmbient,
-    NoNewPrivileges,
-    ResetAffinity,
     ResetDispositions,
     UnblockSignals,
     Exec { paths: Vec<CString>, argv: Vec<CString>, envp: Vec<CString>, pointers: Pointers },
@@ -90,9 +88,6 @@ impl Step {
     }
 
     pub(crate) fn text(&self) -> StepText {
-        fn step(call: &'static str, arguments: impl Into<String>, reason: &'static str) -> StepText {
-            StepText::new(call, arguments, reason)
-        }
         match self {
             Self::CloseInherited { keep, .. } => {
                 let kept = keep.iter().map(|fd| format!(" {fd}")).collect::<String>();
@@ -100,8 +95,6 @@ impl Step {
                 step("close_range", arguments, "no descriptor of the caller reaches the container")
             }
             Self::AwaitGo { .. } => step("recvfrom", "sync, 1", "the parent writes id maps and attaches the network"),
-            Self::Umask(mode) if *mode == 0 => step("umask", "0", "the modes asked for below are the modes made"),
-            Self::Umask(mode) => step("umask", format!("{mode:03o}"), "the caller's umask is not inherited"),
             Self::Join { flag_name, shown, .. } => {
                 step("setns", format!("{shown}, {flag_name}"), "share this namespace instead of a new one")
                     .on(Subject::Namespace(shown.clone()))
@@ -111,15 +104,6 @@ impl Step {
             Self::TimeOffsets { text, .. } => {
                 step("write timens_offsets", format!("{text:?}"), "the clocks' offsets, before anybody reads them")
                     .on(Subject::Value(text.trim_end().replace('\n', ", ")))
-            }
-            Self::Groups { ids, reason } => {
-                step("setgroups", format!("{}, {ids:?}", ids.len()), reason).on(Subject::Value(format!("{ids:?}")))
-            }
-            Self::Gid { id, reason } => {
-                step("setresgid", format!("{id}, {id}, {id}"), reason).on(Subject::Thing(format!("gid {id}")))
-            }
-            Self::Uid { id, reason } => {
-                step("setresuid", format!("{id}, {id}, {id}"), reason).on(Subject::Thing(format!("uid {id}")))
             }
             Self::LoopbackUp => {
                 step("ioctl SIOCSIFFLAGS", "\"lo\", IFF_UP", "programs talk to themselves on 127.0.0.1")
@@ -134,9 +118,6 @@ impl Step {
                 let arguments = format!("{name:?}, {}", name.as_bytes().len());
                 step("setdomainname", arguments, "the container's own NIS domain")
                     .on(Subject::Value(name.to_string_lossy().into_owned()))
-            }
-            Self::NewKeyring => {
-                step("keyctl", "KEYCTL_JOIN_SESSION_KEYRING, NULL", "the caller's keys stay the caller's")
             }
             Self::DieWithParent { .. } => {
                 step("prctl", "PR_SET_PDEATHSIG, SIGKILL", "the container ends with the process that owns it")
@@ -203,21 +184,6 @@ impl Step {
                     "the payload has these descriptors and no others",
                 )
             }
-            Self::BoundCapabilities(set) => step(
-                "prctl PR_CAPBSET_DROP",
-                format!("all but {set}"),
-                "no program run later can have more (one call for each capability)",
-            ),
-            Self::KeepCapabilities => step("prctl", "PR_SET_KEEPCAPS, 1", "until they are set exactly, below"),
-            Self::Capabilities(set) => {
-                step("capset", format!("effective={set} permitted={set} inheritable=none"), "exactly those asked for")
-                    .on(Subject::Thing(set.to_string()))
-            }
-            Self::ClearAmbient => {
-                step("prctl", "PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL", "none survives execve unasked")
-            }
-            Self::NoNewPrivileges => step("prctl", "PR_SET_NO_NEW_PRIVS, 1", "set-user-id programs gain nothing"),
-            Self::ResetAffinity => step("sched_setaffinity", "0, all", "the caller's affinity is not inherited"),
             Self::ResetDispositions => step(
                 "rt_sigaction",
                 "1..64, SIG_DFL",

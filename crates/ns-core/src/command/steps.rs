@@ -21,7 +21,7 @@ use cellkit_core::{ChildStep, ChildSteps, Error, ProcFd, ProcView, Result, Slot,
 use super::{Command, Stdio};
 use crate::plan::{Body, List};
 use crate::program::{c_string, candidates};
-use crate::step::{Pointers, Source, Step};
+use crate::step::{CredentialStep, Pointers, ResourceStep, Source, Step};
 use crate::{Capability, CapabilitySet, Namespaces, Plan, sys};
 
 impl Command {
@@ -55,10 +55,10 @@ impl Command {
             after.push(Step::DieWithParent { sync });
         }
         if self.no_new_privs {
-            after.push(Step::NoNewPrivileges);
+            after.push(CredentialStep::NoNewPrivileges);
         }
-        after.push(Step::Umask(0o022));
-        after.push(Step::ResetAffinity);
+        after.push(ResourceStep::Umask(0o022));
+        after.push(ResourceStep::ResetAffinity);
         after.push(Step::ResetDispositions);
         if let Some(dir) = &self.dir {
             after.push(Step::Chdir(c_string(dir, "chdir")?));
@@ -70,7 +70,7 @@ impl Command {
         let mut before = ChildSteps::new();
         let sync = before.slot();
         let rest = self.namespace_steps(new_user)?;
-        let lists = rest.iter().map(Step::inherited);
+        let lists = rest.iter().map(|step| step.inherits());
         let foreign = self.roots.iter().flat_map(|list| list.iter().map(ChildStep::inherits));
         let later = after.iter().map(ChildStep::inherits);
         let mut keep: Vec<RawFd> =
@@ -80,7 +80,7 @@ impl Command {
         before.push(Step::CloseInherited { sync, keep });
         before.push(Step::AwaitGo { sync });
         for step in rest {
-            before.push(step);
+            before.push_boxed(step);
         }
 
         let foreign = self.roots.into_iter().map(|steps| List { steps, own: false });
@@ -93,35 +93,38 @@ impl Command {
     }
 
     /// From the clone to the root: joins, clocks, ids inside a new user namespace, names.
-    fn namespace_steps(&self, new_user: bool) -> Result<Vec<Step>> {
-        let mut steps = vec![Step::Umask(0)];
+    fn namespace_steps(&self, new_user: bool) -> Result<Vec<Box<dyn ChildStep>>> {
+        let mut steps: Vec<Box<dyn ChildStep>> = vec![Box::new(ResourceStep::Umask(0))];
         for join in &self.joins {
             if let Step::Join { fd, flag, flag_name, shown } = join {
-                steps.push(Step::Join { fd: Arc::clone(fd), flag: *flag, flag_name, shown: shown.clone() });
+                steps.push(Box::new(Step::Join { fd: Arc::clone(fd), flag: *flag, flag_name, shown: shown.clone() }));
             }
         }
         if let Some(offsets) = self.time {
             let proc = Arc::new(ProcFd::open(ProcView::Processes)?);
-            steps.push(Step::UnshareTime);
-            steps.push(Step::TimeOffsets { proc, text: offsets.text() });
+            steps.push(Box::new(Step::UnshareTime));
+            steps.push(Box::new(Step::TimeOffsets { proc, text: offsets.text() }));
         }
         if new_user {
             let reason = "files made for the container belong to its root";
             if !self.keep_groups {
-                steps.push(Step::Groups { ids: Vec::new(), reason: "the caller's groups are not the container's" });
+                steps.push(Box::new(CredentialStep::Groups {
+                    ids: Vec::new(),
+                    reason: "the caller's groups are not the container's",
+                }));
             }
-            steps.push(Step::Gid { id: 0, reason });
-            steps.push(Step::Uid { id: 0, reason });
+            steps.push(Box::new(CredentialStep::Gid { id: 0, reason }));
+            steps.push(Box::new(CredentialStep::Uid { id: 0, reason }));
         }
-        steps.push(Step::NewKeyring);
+        steps.push(Box::new(CredentialStep::NewKeyring));
         if self.loopback {
-            steps.push(Step::LoopbackUp);
+            steps.push(Box::new(Step::LoopbackUp));
         }
         if let Some(name) = &self.hostname {
-            steps.push(Step::Hostname(c_string(name, "sethostname")?));
+            steps.push(Box::new(Step::Hostname(c_string(name, "sethostname")?)));
         }
         if let Some(name) = &self.domainname {
-            steps.push(Step::Domainname(c_string(name, "setdomainname")?));
+            steps.push(Box::new(Step::Domainname(c_string(name, "setdomainname")?)));
         }
         Ok(steps)
     }
@@ -188,22 +191,22 @@ impl Command {
         // set-user-id programs would give: that is what no_new_privs is for.
         let may_bound = new_user || CapabilitySet::of_this_thread().is_ok_and(|set| set.contains(Capability::SETPCAP));
         if may_bound && self.capabilities != CapabilitySet::FULL {
-            steps.push(Step::BoundCapabilities(self.capabilities));
+            steps.push(CredentialStep::BoundCapabilities(self.capabilities));
         }
         let reason = "the payload's user";
         if self.user.is_some() {
-            steps.push(Step::KeepCapabilities);
+            steps.push(CredentialStep::KeepCapabilities);
         }
         let groups = self.groups.clone().or_else(|| self.user.map(|_| Vec::new()));
         if let (Some(ids), false) = (groups, self.keep_groups) {
-            steps.push(Step::Groups { ids, reason: "the payload's supplementary groups" });
+            steps.push(CredentialStep::Groups { ids, reason: "the payload's supplementary groups" });
         }
         if let Some((uid, gid)) = self.user {
-            steps.push(Step::Gid { id: gid, reason });
-            steps.push(Step::Uid { id: uid, reason });
+            steps.push(CredentialStep::Gid { id: gid, reason });
+            steps.push(CredentialStep::Uid { id: uid, reason });
         }
-        steps.push(Step::Capabilities(self.capabilities));
-        steps.push(Step::ClearAmbient);
+        steps.push(CredentialStep::Capabilities(self.capabilities));
+        steps.push(CredentialStep::ClearAmbient);
     }
 
     fn exec_step(&self) -> Result<Step> {

@@ -9,8 +9,12 @@ use cellkit_core::sys::{self as raw, OpenHow, syscall};
 use cellkit_core::{ChildFds, ChildStep, Errno, HintTable, StepText};
 
 use super::reaper;
-use crate::CapabilitySet;
+
+mod credentials;
+mod resources;
+
 use crate::step::{Source, Step};
+pub(super) use credentials::{CAPABILITY_VERSION_3, set_capabilities};
 
 type Done = Result<(), Errno>;
 
@@ -33,26 +37,14 @@ unsafe impl ChildStep for Step {
         match self {
             Self::CloseInherited { sync, keep } => close_all_but(3, keep, fds.get(*sync)?),
             Self::AwaitGo { sync } => await_go(fds.get(*sync)?),
-            Self::Umask(mode) => numbers(libc::SYS_umask, [*mode as usize, 0, 0, 0, 0]).map(drop),
             Self::Join { fd, flag, .. } => {
                 numbers(libc::SYS_setns, [fd.as_raw_fd() as usize, *flag as usize, 0, 0, 0]).map(drop)
             }
             Self::UnshareTime => numbers(libc::SYS_unshare, [libc::CLONE_NEWTIME as usize, 0, 0, 0, 0]).map(drop),
             Self::TimeOffsets { proc, text } => time_offsets(proc, text.as_bytes()),
-            Self::Groups { ids, .. } => set_groups(ids),
-            Self::Gid { id, .. } => set_ids(libc::SYS_setresgid, *id),
-            Self::Uid { id, .. } => set_ids(libc::SYS_setresuid, *id),
             Self::LoopbackUp => loopback_up(),
             Self::Hostname(name) => set_name(libc::SYS_sethostname, name),
             Self::Domainname(name) => set_name(libc::SYS_setdomainname, name),
-            Self::NewKeyring => {
-                const KEYCTL_JOIN_SESSION_KEYRING: usize = 1;
-                match numbers(libc::SYS_keyctl, [KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0]) {
-                    // A kernel without keyrings has none to inherit.
-                    Err(Errno(libc::ENOSYS)) => Ok(()),
-                    answer => answer.map(drop),
-                }
-            }
             Self::DieWithParent { sync } => {
                 prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as usize)?;
                 parent_lives(fds.get(*sync)?)
@@ -119,17 +111,6 @@ unsafe impl ChildStep for Step {
                 fds.set(*sync, lifted)
             }
             Self::CloseOthers { sync, keep } => close_all_but(0, keep, fds.get(*sync)?),
-            Self::BoundCapabilities(set) => bound_capabilities(*set),
-            Self::KeepCapabilities => prctl(libc::PR_SET_KEEPCAPS, 1),
-            Self::Capabilities(set) => set_capabilities(*set),
-            Self::ClearAmbient => prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as usize),
-            Self::NoNewPrivileges => prctl(libc::PR_SET_NO_NEW_PRIVS, 1),
-            Self::ResetAffinity => {
-                let all = [u64::MAX; 128];
-                let args = [0, size_of_val(&all), all.as_ptr() as usize, 0, 0, 0];
-                // SAFETY: the kernel reads as many bytes of the mask as said, and intersects it with what may be used.
-                unsafe { syscall(libc::SYS_sched_setaffinity, args) }.map(drop)
-            }
             Self::ResetDispositions => {
                 reset_dispositions();
                 Ok(())
@@ -256,17 +237,6 @@ fn loopback_up() -> Done {
     answer.map(drop)
 }
 
-fn set_groups(ids: &[u32]) -> Done {
-    let args = [ids.len(), ids.as_ptr() as usize, 0, 0, 0, 0];
-    // SAFETY: the kernel reads ids.len() ids.
-    unsafe { syscall(libc::SYS_setgroups, args) }.map(drop)
-}
-
-fn set_ids(number: libc::c_long, id: u32) -> Done {
-    let id = id as usize;
-    numbers(number, [id, id, id, 0, 0]).map(drop)
-}
-
 fn set_name(number: libc::c_long, name: &CStr) -> Done {
     // SAFETY: the kernel reads as many bytes of the name as said.
     unsafe { syscall(number, [name.as_ptr() as usize, name.to_bytes().len(), 0, 0, 0, 0]) }.map(drop)
@@ -327,51 +297,6 @@ fn verify_cwd() -> Done {
 fn lift(fd: RawFd, above: RawFd) -> Result<RawFd, Errno> {
     let args = [fd as usize, libc::F_DUPFD_CLOEXEC as usize, above as usize, 0, 0];
     numbers(libc::SYS_fcntl, args).map(|fd| fd as RawFd)
-}
-
-fn bound_capabilities(set: CapabilitySet) -> Done {
-    for number in 0..64 {
-        if set.bits() & 1 << number != 0 {
-            continue;
-        }
-        match prctl(libc::PR_CAPBSET_DROP, number as usize) {
-            // Past the last capability this kernel knows.
-            Err(Errno(libc::EINVAL)) => break,
-            answer => answer?,
-        }
-    }
-    Ok(())
-}
-
-/// `_LINUX_CAPABILITY_VERSION_3`: two words of 32 capabilities each.
-pub(super) const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
-
-fn capset(effective: u64, permitted: u64) -> Done {
-    let header = [CAPABILITY_VERSION_3, 0];
-    let (low, high) =
-        ([effective as u32, permitted as u32, 0], [(effective >> 32) as u32, (permitted >> 32) as u32, 0]);
-    let data = [low, high];
-    // SAFETY: version 3 reads a header of two words and two structs of three words.
-    unsafe { syscall(libc::SYS_capset, [header.as_ptr() as usize, data.as_ptr() as usize, 0, 0, 0, 0]) }.map(drop)
-}
-
-/// Sets permitted and effective to `set`, as far as this process has them, and inheritable to nothing.
-pub(super) fn set_capabilities(set: CapabilitySet) -> Done {
-    if set == CapabilitySet::FULL {
-        return capset_full();
-    }
-    capset(set.bits(), set.bits())
-}
-
-/// "All" is what the process has: bits beyond the kernel's last capability would be refused.
-fn capset_full() -> Done {
-    let header = [CAPABILITY_VERSION_3, 0];
-    let mut data = [[0u32; 3]; 2];
-    // SAFETY: version 3 reads a header of two words and writes two structs of three words.
-    unsafe { syscall(libc::SYS_capget, [header.as_ptr() as usize, data.as_mut_ptr() as usize, 0, 0, 0, 0]) }?;
-    let [[_, low, _], [_, high, _]] = data;
-    let permitted = u64::from(low) | u64::from(high) << 32;
-    capset(permitted, permitted)
 }
 
 fn reset_dispositions() {
