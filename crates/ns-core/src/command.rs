@@ -10,7 +10,7 @@ use std::sync::Arc;
 use cellkit_core::{ChildSteps, Error, Result, Subject};
 
 use crate::namespaces::{Joinable, NsFd, TimeOffsets};
-use crate::step::Step;
+use crate::step::EnterStep;
 use crate::{CapabilitySet, Child, Namespaces, PausedChild, Plan, sys};
 
 mod steps;
@@ -43,7 +43,7 @@ pub struct Command {
     arg0: Option<OsString>,
     environment: BTreeMap<OsString, OsString>,
     namespaces: Namespaces,
-    joins: Vec<Step>,
+    joins: Vec<EnterStep>,
     time: Option<TimeOffsets>,
     loopback: bool,
     hostname: Option<OsString>,
@@ -147,7 +147,7 @@ impl Command {
     pub fn join<K: Joinable>(mut self, namespace: NsFd<K>) -> Self {
         let shown = namespace.to_string();
         let (flag, flag_name) = (NsFd::<K>::CLONE_FLAG, NsFd::<K>::CLONE_FLAG_NAME);
-        self.joins.push(Step::Join { fd: Arc::new(namespace.into()), flag, flag_name, shown });
+        self.joins.push(EnterStep::Join { fd: Arc::new(namespace.into()), flag, flag_name, shown });
         self
     }
 

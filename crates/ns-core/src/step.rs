@@ -5,12 +5,16 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
-use cellkit_core::{ProcFd, Slot, StepText, Subject};
+use cellkit_core::{Slot, StepText, Subject};
 
 mod credentials;
+mod enter;
+mod launch;
 mod resources;
 
 pub(crate) use credentials::CredentialStep;
+pub(crate) use enter::EnterStep;
+pub(crate) use launch::{LaunchStep, Pointers};
 pub(crate) use resources::ResourceStep;
 
 /// [`StepText::new`], short enough for the tables of texts.
@@ -34,14 +38,9 @@ pub(crate) enum Source {
 pub(crate) enum Step {
     CloseInherited { sync: Slot, keep: Vec<RawFd> },
     AwaitGo { sync: Slot },
-    Join { fd: Arc<OwnedFd>, flag: i32, flag_name: &'static str, shown: String },
-    UnshareTime,
-    TimeOffsets { proc: Arc<ProcFd>, text: String },
     LoopbackUp,
     Hostname(CString),
     Domainname(CString),
-    DieWithParent { sync: Slot },
-    Reaper,
     NewSession,
     OpenMaster { out: Slot },
     UnlockPeer { master: Slot },
@@ -59,30 +58,12 @@ pub(crate) enum Step {
     CloseOthers { sync: Slot, keep: Vec<RawFd> },
     ResetDispositions,
     UnblockSignals,
-    Exec { paths: Vec<CString>, argv: Vec<CString>, envp: Vec<CString>, pointers: Pointers },
-}
-
-/// The NULL-terminated pointer arrays that execve wants, into the strings of the same step, made by `sys`.
-#[derive(Debug)]
-pub(crate) struct Pointers {
-    pub(crate) argv: Box<[usize]>,
-    pub(crate) envp: Box<[usize]>,
-}
-
-impl Pointers {
-    pub(crate) fn to(argv: &[CString], envp: &[CString]) -> Self {
-        let array = |strings: &[CString]| {
-            strings.iter().map(|string| string.as_ptr() as usize).chain([0]).collect::<Box<[_]>>()
-        };
-        Self { argv: array(argv), envp: array(envp) }
-    }
 }
 
 impl Step {
     pub(crate) fn inherited(&self) -> Option<BorrowedFd<'_>> {
         match self {
-            Self::Join { fd, .. } | Self::Lift { source: Source::Owned(fd), .. } => Some(fd.as_fd()),
-            Self::TimeOffsets { proc, .. } => Some(proc.as_fd()),
+            Self::Lift { source: Source::Owned(fd), .. } => Some(fd.as_fd()),
             _ => None,
         }
     }
@@ -95,16 +76,6 @@ impl Step {
                 step("close_range", arguments, "no descriptor of the caller reaches the container")
             }
             Self::AwaitGo { .. } => step("recvfrom", "sync, 1", "the parent writes id maps and attaches the network"),
-            Self::Join { flag_name, shown, .. } => {
-                step("setns", format!("{shown}, {flag_name}"), "share this namespace instead of a new one")
-                    .on(Subject::Namespace(shown.clone()))
-            }
-            Self::UnshareTime => step("unshare", "CLONE_NEWTIME", "a time namespace, entered at execve (Linux 6.3)")
-                .on(Subject::Namespace("a new time namespace".into())),
-            Self::TimeOffsets { text, .. } => {
-                step("write timens_offsets", format!("{text:?}"), "the clocks' offsets, before anybody reads them")
-                    .on(Subject::Value(text.trim_end().replace('\n', ", ")))
-            }
             Self::LoopbackUp => {
                 step("ioctl SIOCSIFFLAGS", "\"lo\", IFF_UP", "programs talk to themselves on 127.0.0.1")
                     .on(Subject::Interface("lo".into()))
@@ -118,12 +89,6 @@ impl Step {
                 let arguments = format!("{name:?}, {}", name.as_bytes().len());
                 step("setdomainname", arguments, "the container's own NIS domain")
                     .on(Subject::Value(name.to_string_lossy().into_owned()))
-            }
-            Self::DieWithParent { .. } => {
-                step("prctl", "PR_SET_PDEATHSIG, SIGKILL", "the container ends with the process that owns it")
-            }
-            Self::Reaper => {
-                step("clone", "SIGCHLD", "PID 1 stays behind: it reaps orphans and forwards signals to the payload")
             }
             Self::NewSession => step("setsid", "", "signals of the caller's terminal do not reach the container"),
             Self::OpenMaster { out } => step(
@@ -190,18 +155,6 @@ impl Step {
                 "signals that the caller ignores are not ignored by the payload (one call for each)",
             ),
             Self::UnblockSignals => step("rt_sigprocmask", "SIG_SETMASK, []", "nor those it blocks blocked"),
-            Self::Exec { paths, argv, envp, .. } => {
-                let shown = match paths.as_slice() {
-                    [path] => format!("{path:?}"),
-                    paths => {
-                        let all = paths.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>().join(" or ");
-                        format!("{all:?}")
-                    }
-                };
-                let subject = argv.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-                step("execve", format!("{shown}, {argv:?}, {} variables", envp.len()), "the payload")
-                    .on(Subject::Value(subject))
-            }
         }
     }
 }

@@ -21,7 +21,7 @@ use cellkit_core::{ChildStep, ChildSteps, Error, ProcFd, ProcView, Result, Slot,
 use super::{Command, Stdio};
 use crate::plan::{Body, List};
 use crate::program::{c_string, candidates};
-use crate::step::{CredentialStep, Pointers, ResourceStep, Source, Step};
+use crate::step::{CredentialStep, EnterStep, LaunchStep, Pointers, ResourceStep, Source, Step};
 use crate::{Capability, CapabilitySet, Namespaces, Plan, sys};
 
 impl Command {
@@ -40,19 +40,19 @@ impl Command {
         // What comes after the root, in order.
         if self.init {
             if self.die_with_parent {
-                after.push(Step::DieWithParent { sync });
+                after.push(LaunchStep::DieWithParent { sync });
             }
             if self.new_session || self.terminal {
                 // PID 1 too leaves the caller's terminal; the payload gets a session of its own below.
                 after.push(Step::NewSession);
             }
-            after.push(Step::Reaper);
+            after.push(LaunchStep::Reaper);
         }
         let terminal = self.terminal_steps(&mut after, sync);
         self.descriptor_steps(&mut after, sync, terminal)?;
         self.credential_steps(&mut after, new_user);
         if self.die_with_parent && !self.init {
-            after.push(Step::DieWithParent { sync });
+            after.push(LaunchStep::DieWithParent { sync });
         }
         if self.no_new_privs {
             after.push(CredentialStep::NoNewPrivileges);
@@ -67,24 +67,22 @@ impl Command {
         after.push(Step::UnblockSignals);
         after.push(self.exec_step()?);
 
-        let mut before = ChildSteps::new();
-        let sync = before.slot();
-        let rest = self.namespace_steps(new_user)?;
-        let lists = rest.iter().map(|step| step.inherits());
+        let before = self.namespace_steps(new_user)?;
+        let entering = before.iter().map(ChildStep::inherits);
         let foreign = self.roots.iter().flat_map(|list| list.iter().map(ChildStep::inherits));
         let later = after.iter().map(ChildStep::inherits);
         let mut keep: Vec<RawFd> =
-            lists.chain(foreign).chain(later).flatten().map(|fd| fd.as_raw_fd()).filter(|fd| *fd > 2).collect();
+            entering.chain(foreign).chain(later).flatten().map(|fd| fd.as_raw_fd()).filter(|fd| *fd > 2).collect();
         keep.sort_unstable();
         keep.dedup();
-        before.push(Step::CloseInherited { sync, keep });
-        before.push(Step::AwaitGo { sync });
-        for step in rest {
-            before.push_boxed(step);
-        }
+        let mut first = ChildSteps::new();
+        let sync = first.slot();
+        first.push(Step::CloseInherited { sync, keep });
+        first.push(Step::AwaitGo { sync });
 
         let foreign = self.roots.into_iter().map(|steps| List { steps, own: false });
-        let lists = std::iter::once(List { steps: before, own: true })
+        let lists = [List { steps: first, own: true }, List { steps: before, own: true }]
+            .into_iter()
             .chain(foreign)
             .chain([List { steps: after, own: true }])
             .collect();
@@ -93,38 +91,41 @@ impl Command {
     }
 
     /// From the clone to the root: joins, clocks, ids inside a new user namespace, names.
-    fn namespace_steps(&self, new_user: bool) -> Result<Vec<Box<dyn ChildStep>>> {
-        let mut steps: Vec<Box<dyn ChildStep>> = vec![Box::new(ResourceStep::Umask(0))];
+    fn namespace_steps(&self, new_user: bool) -> Result<ChildSteps> {
+        let mut steps = ChildSteps::new();
+        // This crate's lists have the socket in their first slot.
+        let _ = steps.slot();
+        steps.push(ResourceStep::Umask(0));
         for join in &self.joins {
-            if let Step::Join { fd, flag, flag_name, shown } = join {
-                steps.push(Box::new(Step::Join { fd: Arc::clone(fd), flag: *flag, flag_name, shown: shown.clone() }));
+            if let EnterStep::Join { fd, flag, flag_name, shown } = join {
+                steps.push(EnterStep::Join { fd: Arc::clone(fd), flag: *flag, flag_name, shown: shown.clone() });
             }
         }
         if let Some(offsets) = self.time {
             let proc = Arc::new(ProcFd::open(ProcView::Processes)?);
-            steps.push(Box::new(Step::UnshareTime));
-            steps.push(Box::new(Step::TimeOffsets { proc, text: offsets.text() }));
+            steps.push(EnterStep::UnshareTime);
+            steps.push(EnterStep::TimeOffsets { proc, text: offsets.text() });
         }
         if new_user {
             let reason = "files made for the container belong to its root";
             if !self.keep_groups {
-                steps.push(Box::new(CredentialStep::Groups {
+                steps.push(CredentialStep::Groups {
                     ids: Vec::new(),
                     reason: "the caller's groups are not the container's",
-                }));
+                });
             }
-            steps.push(Box::new(CredentialStep::Gid { id: 0, reason }));
-            steps.push(Box::new(CredentialStep::Uid { id: 0, reason }));
+            steps.push(CredentialStep::Gid { id: 0, reason });
+            steps.push(CredentialStep::Uid { id: 0, reason });
         }
-        steps.push(Box::new(CredentialStep::NewKeyring));
+        steps.push(CredentialStep::NewKeyring);
         if self.loopback {
-            steps.push(Box::new(Step::LoopbackUp));
+            steps.push(Step::LoopbackUp);
         }
         if let Some(name) = &self.hostname {
-            steps.push(Box::new(Step::Hostname(c_string(name, "sethostname")?)));
+            steps.push(Step::Hostname(c_string(name, "sethostname")?));
         }
         if let Some(name) = &self.domainname {
-            steps.push(Box::new(Step::Domainname(c_string(name, "setdomainname")?)));
+            steps.push(Step::Domainname(c_string(name, "setdomainname")?));
         }
         Ok(steps)
     }
@@ -209,7 +210,7 @@ impl Command {
         steps.push(CredentialStep::ClearAmbient);
     }
 
-    fn exec_step(&self) -> Result<Step> {
+    fn exec_step(&self) -> Result<LaunchStep> {
         let path = self.environment.get(OsStr::new("PATH")).map(OsString::as_os_str);
         let paths = candidates(&self.program, path)?;
         let arg0 = self.arg0.as_ref().unwrap_or(&self.program);
@@ -227,7 +228,7 @@ impl Command {
             envp.push(c_string(entry, "execve")?);
         }
         let pointers = Pointers::to(&argv, &envp);
-        Ok(Step::Exec { paths, argv, envp, pointers })
+        Ok(LaunchStep::Exec { paths, argv, envp, pointers })
     }
 }
 

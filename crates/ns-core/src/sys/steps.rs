@@ -8,9 +8,9 @@ use std::ptr;
 use cellkit_core::sys::{self as raw, OpenHow, syscall};
 use cellkit_core::{ChildFds, ChildStep, Errno, HintTable, StepText};
 
-use super::reaper;
-
 mod credentials;
+mod enter;
+mod launch;
 mod resources;
 
 use crate::step::{Source, Step};
@@ -37,19 +37,9 @@ unsafe impl ChildStep for Step {
         match self {
             Self::CloseInherited { sync, keep } => close_all_but(3, keep, fds.get(*sync)?),
             Self::AwaitGo { sync } => await_go(fds.get(*sync)?),
-            Self::Join { fd, flag, .. } => {
-                numbers(libc::SYS_setns, [fd.as_raw_fd() as usize, *flag as usize, 0, 0, 0]).map(drop)
-            }
-            Self::UnshareTime => numbers(libc::SYS_unshare, [libc::CLONE_NEWTIME as usize, 0, 0, 0, 0]).map(drop),
-            Self::TimeOffsets { proc, text } => time_offsets(proc, text.as_bytes()),
             Self::LoopbackUp => loopback_up(),
             Self::Hostname(name) => set_name(libc::SYS_sethostname, name),
             Self::Domainname(name) => set_name(libc::SYS_setdomainname, name),
-            Self::DieWithParent { sync } => {
-                prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as usize)?;
-                parent_lives(fds.get(*sync)?)
-            }
-            Self::Reaper => reaper::split(),
             Self::NewSession => match numbers(libc::SYS_setsid, [0; 5]) {
                 // Already a leader: there is nothing to leave.
                 Err(Errno(libc::EPERM)) => Ok(()),
@@ -121,9 +111,6 @@ unsafe impl ChildStep for Step {
                 // SAFETY: the set is eight bytes, as said.
                 unsafe { syscall(libc::SYS_rt_sigprocmask, args) }.map(drop)
             }
-            Self::Exec { paths, pointers, .. } => {
-                exec(paths.iter().map(|path| &**path), &pointers.argv, &pointers.envp)
-            }
         }
     }
 }
@@ -190,32 +177,6 @@ fn await_go(sync: RawFd) -> Done {
         Ok(0) => Err(Errno(libc::ECANCELED)),
         answer => answer.map(drop),
     }
-}
-
-/// After PR_SET_PDEATHSIG: a parent that died before it would go unnoticed, but for its end of the socket.
-fn parent_lives(sync: RawFd) -> Done {
-    let mut byte = [0u8; 1];
-    let flags = (libc::MSG_DONTWAIT | libc::MSG_PEEK) as usize;
-    // SAFETY: the kernel writes at most one byte.
-    match unsafe { syscall(libc::SYS_recvfrom, [sync as usize, byte.as_mut_ptr() as usize, 1, flags, 0, 0]) } {
-        Ok(0) => Err(Errno(libc::ECANCELED)),
-        _ => Ok(()),
-    }
-}
-
-fn time_offsets(proc: &cellkit_core::ProcFd, text: &[u8]) -> Done {
-    use std::os::fd::AsFd;
-    let how = OpenHow {
-        flags: (libc::O_WRONLY | libc::O_CLOEXEC) as u64,
-        mode: 0,
-        // "self" is a symbolic link of procfs' own; nothing may be mounted below.
-        resolve: libc::RESOLVE_BENEATH | libc::RESOLVE_NO_XDEV | libc::RESOLVE_NO_MAGICLINKS,
-    };
-    let fd = raw::openat2(proc.as_fd().as_raw_fd(), c"self/timens_offsets", &how)?;
-    let written = raw::write(fd, text);
-    // SAFETY: opened above, used by nobody else.
-    unsafe { raw::close(fd) };
-    written.map(drop)
 }
 
 fn loopback_up() -> Done {
@@ -306,23 +267,6 @@ fn reset_dispositions() {
         // SAFETY: the kernel reads one struct sigaction, which is shorter than eight words. SIGKILL and SIGSTOP are refused.
         let _ = unsafe { syscall(libc::SYS_rt_sigaction, [signal, default.as_ptr() as usize, 0, 8, 0, 0]) };
     }
-}
-
-/// Tries each path as execvp does; comes back only to say why none could be run.
-fn exec<'a>(paths: impl Iterator<Item = &'a CStr>, argv: &[usize], envp: &[usize]) -> Done {
-    let mut answer = Errno(libc::ENOENT);
-    for path in paths {
-        let args = [path.as_ptr() as usize, argv.as_ptr() as usize, envp.as_ptr() as usize, 0, 0, 0];
-        // SAFETY: path is a C string; argv and envp are arrays of pointers to C strings of the same step, ending in NULL.
-        let Err(errno) = (unsafe { syscall(libc::SYS_execve, args) }) else { return Ok(()) };
-        match errno {
-            // Look further, but remember that there was one that could not be run.
-            Errno(libc::EACCES) => answer = errno,
-            Errno(libc::ENOENT | libc::ENOTDIR) => {}
-            errno => return Err(errno),
-        }
-    }
-    Err(answer)
 }
 
 /// What the reaper in `reaper.rs` needs too.
