@@ -1,5 +1,7 @@
-//! What crosses two crates.
+//! What crosses two crates, and the examples, each run and compared with the tool it stands for.
 #![forbid(unsafe_code)]
+
+mod examples;
 
 /// The program in README.md is the example that is compiled, word for word.
 #[test]

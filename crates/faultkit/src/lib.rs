@@ -161,6 +161,23 @@ pub fn built_program(name: &str) -> std::path::PathBuf {
     path.unwrap_or_else(|| panic!("{name} is not beside {}: build it with cargo build", exe.display()))
 }
 
+/// An example of this workspace that cargo built beside the running test: `built_example("unshare")`.
+///
+/// It is found in the folder `examples` one above the test binary, where cargo puts it, so that both can be copied
+/// elsewhere together, as [`built_program`] says.
+///
+/// Cargo builds examples for `cargo test` of the package that owns them, but not for `cargo test --test main`.
+///
+/// # Panics
+/// When it is not there.
+#[must_use]
+#[track_caller]
+pub fn built_example(name: &str) -> std::path::PathBuf {
+    let exe = std::env::current_exe().unwrap_or_else(|e| panic!("where is this program? {e}"));
+    let path = exe.ancestors().skip(1).take(2).map(|dir| dir.join("examples").join(name)).find(|path| path.is_file());
+    path.unwrap_or_else(|| panic!("examples/{name} is not beside {}: cargo build --examples", exe.display()))
+}
+
 /// How much longer than on hardware things may take here.
 fn slowness() -> u32 {
     if std::env::var_os("CELLKIT_VM").is_some() { 5 } else { 1 }
@@ -197,5 +214,6 @@ mod tests {
         let exe = std::env::current_exe().unwrap();
         assert_eq!(crate::built_program(exe.file_name().unwrap().to_str().unwrap()), exe);
         assert!(std::panic::catch_unwind(|| crate::built_program("no-such-program")).is_err());
+        assert!(std::panic::catch_unwind(|| crate::built_example("no-such-example")).is_err());
     }
 }

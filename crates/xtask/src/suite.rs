@@ -18,6 +18,8 @@ pub struct Suite {
     pub tests: Vec<TestBinary>,
     /// Programs that tests start: `cellrun`.
     pub programs: Vec<PathBuf>,
+    /// Examples that tests start.
+    pub examples: Vec<PathBuf>,
 }
 
 /// One of them.
@@ -77,6 +79,8 @@ impl Suite {
                 self.tests.push(TestBinary { name, path: executable.into(), package_dir });
             } else if kind == "bin" && target != "xtask" {
                 self.programs.push(executable.into());
+            } else if kind == "example" {
+                self.examples.push(executable.into());
             }
         }
         Ok(())
@@ -87,9 +91,9 @@ impl Suite {
     /// # Errors
     /// When a file can be neither linked nor copied.
     pub fn copy_to(&self, dir: &Path) -> Result<Self> {
-        let deps = dir.join("deps");
-        fs::create_dir_all(&deps)?;
-        for dir in [dir, &deps] {
+        let (deps, examples) = (dir.join("deps"), dir.join("examples"));
+        for dir in [dir, &deps, &examples] {
+            fs::create_dir_all(dir)?;
             fs::set_permissions(dir, fs::Permissions::from_mode(0o755))?;
         }
         let mut copy = Self::default();
@@ -99,6 +103,9 @@ impl Suite {
         }
         for program in &self.programs {
             copy.programs.push(link(program, dir)?);
+        }
+        for example in &self.examples {
+            copy.examples.push(link(example, &examples)?);
         }
         Ok(copy)
     }
@@ -176,6 +183,7 @@ mod tests {
             message("maps", "test", true),
             message("cellrun", "bin", false),
             message("xtask", "bin", false),
+            message("unshare", "example", false),
             r#"{"reason":"build-finished","success":true}"#.to_owned(),
         ];
         let mut suite = Suite::default();
@@ -183,6 +191,7 @@ mod tests {
         let names: Vec<&str> = suite.tests.iter().map(|test| test.name.as_str()).collect();
         assert_eq!(names, ["idmap", "idmap/maps"]);
         assert_eq!(suite.programs, [PathBuf::from("/t/cellrun")]);
+        assert_eq!(suite.examples, [PathBuf::from("/t/unshare")]);
     }
 
     #[test]

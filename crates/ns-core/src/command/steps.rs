@@ -21,7 +21,9 @@ use cellkit_core::{ChildStep, ChildSteps, Error, ProcFd, ProcView, Result, Slot,
 use super::{Command, Stdio};
 use crate::plan::{Body, List};
 use crate::program::{c_string, candidates};
-use crate::step::{CredentialStep, EnterStep, LaunchStep, Pointers, ResourceStep, Source, Step};
+use crate::step::{
+    CredentialStep, DescriptorStep, EnterStep, LaunchStep, Pointers, ResourceStep, Source, Step, TerminalStep,
+};
 use crate::{Capability, CapabilitySet, Namespaces, Plan, sys};
 
 impl Command {
@@ -139,16 +141,16 @@ impl Command {
             return None;
         }
         let (master, peer, console) = (steps.slot(), steps.slot(), steps.slot());
-        steps.push(Step::OpenMaster { out: master });
-        steps.push(Step::UnlockPeer { master });
+        steps.push(TerminalStep::OpenMaster { out: master });
+        steps.push(TerminalStep::UnlockPeer { master });
         if let Some((rows, columns)) = self.terminal_size {
-            steps.push(Step::WindowSize { master, rows, columns });
+            steps.push(TerminalStep::WindowSize { master, rows, columns });
         }
-        steps.push(Step::OpenPeer { master, out: peer });
-        steps.push(Step::SendTerminal { master, sync });
-        steps.push(Step::ControllingTerminal { peer });
-        steps.push(Step::CloneConsole { peer, out: console });
-        steps.push(Step::AttachConsole { console });
+        steps.push(TerminalStep::OpenPeer { master, out: peer });
+        steps.push(TerminalStep::SendTerminal { master, sync });
+        steps.push(TerminalStep::ControllingTerminal { peer });
+        steps.push(TerminalStep::CloneConsole { peer, out: console });
+        steps.push(TerminalStep::AttachConsole { console });
         Some(peer)
     }
 
@@ -176,14 +178,14 @@ impl Command {
                 )),
             };
             let out = steps.slot();
-            steps.push(Step::Lift { source, above, out });
-            places.push(Step::Place { from: out, target });
+            steps.push(DescriptorStep::Lift { source, above, out });
+            places.push(DescriptorStep::Place { from: out, target });
         }
         for place in places {
             steps.push(place);
         }
-        steps.push(Step::LiftSync { sync, above });
-        steps.push(Step::CloseOthers { sync, keep });
+        steps.push(DescriptorStep::LiftSync { sync, above });
+        steps.push(DescriptorStep::CloseOthers { sync, keep });
         Ok(())
     }
 

@@ -1,0 +1,87 @@
+//! Runs the steps that make the payload's table of descriptors.
+#![allow(unsafe_code)]
+
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+
+use cellkit_core::{ChildFds, ChildStep, Errno, HintTable, StepText};
+
+use super::{Done, numbers};
+use crate::step::{DescriptorStep, Source};
+
+// SAFETY: every arm makes raw system calls on data that `self` owns, and does nothing else.
+unsafe impl ChildStep for DescriptorStep {
+    fn describe(&self) -> StepText {
+        self.text()
+    }
+
+    fn inherits(&self) -> Option<BorrowedFd<'_>> {
+        self.inherited()
+    }
+
+    fn hints(&self) -> Option<&'static HintTable> {
+        Some(&crate::hint::HINTS)
+    }
+
+    fn run(&self, fds: &mut ChildFds<'_>) -> Done {
+        match self {
+            Self::Lift { source, above, out } => {
+                let fd = match source {
+                    Source::Owned(fd) => fd.as_raw_fd(),
+                    Source::Slot(slot) => fds.get(*slot)?,
+                };
+                fds.set(*out, lift(fd, *above)?)
+            }
+            Self::Place { from, target } => {
+                let args = [fds.get(*from)? as usize, *target as usize, 0, 0, 0];
+                numbers(libc::SYS_dup3, args).map(drop)
+            }
+            Self::LiftSync { sync, above } => {
+                let lifted = lift(fds.get(*sync)?, *above)?;
+                fds.set(*sync, lifted)
+            }
+            Self::CloseOthers { sync, keep } => close_all_but(0, keep, fds.get(*sync)?),
+        }
+    }
+}
+
+fn lift(fd: RawFd, above: RawFd) -> Result<RawFd, Errno> {
+    let args = [fd as usize, libc::F_DUPFD_CLOEXEC as usize, above as usize, 0, 0];
+    numbers(libc::SYS_fcntl, args).map(|fd| fd as RawFd)
+}
+
+fn close_range(first: RawFd, last: RawFd) -> Done {
+    if first > last {
+        return Ok(());
+    }
+    numbers(libc::SYS_close_range, [first as usize, last as u32 as usize, 0, 0, 0]).map(drop)
+}
+
+/// Closes every descriptor from `first` on, but for those in `keep` (ascending) and `sync`.
+pub(super) fn close_all_but(first: RawFd, keep: &[RawFd], sync: RawFd) -> Done {
+    let mut next = first;
+    let mut close_up_to = |kept: RawFd| {
+        if kept < next {
+            return Ok(());
+        }
+        let start = next;
+        next = kept + 1;
+        close_range(start, kept - 1)
+    };
+    let mut sync_pending = true;
+    for &kept in keep {
+        if sync_pending && sync < kept {
+            sync_pending = false;
+            close_up_to(sync)?;
+        }
+        close_up_to(kept)?;
+    }
+    if sync_pending {
+        close_up_to(sync)?;
+    }
+    close_range(next, RawFd::MAX)
+}
+
+/// What the reaper in `reaper.rs` needs too.
+pub(in crate::sys) fn close_everything() {
+    let _ = close_range(0, RawFd::MAX);
+}

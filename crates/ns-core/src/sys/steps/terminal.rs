@@ -1,0 +1,107 @@
+//! Runs the steps that make the payload's terminal.
+#![allow(unsafe_code)]
+
+use std::os::fd::RawFd;
+use std::ptr;
+
+use cellkit_core::sys::{self as raw, OpenHow, syscall};
+use cellkit_core::{ChildFds, ChildStep, Errno, HintTable, StepText};
+
+use super::{Done, ioctl};
+use crate::step::TerminalStep;
+use crate::sys::message::MESSAGE_TERMINAL;
+
+// SAFETY: every arm makes raw system calls on data that `self` owns or on its own stack, and does nothing else.
+unsafe impl ChildStep for TerminalStep {
+    fn describe(&self) -> StepText {
+        self.text()
+    }
+
+    fn hints(&self) -> Option<&'static HintTable> {
+        Some(&crate::hint::HINTS)
+    }
+
+    fn run(&self, fds: &mut ChildFds<'_>) -> Done {
+        match self {
+            Self::OpenMaster { out } => open_master().and_then(|fd| fds.set(*out, fd)),
+            Self::UnlockPeer { master } => {
+                let locked = 0i32;
+                ioctl(fds.get(*master)?, libc::TIOCSPTLCK, ptr::from_ref(&locked) as usize).map(drop)
+            }
+            Self::WindowSize { master, rows, columns } => {
+                let size = libc::winsize { ws_row: *rows, ws_col: *columns, ws_xpixel: 0, ws_ypixel: 0 };
+                ioctl(fds.get(*master)?, libc::TIOCSWINSZ, ptr::from_ref(&size) as usize).map(drop)
+            }
+            Self::OpenPeer { master, out } => {
+                let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+                let fd = ioctl(fds.get(*master)?, libc::TIOCGPTPEER, flags as usize)?;
+                fds.set(*out, fd as RawFd)
+            }
+            Self::SendTerminal { master, sync } => send_fd(fds.get(*sync)?, fds.get(*master)?),
+            Self::ControllingTerminal { peer } => ioctl(fds.get(*peer)?, libc::TIOCSCTTY, 0).map(drop),
+            Self::CloneConsole { peer, out } => {
+                let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | libc::AT_EMPTY_PATH as u32;
+                let args = [fds.get(*peer)? as usize, c"".as_ptr() as usize, flags as usize, 0, 0, 0];
+                // SAFETY: the path is an empty C string; the kernel only reads it.
+                let fd = unsafe { syscall(libc::SYS_open_tree, args) }?;
+                fds.set(*out, fd as RawFd)
+            }
+            Self::AttachConsole { console } => {
+                let args = [
+                    fds.get(*console)? as usize,
+                    c"".as_ptr() as usize,
+                    libc::AT_FDCWD as usize,
+                    c"/dev/console".as_ptr() as usize,
+                    libc::MOVE_MOUNT_F_EMPTY_PATH as usize,
+                    0,
+                ];
+                // SAFETY: both paths are C strings; the kernel only reads them.
+                unsafe { syscall(libc::SYS_move_mount, args) }.map(drop)
+            }
+        }
+    }
+}
+
+fn open_master() -> Result<RawFd, Errno> {
+    const DEVPTS_SUPER_MAGIC: i64 = 0x1cd1;
+    let how = OpenHow {
+        flags: (libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC) as u64,
+        mode: 0,
+        resolve: libc::RESOLVE_NO_SYMLINKS | libc::RESOLVE_NO_MAGICLINKS,
+    };
+    let fd = raw::openat2(libc::AT_FDCWD, c"/dev/pts/ptmx", &how)?;
+    match raw::fs_magic(fd) {
+        Ok(DEVPTS_SUPER_MAGIC) => Ok(fd),
+        Ok(_) => Err(Errno(libc::ENODEV)),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn send_fd(sync: RawFd, fd: RawFd) -> Done {
+    #[repr(C)]
+    struct Control {
+        length: usize,
+        level: i32,
+        kind: i32,
+        fd: RawFd,
+        padding: i32,
+    }
+    let control = Control {
+        length: size_of::<usize>() + 3 * size_of::<i32>(),
+        level: libc::SOL_SOCKET,
+        kind: libc::SCM_RIGHTS,
+        fd,
+        padding: 0,
+    };
+    let byte = [MESSAGE_TERMINAL];
+    let mut part = libc::iovec { iov_base: byte.as_ptr().cast_mut().cast(), iov_len: 1 };
+    // SAFETY: every field of a msghdr may be zero.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = ptr::from_ref(&control).cast_mut().cast();
+    message.msg_controllen = size_of::<Control>() as _;
+    let args = [sync as usize, ptr::from_ref(&message) as usize, libc::MSG_NOSIGNAL as usize, 0, 0, 0];
+    // SAFETY: the message, its one part and its control data live on this stack; the kernel only reads them.
+    unsafe { syscall(libc::SYS_sendmsg, args) }.map(drop)
+}

@@ -1,0 +1,20 @@
+//! Each example, run as a person would, and held against the tool that it stands for.
+//!
+//! One module an example, with what needs root in a module `root` of it and the rest in `rootless`.
+
+use std::process::{Command, Output};
+
+mod readme;
+
+/// The example of this name, ready to be given arguments.
+fn example(name: &str) -> Command {
+    Command::new(faultkit::built_example(name))
+}
+
+/// Runs to its end, and answers what it wrote to standard output; it must have succeeded.
+#[track_caller]
+fn stdout(command: &mut Command) -> String {
+    let Output { status, stdout, stderr } = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    assert!(status.success(), "{command:?}: {status}: {}", String::from_utf8_lossy(&stderr));
+    String::from_utf8(stdout).expect("text")
+}
