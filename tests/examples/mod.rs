@@ -4,6 +4,7 @@
 
 use std::process::{Command, Output};
 
+mod hostname;
 mod readme;
 
 /// The example of this name, ready to be given arguments.
