@@ -10,7 +10,7 @@ fn main() -> Result<()> {
     let root = Rootfs::overlay_of_host().unprivileged().proc().sys(Sys::Fresh).dev().mask_defaults();
     let child = Command::new("sh")
         .args(["-c", "echo I am $$ on $(hostname), uid $(id -u); touch /etc/gone-again"])
-        .namespaces(Namespaces::all())
+        .namespaces(Namespaces::CONTAINER)
         .hostname("web")
         .keep_groups() // setgroups is denied to whoever has no range in /etc/subgid
         .steps(root.steps()?)

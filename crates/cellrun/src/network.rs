@@ -103,6 +103,6 @@ fn runtime() -> Result<Runtime> {
 /// Leases belong to the network namespace that the bridge is in, whatever directory a container's record is in.
 fn network(bridge: &str, subnet: Ipv4Subnet) -> Result<Network> {
     let here = NsFd::<Net>::of_this_thread()?;
-    let dir = PathBuf::from(format!("/run/cellrun/.net-{}", here.id()?));
+    let dir = PathBuf::from(format!("/run/cellrun/.net-{}", here.id()));
     Ok(Network::new(IfName::new(bridge)?, subnet).state_dir(dir))
 }

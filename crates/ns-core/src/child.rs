@@ -7,7 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use cellkit_core::{Error, Result, Subject};
 
 use crate::hint::HINTS;
-use crate::namespaces::{Kind, NsFd};
+use crate::namespaces::Kind;
+use crate::ns_fd::NsFd;
 use crate::sys;
 
 /// A child that runs its program, known by its pidfd: its number may be reused, the handle never means another process.

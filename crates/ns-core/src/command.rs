@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use cellkit_core::{ChildSteps, Error, Result, Subject};
 
-use crate::namespaces::{Joinable, NsFd, TimeOffsets};
+use crate::namespaces::{Joinable, TimeOffsets};
+use crate::ns_fd::NsFd;
 use crate::step::EnterStep;
 use crate::{CapabilitySet, Child, Namespaces, PausedChild, Plan, sys};
 
@@ -130,6 +131,8 @@ impl Command {
     }
 
     /// The kinds of namespace that the payload gets new ones of.
+    ///
+    /// [`Namespaces::TIME`] alone is as [`time_offsets`](Self::time_offsets) with offsets of zero, and needs Linux 6.3.
     #[doc(alias("unshare", "CLONE_NEWNS", "CLONE_NEWUSER", "CLONE_NEWPID"))]
     pub fn namespaces(mut self, kinds: Namespaces) -> Self {
         self.namespaces |= kinds;
@@ -347,6 +350,11 @@ impl Command {
         self.plan()?.spawn()
     }
 
+    /// The clocks of a new time namespace, if there is to be one.
+    fn new_time(&self) -> Option<TimeOffsets> {
+        self.time.or_else(|| self.namespaces.contains(Namespaces::TIME).then(TimeOffsets::default))
+    }
+
     fn check(&self) -> Result<()> {
         for (call, name) in [("sethostname", &self.hostname), ("setdomainname", &self.domainname)] {
             let Some(name) = name else { continue };
@@ -378,7 +386,7 @@ impl Command {
                 return Err(Error::invalid("setresuid", why).on(Subject::Value(id.to_string())));
             }
         }
-        if self.time.is_some() && sys::kernel_release().is_some_and(|release| release < (6, 3)) {
+        if self.new_time().is_some() && sys::kernel_release().is_some_and(|release| release < (6, 3)) {
             return Err(Error::unsupported(
                 "unshare CLONE_NEWTIME",
                 "entering a time namespace at execve",

@@ -66,6 +66,28 @@ pub(crate) static HINTS: HintTable = HintTable(&[
     row("chdir", libc::ENOENT, "the working directory does not exist in the container"),
     row("getcwd", libc::ENOENT, "the working directory lies outside of the container's root"),
     row("setns", libc::EPERM, "joining needs CAP_SYS_ADMIN in the user namespace that owns that namespace"),
+    row(
+        "unshare",
+        libc::EPERM,
+        "namespaces need CAP_SYS_ADMIN: run as root, or ask for a user namespace too. If one was asked for, it is \
+         switched off here (see user.max_user_namespaces, kernel.unprivileged_userns_clone, \
+         kernel.apparmor_restrict_unprivileged_userns), or this process is in a chroot, or its ids are not mapped",
+    ),
+    row(
+        "unshare",
+        libc::ENOSPC,
+        "a limit on namespaces is reached, or they are nested too deep (32): see /proc/sys/user/max_*_namespaces",
+    ),
+    row("unshare", libc::EUSERS, "user namespaces are nested too deep (32)"),
+    row(
+        "unshare",
+        libc::EINVAL,
+        "this kernel lacks one of the kinds asked for (see /proc/self/ns), or the pid namespace for children was \
+         changed before: start a child first",
+    ),
+    row("unshare", libc::ENOMEM, "no memory, or the pid namespace for children has lost its PID 1"),
+    row("setns", libc::EUSERS, "a time namespace is joined by a process with one thread only"),
+    row("setns", libc::ESRCH, "the process has ended"),
     row("setns", libc::EINVAL, "this is not a namespace of that kind, or the process has threads"),
     row("keyctl", libc::EDQUOT, "the limit on keyrings is reached: see kernel.keys.maxkeys"),
     row("write timens_offsets", libc::EPERM, "clock offsets need CAP_SYS_TIME in the user namespace"),

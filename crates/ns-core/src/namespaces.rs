@@ -1,15 +1,6 @@
 //! The eight kinds of namespace, as a set and as types.
 #![forbid(unsafe_code)]
 
-use std::fmt;
-use std::marker::PhantomData;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-
-use cellkit_core::{Error, ProcFd, Result, Subject};
-
-use crate::hint::HINTS;
-use crate::sys;
-
 bitflags::bitflags! {
     /// A set of kinds of namespace, for [`Command::namespaces`](crate::Command::namespaces).
     ///
@@ -19,6 +10,10 @@ bitflags::bitflags! {
     /// See namespaces(7): <https://man7.org/linux/man-pages/man7/namespaces.7.html>.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub struct Namespaces: u64 {
+        /// The clocks CLOCK_MONOTONIC and CLOCK_BOOTTIME. Linux 5.6; a start enters a new one since 6.3 only. See
+        /// [`TimeOffsets`].
+        #[doc(alias = "CLONE_NEWTIME")]
+        const TIME = 0x0000_0080;
         /// Mounts: what is mounted where. Linux 2.4.19.
         #[doc(alias = "CLONE_NEWNS")]
         const MOUNT = 0x0002_0000;
@@ -44,6 +39,31 @@ bitflags::bitflags! {
 }
 
 impl Namespaces {
+    /// What a container is usually given: every kind but [`TIME`](Self::TIME), which kernels before 6.3 do not enter at
+    /// execve.
+    ///
+    /// ```
+    /// use ns_core::Namespaces;
+    ///
+    /// assert_eq!(Namespaces::CONTAINER | Namespaces::TIME, Namespaces::all());
+    /// ```
+    pub const CONTAINER: Self = Self::all().difference(Self::TIME);
+
+    /// The kind's name in `/proc/PID/ns`, for a set of exactly one.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::CGROUP => "cgroup",
+            Self::IPC => "ipc",
+            Self::MOUNT => "mnt",
+            Self::NET => "net",
+            Self::PID => "pid",
+            Self::TIME => "time",
+            Self::USER => "user",
+            Self::UTS => "uts",
+            _ => "several kinds of",
+        }
+    }
+
     /// The C names, as strace prints them: `CLONE_NEWNS|CLONE_NEWPID`.
     pub(crate) fn c_names(self) -> String {
         let names = [
@@ -54,13 +74,14 @@ impl Namespaces {
             (Self::UTS, "CLONE_NEWUTS"),
             (Self::IPC, "CLONE_NEWIPC"),
             (Self::CGROUP, "CLONE_NEWCGROUP"),
+            (Self::TIME, "CLONE_NEWTIME"),
         ];
         let set = names.iter().filter(|(flag, _)| self.contains(*flag)).map(|(_, name)| *name);
         set.collect::<Vec<_>>().join("|")
     }
 }
 
-/// A kind of namespace, as a type parameter of [`NsFd`].
+/// A kind of namespace, as a type parameter of [`NsFd`](crate::NsFd).
 pub trait Kind: private::Kind {}
 
 /// A kind of namespace that a fresh start can join: [`Command::join`](crate::Command::join).
@@ -72,9 +93,12 @@ impl Joinable for Ipc {}
 impl Joinable for Net {}
 impl Joinable for Uts {}
 
-mod private {
+pub(crate) mod private {
     pub trait Kind {
+        /// As `/proc/PID/ns` names it.
         const NAME: &'static str;
+        /// The link that says where the children of a process will be.
+        const FOR_CHILDREN: &'static str;
         const CLONE_FLAG: i32;
         const CLONE_FLAG_NAME: &'static str;
         /// The number of the PIDFD_GET_*_NAMESPACE request (Linux 6.11).
@@ -83,13 +107,14 @@ mod private {
 }
 
 macro_rules! kinds {
-    ($($(#[$doc:meta])* $kind:ident: $name:literal, $flag:ident, $request:literal;)*) => {$(
+    ($($(#[$doc:meta])* $kind:ident: $name:literal, $for_children:literal, $flag:ident, $request:literal;)*) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, Debug)]
         pub enum $kind {}
         impl Kind for $kind {}
         impl private::Kind for $kind {
             const NAME: &'static str = $name;
+            const FOR_CHILDREN: &'static str = $for_children;
             const CLONE_FLAG: i32 = libc::$flag;
             const CLONE_FLAG_NAME: &'static str = stringify!($flag);
             const PIDFD_REQUEST: u8 = $request;
@@ -99,131 +124,21 @@ macro_rules! kinds {
 
 kinds! {
     /// The cgroup namespace.
-    Cgroup: "cgroup", CLONE_NEWCGROUP, 1;
+    Cgroup: "cgroup", "cgroup", CLONE_NEWCGROUP, 1;
     /// The IPC namespace.
-    Ipc: "ipc", CLONE_NEWIPC, 2;
+    Ipc: "ipc", "ipc", CLONE_NEWIPC, 2;
     /// The mount namespace.
-    Mount: "mnt", CLONE_NEWNS, 3;
+    Mount: "mnt", "mnt", CLONE_NEWNS, 3;
     /// The network namespace.
-    Net: "net", CLONE_NEWNET, 4;
+    Net: "net", "net", CLONE_NEWNET, 4;
     /// The pid namespace.
-    Pid: "pid", CLONE_NEWPID, 5;
+    Pid: "pid", "pid_for_children", CLONE_NEWPID, 5;
     /// The time namespace.
-    Time: "time", CLONE_NEWTIME, 7;
+    Time: "time", "time_for_children", CLONE_NEWTIME, 7;
     /// The user namespace.
-    User: "user", CLONE_NEWUSER, 9;
+    User: "user", "user", CLONE_NEWUSER, 9;
     /// The UTS namespace.
-    Uts: "uts", CLONE_NEWUTS, 10;
-}
-
-/// A handle on a namespace of one kind. The namespace lives at least as long as the handle.
-///
-/// ```no_run
-/// use ns_core::{Command, Namespaces, Net, NsFd};
-///
-/// let mut child = Command::new("/bin/sleep").arg("60").namespaces(Namespaces::NET).spawn()?;
-/// let net: NsFd<Net> = child.namespace()?;
-/// println!("{net}"); // net:[4026532201]
-/// # child.kill()?;
-/// # child.wait()?;
-/// # Ok::<(), ns_core::Error>(())
-/// ```
-pub struct NsFd<K> {
-    fd: OwnedFd,
-    kind: PhantomData<fn() -> K>,
-}
-
-impl<K: Kind> NsFd<K> {
-    /// The namespace that the process of `pidfd` is in.
-    ///
-    /// * C call: ioctl(2) PIDFD_GET_*_NAMESPACE, which needs no /proc (Linux 6.11); before that `/proc/PID/ns/KIND`.
-    /// * Privileges: PTRACE_MODE_READ_FSCREDS over the process, as ptrace(2) tells.
-    ///
-    /// # Errors
-    /// Permission without that access; [`Gone`](crate::ErrorKind::Gone) when the process has died.
-    ///
-    /// See ioctl_nsfs(2), pidfd_open(2): <https://man7.org/linux/man-pages/man2/pidfd_open.2.html>.
-    pub fn of_process(pidfd: impl AsFd) -> Result<Self> {
-        let pidfd = pidfd.as_fd();
-        match sys::pidfd_namespace(pidfd, K::PIDFD_REQUEST) {
-            Ok(fd) => return Ok(Self { fd, kind: PhantomData }),
-            // An older kernel (ENOTTY, EINVAL), or one built without this kind (EOPNOTSUPP): /proc knows.
-            Err(cellkit_core::Errno(libc::ENOTTY | libc::EINVAL | libc::EOPNOTSUPP)) => {}
-            Err(errno) => {
-                return Err(Error::from_errno("ioctl PIDFD_GET_*_NAMESPACE", errno.0)
-                    .on(Subject::Namespace(format!("the {} namespace of a process", K::NAME)))
-                    .with_hints(&HINTS)
-                    .or_gone());
-            }
-        }
-        let proc = ProcFd::open(cellkit_core::ProcView::Processes)?;
-        let fd = proc.process(pidfd)?.namespace(K::NAME)?;
-        Ok(Self { fd, kind: PhantomData })
-    }
-
-    /// The namespace that the calling thread is in.
-    ///
-    /// * File: `/proc/PID/task/TID/ns/KIND`.
-    ///
-    /// # Errors
-    /// Those of opening /proc.
-    pub fn of_this_thread() -> Result<Self> {
-        let fd = ProcFd::open(cellkit_core::ProcView::Processes)?.this_thread()?.namespace(K::NAME)?;
-        Ok(Self { fd, kind: PhantomData })
-    }
-
-    /// Takes a descriptor, verified to be a namespace of this kind.
-    ///
-    /// * C call: ioctl(2) NS_GET_NSTYPE, Linux 4.11.
-    ///
-    /// # Errors
-    /// Invalid when it is something else.
-    pub fn from_fd(fd: OwnedFd) -> Result<Self> {
-        match sys::namespace_type(fd.as_fd()) {
-            Ok(flag) if flag == K::CLONE_FLAG => Ok(Self { fd, kind: PhantomData }),
-            _ => Err(Error::invalid("ioctl NS_GET_NSTYPE", format!("this is not a {} namespace", K::NAME))
-                .on(Subject::Thing(format!("fd {}", fd.as_raw_fd())))),
-        }
-    }
-
-    pub(crate) const CLONE_FLAG: i32 = K::CLONE_FLAG;
-
-    pub(crate) const CLONE_FLAG_NAME: &'static str = K::CLONE_FLAG_NAME;
-
-    /// The inode number, which with the kind names a namespace on a running machine.
-    ///
-    /// # Errors
-    /// Those of fstat(2), which only a broken descriptor has.
-    pub fn id(&self) -> Result<u64> {
-        cellkit_core::sys::inode(self.fd.as_fd())
-            .map(|(inode, _)| inode)
-            .map_err(|errno| Error::from_errno("fstat", errno.0))
-    }
-}
-
-impl<K> AsFd for NsFd<K> {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-}
-
-impl<K> From<NsFd<K>> for OwnedFd {
-    fn from(namespace: NsFd<K>) -> Self {
-        namespace.fd
-    }
-}
-
-impl<K: Kind> fmt::Display for NsFd<K> {
-    /// As `/proc/PID/ns` shows it: `net:[4026531840]`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:[{}]", K::NAME, self.id().unwrap_or(0))
-    }
-}
-
-impl<K: Kind> fmt::Debug for NsFd<K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "NsFd({self})")
-    }
+    Uts: "uts", "uts", CLONE_NEWUTS, 10;
 }
 
 /// Offsets of a new time namespace's clocks, in whole seconds, to those of the machine.

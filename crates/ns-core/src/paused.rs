@@ -10,7 +10,8 @@ use cellkit_core::{Errno, Error, Observer, Result, Subject};
 
 use crate::Child;
 use crate::dumpable::DumpableGuard;
-use crate::namespaces::{Kind, NsFd};
+use crate::namespaces::Kind;
+use crate::ns_fd::NsFd;
 use crate::plan::{Body, tell};
 use crate::sys::{self, Start, Started};
 

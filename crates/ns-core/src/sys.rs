@@ -1,7 +1,7 @@
 //! The unsafe part: the raw calls of the parent, and below it what runs in the child.
 //!
 //! `sys/clone.rs` makes the child and is its main loop, `sys/message.rs` is the socket between the two, `sys/steps.rs` runs
-//! this crate's steps, `sys/reaper.rs` is PID 1 when one was asked for.
+//! this crate's steps, `sys/join.rs` joins namespaces, `sys/reaper.rs` is PID 1 when one was asked for.
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -11,6 +11,7 @@ use cellkit_core::Errno;
 use cellkit_core::sys::{own, syscall};
 
 mod clone;
+pub(crate) mod join;
 mod message;
 mod reaper;
 mod steps;
@@ -73,6 +74,24 @@ pub(crate) fn namespace_type(fd: BorrowedFd<'_>) -> Result<i32, Errno> {
     const NS_GET_NSTYPE: usize = 0xb703;
     // SAFETY: this request takes no argument.
     unsafe { syscall(libc::SYS_ioctl, [fd.as_raw_fd() as usize, NS_GET_NSTYPE, 0, 0, 0, 0]) }.map(|flag| flag as i32)
+}
+
+/// unshare(2).
+pub(crate) fn unshare(flags: u64) -> Result<(), Errno> {
+    // SAFETY: no pointers. The callers pass kinds of namespaces and CLONE_FS only: what the thread then has of its own
+    // are its namespaces, root, working directory and umask, none of which memory safety hangs on.
+    unsafe { syscall(libc::SYS_unshare, [flags as usize, 0, 0, 0, 0, 0]) }.map(drop)
+}
+
+/// fstat(2): device and inode number.
+pub(crate) fn file_id(fd: BorrowedFd<'_>) -> Result<(u64, u64), Errno> {
+    // SAFETY: every field of a struct stat may be zero.
+    let mut answer: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: fstat writes one struct stat.
+    if unsafe { libc::fstat(fd.as_raw_fd(), &raw mut answer) } == -1 {
+        return Err(Errno::last());
+    }
+    Ok((answer.st_dev, answer.st_ino))
 }
 
 /// Whether the calling process has a descriptor of this number.

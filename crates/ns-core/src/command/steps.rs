@@ -36,7 +36,8 @@ impl Command {
         let shares_memory = sys::CAN_SHARE_MEMORY && dumps_alone && !self.copies_memory && !joins_others && !self.init;
         let new_user = self.namespaces.contains(Namespaces::USER);
         let changes_ids = self.user.is_some() || new_user || self.groups.is_some();
-        let namespaces = self.namespaces;
+        // A time namespace is the child's own to make: clone3 would put it in at once, and then its clocks cannot be set.
+        let namespaces = self.namespaces.difference(Namespaces::TIME);
         let timed = self.timed;
 
         // What comes after the root, in order.
@@ -103,7 +104,7 @@ impl Command {
                 steps.push(EnterStep::Join { fd: Arc::clone(fd), flag: *flag, flag_name, shown: shown.clone() });
             }
         }
-        if let Some(offsets) = self.time {
+        if let Some(offsets) = self.new_time() {
             let proc = Arc::new(ProcFd::open(ProcView::Processes)?);
             steps.push(EnterStep::UnshareTime);
             steps.push(EnterStep::TimeOffsets { proc, text: offsets.text() });

@@ -1,0 +1,267 @@
+//! A handle on one namespace, typed by its kind.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::fs::File;
+use std::hash::{Hash, Hasher};
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use cellkit_core::{Errno, Error, ProcFd, ProcView, Result, Subject};
+
+use crate::hint::HINTS;
+use crate::namespaces::{Kind, Namespaces};
+use crate::sys;
+
+/// What names a namespace on a running machine: device and inode number of its file.
+///
+/// Two handles are on the same namespace exactly when their ids are equal; so says namespaces(7). A number is given to
+/// another namespace once this one is gone, so an id that is kept for later is worth something only while something
+/// (a handle, a process, a pin) keeps the namespace.
+///
+/// See namespaces(7): <https://man7.org/linux/man-pages/man7/namespaces.7.html>.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NsId {
+    dev: u64,
+    inode: u64,
+}
+
+impl NsId {
+    /// The device number of nsfs, the same for all.
+    #[must_use]
+    pub fn dev(self) -> u64 {
+        self.dev
+    }
+
+    /// The inode number: the one that `lsns` and `/proc/PID/ns` show.
+    #[must_use]
+    pub fn inode(self) -> u64 {
+        self.inode
+    }
+}
+
+impl fmt::Display for NsId {
+    /// The inode number, as `lsns -o NS` shows it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.inode, f)
+    }
+}
+
+/// A namespace of any kind: an [`NsFd`] whose kind is known when the program runs.
+///
+/// It is sealed: only [`NsFd`] is one, so that a descriptor behind it has been verified.
+pub trait AnyNamespace: AsFd + fmt::Debug + fmt::Display + Send + Sync + private::Sealed {
+    /// Its kind: a set of exactly one.
+    fn kind(&self) -> Namespaces;
+
+    /// What names it.
+    fn id(&self) -> NsId;
+}
+
+mod private {
+    pub trait Sealed {}
+    impl<K: crate::namespaces::Kind> Sealed for super::NsFd<K> {}
+}
+
+/// A handle on a namespace of one kind. The namespace lives at least as long as the handle.
+///
+/// Two handles are equal when they are on the same namespace.
+///
+/// ```no_run
+/// use ns_core::{Command, Namespaces, Net, NsFd};
+///
+/// let mut child = Command::new("/bin/sleep").arg("60").namespaces(Namespaces::NET).spawn()?;
+/// let net: NsFd<Net> = child.namespace()?;
+/// println!("{net}"); // net:[4026532201]
+/// assert_ne!(net, NsFd::of_this_thread()?);
+/// # child.kill()?;
+/// # child.wait()?;
+/// # Ok::<(), ns_core::Error>(())
+/// ```
+pub struct NsFd<K> {
+    fd: OwnedFd,
+    id: NsId,
+    kind: PhantomData<fn() -> K>,
+}
+
+impl<K: Kind> NsFd<K> {
+    /// The namespace that the process of `pidfd` is in.
+    ///
+    /// * C call: ioctl(2) PIDFD_GET_*_NAMESPACE, which needs no /proc (Linux 6.11); before that `/proc/PID/ns/KIND`.
+    /// * Privileges: PTRACE_MODE_READ_FSCREDS over the process, as ptrace(2) tells.
+    ///
+    /// # Errors
+    /// Permission without that access; [`Gone`](crate::ErrorKind::Gone) when the process has died.
+    ///
+    /// See ioctl_nsfs(2), pidfd_open(2): <https://man7.org/linux/man-pages/man2/pidfd_open.2.html>.
+    #[doc(alias("PIDFD_GET_NET_NAMESPACE", "PIDFD_GET_PID_NAMESPACE", "PIDFD_GET_USER_NAMESPACE"))]
+    pub fn of_process(pidfd: impl AsFd) -> Result<Self> {
+        Self::by_pidfd(pidfd.as_fd(), K::PIDFD_REQUEST, K::NAME)
+    }
+
+    /// `name` is the link in `/proc/PID/ns`, for kernels without the request.
+    pub(crate) fn by_pidfd(pidfd: BorrowedFd<'_>, request: u8, name: &'static str) -> Result<Self> {
+        match sys::pidfd_namespace(pidfd, request) {
+            Ok(fd) => return Self::adopt(fd),
+            // An older kernel (ENOTTY, EINVAL), or one built without this kind (EOPNOTSUPP): /proc knows.
+            Err(Errno(libc::ENOTTY | libc::EINVAL | libc::EOPNOTSUPP)) => {}
+            Err(errno) => {
+                return Err(Error::from_errno("ioctl PIDFD_GET_*_NAMESPACE", errno.0)
+                    .on(Subject::Namespace(format!("the {name} namespace of a process")))
+                    .with_hints(&HINTS)
+                    .or_gone());
+            }
+        }
+        Self::adopt(ProcFd::open(ProcView::Processes)?.process(pidfd)?.namespace(name)?)
+    }
+
+    /// The namespace that the calling thread is in.
+    ///
+    /// * File: `/proc/PID/task/TID/ns/KIND`.
+    ///
+    /// ```
+    /// use ns_core::{NsFd, Uts};
+    ///
+    /// let here = NsFd::<Uts>::of_this_thread()?;
+    /// assert!(here.to_string().starts_with("uts:["));
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of opening /proc.
+    pub fn of_this_thread() -> Result<Self> {
+        Self::adopt(ProcFd::open(ProcView::Processes)?.this_thread()?.namespace(K::NAME)?)
+    }
+
+    /// As [`of_this_thread`](Self::of_this_thread); for pid and time, the one that its next child will be in.
+    pub(crate) fn for_children_of_this_thread() -> Result<Self> {
+        Self::adopt(ProcFd::open(ProcView::Processes)?.this_thread()?.namespace(K::FOR_CHILDREN)?)
+    }
+
+    /// The namespace of the file at `path`: a pin such as `/run/netns/web`, or a link such as `/proc/self/ns/net`.
+    ///
+    /// * C calls: openat(2); ioctl(2) NS_GET_NSTYPE, by which the kind is verified.
+    ///
+    /// ```
+    /// use std::path::Path;
+    ///
+    /// use ns_core::{ErrorKind, Net, NsFd};
+    ///
+    /// let error = NsFd::<Net>::open(Path::new("/dev/null")).expect_err("no namespace");
+    /// assert_eq!(error.kind(), ErrorKind::Invalid);
+    /// ```
+    ///
+    /// # Errors
+    /// Invalid for a file that is no namespace, or one of another kind: the error says which it is. An empty file where a
+    /// pin was wanted has a hint. NotFound, Permission: those of openat(2).
+    ///
+    /// See open(2), ioctl_nsfs(2): <https://man7.org/linux/man-pages/man2/ioctl_nsfs.2.html>.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        // Not blocking: a FIFO that somebody put there would wait for its writer.
+        let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
+        let file = file.map_err(|error| Error::from_io("openat", &error).on(path).with_hints(&HINTS))?;
+        let is_empty_file = file.metadata().is_ok_and(|data| data.is_file() && data.len() == 0);
+        Self::verified(file.into(), Subject::Path(path.to_owned())).map_err(|error| match is_empty_file {
+            true => error.with_hint(
+                "an empty file is what is left of a pin after its unmount, or of one that was never finished: remove it",
+            ),
+            false => error,
+        })
+    }
+
+    /// Takes a descriptor, verified to be a namespace of this kind.
+    ///
+    /// * C call: ioctl(2) NS_GET_NSTYPE, Linux 4.11.
+    ///
+    /// # Errors
+    /// Invalid when it is something else, with the words that say what.
+    ///
+    /// See <https://man7.org/linux/man-pages/man2/NS_GET_NSTYPE.2const.html>.
+    #[doc(alias = "NS_GET_NSTYPE")]
+    pub fn from_fd(fd: OwnedFd) -> Result<Self> {
+        let shown = Subject::Thing(format!("fd {}", fd.as_raw_fd()));
+        Self::verified(fd, shown)
+    }
+
+    /// `shown` is what the descriptor is called in an error.
+    pub(crate) fn verified(fd: OwnedFd, shown: Subject) -> Result<Self> {
+        let refused = |why| Error::invalid("ioctl NS_GET_NSTYPE", why).on(shown);
+        match sys::namespace_type(fd.as_fd()) {
+            Ok(flag) if flag == K::CLONE_FLAG => Self::adopt(fd),
+            Ok(flag) => {
+                let found = u64::try_from(flag).ok().and_then(Namespaces::from_bits).unwrap_or(Namespaces::empty());
+                let found = if found.is_empty() { "another sort of" } else { found.name() };
+                Err(refused(format!("this is a {found} namespace, not a {} namespace", K::NAME)))
+            }
+            Err(_) => Err(refused(format!("this is no namespace, but a {} namespace was wanted", K::NAME))),
+        }
+    }
+
+    /// Takes a descriptor that the kernel gave for a namespace of this kind.
+    pub(crate) fn adopt(fd: OwnedFd) -> Result<Self> {
+        let (dev, inode) = sys::file_id(fd.as_fd()).map_err(|errno| Error::from_errno("fstat", errno.0))?;
+        Ok(Self { fd, id: NsId { dev, inode }, kind: PhantomData })
+    }
+
+    pub(crate) const CLONE_FLAG: i32 = K::CLONE_FLAG;
+
+    pub(crate) const CLONE_FLAG_NAME: &'static str = K::CLONE_FLAG_NAME;
+
+    /// What names the namespace on this machine, as long as anything keeps it.
+    #[must_use]
+    pub fn id(&self) -> NsId {
+        self.id
+    }
+}
+
+impl<K: Kind> AnyNamespace for NsFd<K> {
+    fn kind(&self) -> Namespaces {
+        Namespaces::from_bits_retain(K::CLONE_FLAG as u64)
+    }
+
+    fn id(&self) -> NsId {
+        self.id
+    }
+}
+
+impl<K> PartialEq for NsFd<K> {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
+impl<K> Eq for NsFd<K> {}
+
+impl<K> Hash for NsFd<K> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.id.hash(state);
+    }
+}
+
+impl<K> AsFd for NsFd<K> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl<K> From<NsFd<K>> for OwnedFd {
+    fn from(namespace: NsFd<K>) -> Self {
+        namespace.fd
+    }
+}
+
+impl<K: Kind> fmt::Display for NsFd<K> {
+    /// As `/proc/PID/ns` shows it: `net:[4026531840]`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:[{}]", K::NAME, self.id)
+    }
+}
+
+impl<K: Kind> fmt::Debug for NsFd<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NsFd({self})")
+    }
+}
