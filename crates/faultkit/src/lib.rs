@@ -6,6 +6,7 @@
 //!   and compares the [`Ledger`] before and after.
 //! * [`Ledger`]: mounts, links, addresses, routes, rules, nft rules, cgroups, namespaces, file descriptors, threads,
 //!   processes, files and the process's own state, as the kernel and other programs show them.
+//! * [`Sweep`]: runs a body once for each of its system calls, with that call failing or a process killed at it.
 //! * [`TempDir`] and [`OrdinaryUser`]: a folder that goes away, and programs run as somebody without privileges.
 //!
 //! ```no_run
@@ -31,6 +32,7 @@
 #![deny(unsafe_code)]
 
 mod cgroup_view;
+mod inject;
 mod isolated;
 mod ledger;
 mod needs;
@@ -39,6 +41,7 @@ mod scan;
 mod sys;
 mod temp_dir;
 
+pub use inject::{Call, Counted, End, Failure, Fault, Run, Sweep, Swept};
 pub use isolated::Isolated;
 pub use ledger::Ledger;
 pub use needs::Need;

@@ -7,6 +7,11 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+pub mod ptrace;
+mod shared_page;
+
+pub use shared_page::SharedPage;
+
 /// geteuid(2).
 pub fn euid() -> u32 {
     // SAFETY: takes nothing and cannot fail.
