@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use cellkit_core::{Error, Result, Subject};
 
-use crate::sys;
+use crate::{Capabilities, sys};
 
 macro_rules! capabilities {
     ($($name:ident = $number:literal,)*) => {
@@ -57,14 +57,20 @@ impl FromStr for Capability {
     }
 }
 
-/// A set of capabilities.
+/// A set of capabilities. [`Capabilities`](crate::Capabilities) are the five of them that a process has.
+///
+/// It is written as a list of names, `none` or `all`, and read back from what it writes. Names may be in either case and
+/// may begin with `CAP_`; commas and white space separate them; a number from 0 to 63 stands for a capability that a newer
+/// kernel knows and this crate does not.
 ///
 /// ```
 /// use ns_core::{Capability, CapabilitySet};
 ///
-/// let set = CapabilitySet::EMPTY.with(Capability::CHOWN).with("cap_net_admin".parse()?);
+/// let set: CapabilitySet = "CAP_NET_ADMIN,chown".parse()?;
 /// assert!(set.contains(Capability::NET_ADMIN));
+/// assert_eq!(set, CapabilitySet::EMPTY.with(Capability::CHOWN).with(Capability::NET_ADMIN));
 /// assert_eq!(set.to_string(), "CHOWN,NET_ADMIN");
+/// assert_eq!("all".parse::<CapabilitySet>()?, CapabilitySet::FULL);
 /// # Ok::<(), ns_core::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -73,8 +79,14 @@ pub struct CapabilitySet(u64);
 impl CapabilitySet {
     /// No capability.
     pub const EMPTY: Self = Self(0);
-    /// Every capability, those of newer kernels too.
+    /// Every capability, those of newer kernels too. Asked for, it means all that the child has.
     pub const FULL: Self = Self(u64::MAX);
+
+    /// The set with these bits, as `/proc/PID/status` shows them.
+    #[must_use]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
 
     /// The set with `capability` in it.
     #[must_use]
@@ -112,6 +124,51 @@ impl CapabilitySet {
         Self(self.0 | other.0)
     }
 
+    /// What is in this set and not in `other`.
+    #[must_use]
+    pub const fn difference(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// Whether everything in this set is in `other` too.
+    #[must_use]
+    pub const fn is_subset(self, other: Self) -> bool {
+        self.0 & !other.0 == 0
+    }
+
+    /// Whether nothing is in the set.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The capabilities in the set that this crate knows by name, by number.
+    pub fn iter(self) -> impl Iterator<Item = Capability> {
+        Capability::ALL.iter().copied().filter(move |capability| self.contains(*capability))
+    }
+
+    /// Every capability that the running kernel knows.
+    ///
+    /// * C call: prctl(2) PR_CAPBSET_READ, which refuses the first number that is none. `/proc` is not read.
+    ///
+    /// ```
+    /// use ns_core::{Capability, CapabilitySet};
+    ///
+    /// // Linux 5.9, older than the oldest kernel that is supported, brought the last one that has a name here.
+    /// assert!(CapabilitySet::of_kernel().contains(Capability::CHECKPOINT_RESTORE));
+    /// ```
+    ///
+    /// See <https://man7.org/linux/man-pages/man2/PR_CAPBSET_READ.2const.html>.
+    #[doc(alias("cap_last_cap", "CAP_LAST_CAP"))]
+    #[must_use]
+    pub fn of_kernel() -> Self {
+        Self(
+            (0..64)
+                .filter(|number| sys::bounding_contains(*number).is_some())
+                .fold(0, |bits, number| bits | 1 << number),
+        )
+    }
+
     /// The effective set of the calling thread.
     ///
     /// * C call: capget(2).
@@ -119,7 +176,7 @@ impl CapabilitySet {
     /// # Errors
     /// None that a kernel of today gives; ENOSYS under a filter.
     pub fn of_this_thread() -> Result<Self> {
-        sys::effective_capabilities().map(Self).map_err(|errno| Error::from_errno("capget", errno.0))
+        Capabilities::of_this_thread().map(|all| all.effective)
     }
 }
 
@@ -135,9 +192,40 @@ impl fmt::Display for CapabilitySet {
             Self::EMPTY => f.write_str("none"),
             Self::FULL => f.write_str("all"),
             set => {
-                let names = Capability::ALL.iter().filter(|capability| set.contains(**capability));
-                f.write_str(&names.map(|capability| capability.name()).collect::<Vec<_>>().join(","))
+                let name = |number: usize| match Capability::ALL.get(number) {
+                    Some(capability) => capability.name().to_owned(),
+                    None => number.to_string(),
+                };
+                let numbers = (0..64).filter(|number| set.0 & 1 << number != 0);
+                f.write_str(&numbers.map(name).collect::<Vec<_>>().join(","))
             }
+        }
+    }
+}
+
+impl FromStr for CapabilitySet {
+    type Err = Error;
+
+    /// # Errors
+    /// Invalid for an empty list and for a name or number that is no capability.
+    fn from_str(text: &str) -> Result<Self> {
+        let whole = text.trim();
+        if whole.eq_ignore_ascii_case("all") {
+            return Ok(Self::FULL);
+        }
+        if whole.eq_ignore_ascii_case("none") {
+            return Ok(Self::EMPTY);
+        }
+        let mut names =
+            whole.split(|letter: char| letter == ',' || letter.is_whitespace()).filter(|name| !name.is_empty());
+        let set = names.try_fold(Self::EMPTY, |set, name| match name.parse::<u8>() {
+            Ok(number) if number < 64 => Ok(Self(set.0 | 1 << number)),
+            _ => name.parse().map(|capability| set.with(capability)),
+        })?;
+        match set {
+            Self::EMPTY => Err(Error::invalid("capability", "the list is empty: say none if none is meant")
+                .on(Subject::Value(text.to_owned()))),
+            set => Ok(set),
         }
     }
 }
@@ -165,6 +253,33 @@ mod tests {
         }
         for wrong in ["", "CAP_", "NETADMIN", "CAP_CAP_CHOWN", "ALL"] {
             assert!(wrong.parse::<Capability>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn lists_are_read_in_every_spelling() {
+        let set = CapabilitySet::EMPTY.with(Capability::CHOWN).with(Capability::NET_ADMIN);
+        for spelling in ["CAP_NET_ADMIN,chown", " chown net_admin ", "0,12", "chown,,NET_ADMIN,"] {
+            assert_eq!(spelling.parse::<CapabilitySet>().expect(spelling), set, "{spelling}");
+        }
+        assert_eq!("ALL".parse::<CapabilitySet>().expect("all"), CapabilitySet::FULL);
+        assert_eq!("none".parse::<CapabilitySet>().expect("none"), CapabilitySet::EMPTY);
+        for wrong in ["", ",", "all,chown", "64", "-1", "chown;kill", "chöwn"] {
+            let error = wrong.parse::<CapabilitySet>().expect_err(wrong);
+            assert_eq!(error.kind(), cellkit_core::ErrorKind::Invalid, "{wrong}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_written_is_read_back(bits: u64) {
+            let set = CapabilitySet::from_bits(bits);
+            proptest::prop_assert_eq!(set.to_string().parse::<CapabilitySet>().expect("own text"), set);
+        }
+
+        #[test]
+        fn no_text_panics(text: String) {
+            let _ = text.parse::<CapabilitySet>();
         }
     }
 

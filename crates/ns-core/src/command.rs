@@ -12,9 +12,12 @@ use cellkit_core::{ChildSteps, Error, Result, Subject};
 use crate::namespaces::{Joinable, TimeOffsets};
 use crate::ns_fd::NsFd;
 use crate::step::EnterStep;
-use crate::{CapabilitySet, Child, Namespaces, PausedChild, Plan, sys};
+use crate::{Child, Namespaces, PausedChild, Plan, sys};
 
+mod credentials;
 mod steps;
+
+use credentials::Credentials;
 
 /// Where one of the payload's three standard descriptors comes from.
 #[derive(Debug, Default)]
@@ -55,11 +58,7 @@ pub struct Command {
     stdio: [Stdio; 3],
     terminal: bool,
     terminal_size: Option<(u16, u16)>,
-    user: Option<(u32, u32)>,
-    groups: Option<Vec<u32>>,
-    keep_groups: bool,
-    capabilities: CapabilitySet,
-    no_new_privs: bool,
+    credentials: Credentials,
     new_session: bool,
     die_with_parent: bool,
     init: bool,
@@ -87,11 +86,7 @@ impl Command {
             stdio: Default::default(),
             terminal: false,
             terminal_size: None,
-            user: None,
-            groups: None,
-            keep_groups: false,
-            capabilities: CapabilitySet::EMPTY,
-            no_new_privs: false,
+            credentials: Credentials::default(),
             new_session: false,
             die_with_parent: false,
             init: false,
@@ -241,46 +236,6 @@ impl Command {
         self
     }
 
-    /// The payload's user and group ids, as seen in its user namespace. Supplementary groups become none, but see
-    /// [`groups`](Self::groups) and [`keep_groups`](Self::keep_groups).
-    #[doc(alias("setuid", "setgid"))]
-    pub fn user(mut self, uid: u32, gid: u32) -> Self {
-        self.user = Some((uid, gid));
-        self
-    }
-
-    /// The payload's supplementary groups.
-    #[doc(alias = "setgroups")]
-    pub fn groups(mut self, groups: impl IntoIterator<Item = u32>) -> Self {
-        self.groups = Some(groups.into_iter().collect());
-        self
-    }
-
-    /// Leaves the supplementary groups alone: the only way where setgroups is denied, as in a user namespace that an
-    /// ordinary user maps without newgidmap.
-    pub fn keep_groups(mut self) -> Self {
-        self.keep_groups = true;
-        self
-    }
-
-    /// The capabilities of the payload: bounding, permitted and effective become exactly these, inheritable and ambient
-    /// empty. Not asked for means none. A payload whose uid is not 0 loses permitted and effective at execve, as always.
-    ///
-    /// The bounding set can be changed with CAP_SETPCAP only, which a child in a new user namespace has. Without it, add
-    /// [`no_new_privs`](Self::no_new_privs), or set-user-id programs can give the payload what it was not given here.
-    #[doc(alias("capset", "PR_CAPBSET_DROP"))]
-    pub fn capabilities(mut self, set: CapabilitySet) -> Self {
-        self.capabilities = set;
-        self
-    }
-
-    /// No program that the payload runs can gain privileges. Linux 3.5.
-    #[doc(alias = "PR_SET_NO_NEW_PRIVS")]
-    pub fn no_new_privs(mut self) -> Self {
-        self.no_new_privs = true;
-        self
-    }
-
     /// Makes the payload the leader of a new session, without a controlling terminal.
     #[doc(alias = "setsid")]
     pub fn new_session(mut self) -> Self {
@@ -379,13 +334,7 @@ impl Command {
         if self.init && !self.namespaces.contains(Namespaces::PID) {
             return Err(Error::invalid("clone", "a reaper needs a pid namespace to be PID 1 of"));
         }
-        let ids = self.user.iter().flat_map(|(uid, gid)| [*uid, *gid]).chain(self.groups.iter().flatten().copied());
-        for id in ids {
-            if id == u32::MAX {
-                let why = "4294967295 is not an id: the kernel takes it to mean \"unchanged\"";
-                return Err(Error::invalid("setresuid", why).on(Subject::Value(id.to_string())));
-            }
-        }
+        self.credentials.check()?;
         if self.new_time().is_some() && sys::kernel_release().is_some_and(|release| release < (6, 3)) {
             return Err(Error::unsupported(
                 "unshare CLONE_NEWTIME",

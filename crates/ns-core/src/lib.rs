@@ -55,6 +55,7 @@
 //! oom_score_adj, personality.
 #![deny(unsafe_code)]
 
+mod capabilities;
 mod capability;
 mod cgroup_memory;
 mod child;
@@ -62,20 +63,25 @@ mod command;
 mod dumpable;
 mod enter;
 mod hint;
+mod keyring;
 mod namespaces;
 mod ns_fd;
 mod paused;
 mod plan;
 mod program;
+mod securebits;
 mod step;
 mod sys;
 
+pub use capabilities::Capabilities;
 pub use capability::{Capability, CapabilitySet};
 pub use cellkit_core::{ChildSteps, Error, ErrorKind, Observer, Result, StepText};
 pub use child::{Child, ExitStatus};
 pub use command::{Command, Stdio};
 pub use enter::{enter, enter_process, unshare};
+pub use keyring::Keyring;
 pub use namespaces::{Cgroup, Ipc, Joinable, Kind, Mount, Namespaces, Net, Pid, Time, TimeOffsets, User, Uts};
 pub use ns_fd::{AnyNamespace, NsFd, NsId};
 pub use paused::PausedChild;
 pub use plan::Plan;
+pub use securebits::Securebits;

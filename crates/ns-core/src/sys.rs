@@ -121,14 +121,23 @@ pub(crate) fn set_dumpable(value: i32) {
     unsafe { libc::prctl(libc::PR_SET_DUMPABLE, value) };
 }
 
-/// The calling thread's effective capabilities.
-pub(crate) fn effective_capabilities() -> Result<u64, Errno> {
-    let mut data = [0u32; 6];
-    let header = [steps::CAPABILITY_VERSION_3, 0];
-    let args = [header.as_ptr() as usize, data.as_mut_ptr() as usize, 0, 0, 0, 0];
-    // SAFETY: version 3 reads a header of two words and writes two structs of three words.
-    unsafe { syscall(libc::SYS_capget, args) }?;
-    Ok(u64::from(data[0]) | u64::from(data[3]) << 32)
+/// The calling thread's effective, permitted and inheritable capabilities.
+pub(crate) fn capget() -> Result<[u64; 3], Errno> {
+    steps::capget()
+}
+
+/// Whether the calling thread's bounding set has capability `number`; `None` when the kernel knows none of that number.
+pub(crate) fn bounding_contains(number: u8) -> Option<bool> {
+    // SAFETY: no pointers.
+    let answer = unsafe { syscall(libc::SYS_prctl, [libc::PR_CAPBSET_READ as usize, usize::from(number), 0, 0, 0, 0]) };
+    answer.ok().map(|value| value != 0)
+}
+
+/// As [`bounding_contains`], of the ambient set.
+pub(crate) fn ambient_contains(number: u8) -> Option<bool> {
+    let args = [libc::PR_CAP_AMBIENT as usize, libc::PR_CAP_AMBIENT_IS_SET as usize, usize::from(number), 0, 0, 0];
+    // SAFETY: no pointers.
+    unsafe { syscall(libc::SYS_prctl, args) }.ok().map(|value| value != 0)
 }
 
 /// The release of the running kernel, such as 6.18: from uname(2).

@@ -24,7 +24,7 @@ use crate::program::{c_string, candidates};
 use crate::step::{
     CredentialStep, DescriptorStep, EnterStep, LaunchStep, Pointers, ResourceStep, Source, Step, TerminalStep,
 };
-use crate::{Capability, CapabilitySet, Namespaces, Plan, sys};
+use crate::{Namespaces, Plan, sys};
 
 impl Command {
     /// The lists of steps, in order, and what the clone itself needs.
@@ -35,7 +35,7 @@ impl Command {
         let dumps_alone = sys::kernel_release().is_some_and(|release| release >= (5, 16));
         let shares_memory = sys::CAN_SHARE_MEMORY && dumps_alone && !self.copies_memory && !joins_others && !self.init;
         let new_user = self.namespaces.contains(Namespaces::USER);
-        let changes_ids = self.user.is_some() || new_user || self.groups.is_some();
+        let changes_ids = new_user || self.credentials.changes_ids();
         // A time namespace is the child's own to make: clone3 would put it in at once, and then its clocks cannot be set.
         let namespaces = self.namespaces.difference(Namespaces::TIME);
         let timed = self.timed;
@@ -53,11 +53,11 @@ impl Command {
         }
         let terminal = self.terminal_steps(&mut after, sync);
         self.descriptor_steps(&mut after, sync, terminal)?;
-        self.credential_steps(&mut after, new_user);
+        self.credentials.steps(&mut after, namespaces);
         if self.die_with_parent && !self.init {
             after.push(LaunchStep::DieWithParent { sync });
         }
-        if self.no_new_privs {
+        if self.credentials.no_new_privs {
             after.push(CredentialStep::NoNewPrivileges);
         }
         after.push(ResourceStep::Umask(0o022));
@@ -111,7 +111,7 @@ impl Command {
         }
         if new_user {
             let reason = "files made for the container belong to its root";
-            if !self.keep_groups {
+            if !self.credentials.keep_groups {
                 steps.push(CredentialStep::Groups {
                     ids: Vec::new(),
                     reason: "the caller's groups are not the container's",
@@ -120,7 +120,9 @@ impl Command {
             steps.push(CredentialStep::Gid { id: 0, reason });
             steps.push(CredentialStep::Uid { id: 0, reason });
         }
-        steps.push(CredentialStep::NewKeyring);
+        if let Some(step) = self.credentials.keyring_step()? {
+            steps.push(step);
+        }
         if self.loopback {
             steps.push(Step::LoopbackUp);
         }
@@ -188,29 +190,6 @@ impl Command {
         steps.push(DescriptorStep::LiftSync { sync, above });
         steps.push(DescriptorStep::CloseOthers { sync, keep });
         Ok(())
-    }
-
-    fn credential_steps(&self, steps: &mut ChildSteps, new_user: bool) {
-        // Dropping from the bounding set is a privilege; who has none cannot, and has nothing to drop from but what
-        // set-user-id programs would give: that is what no_new_privs is for.
-        let may_bound = new_user || CapabilitySet::of_this_thread().is_ok_and(|set| set.contains(Capability::SETPCAP));
-        if may_bound && self.capabilities != CapabilitySet::FULL {
-            steps.push(CredentialStep::BoundCapabilities(self.capabilities));
-        }
-        let reason = "the payload's user";
-        if self.user.is_some() {
-            steps.push(CredentialStep::KeepCapabilities);
-        }
-        let groups = self.groups.clone().or_else(|| self.user.map(|_| Vec::new()));
-        if let (Some(ids), false) = (groups, self.keep_groups) {
-            steps.push(CredentialStep::Groups { ids, reason: "the payload's supplementary groups" });
-        }
-        if let Some((uid, gid)) = self.user {
-            steps.push(CredentialStep::Gid { id: gid, reason });
-            steps.push(CredentialStep::Uid { id: uid, reason });
-        }
-        steps.push(CredentialStep::Capabilities(self.capabilities));
-        steps.push(CredentialStep::ClearAmbient);
     }
 
     fn exec_step(&self) -> Result<LaunchStep> {

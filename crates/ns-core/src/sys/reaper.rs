@@ -10,7 +10,7 @@ use cellkit_core::Errno;
 use cellkit_core::sys::{close, read, syscall};
 
 use super::{exit, steps};
-use crate::{Capability, CapabilitySet};
+use crate::{Capabilities, Capability, CapabilitySet};
 
 /// Forks: the new process returns and becomes the payload, this one becomes the reaper and never returns.
 ///
@@ -53,8 +53,8 @@ struct SignalInfo {
 fn reap(payload: i32) -> ! {
     // Whoever gets at this process inside the container finds nothing worth having: no descriptor, no power but to
     // signal the payload, and memory that cannot be traced or dumped. One that cannot be made so does not stay.
-    let kill_only = steps::set_capabilities(CapabilitySet::EMPTY.with(Capability::KILL));
-    if kill_only.or_else(|_| steps::set_capabilities(CapabilitySet::EMPTY)).is_err()
+    let kill_only = steps::set_capabilities(CapabilitySet::EMPTY.with(Capability::KILL).into());
+    if kill_only.or_else(|_| steps::set_capabilities(Capabilities::NONE)).is_err()
         || steps::prctl(libc::PR_SET_NO_NEW_PRIVS, 1).is_err()
     {
         exit(125);

@@ -16,7 +16,7 @@ mod resources;
 mod terminal;
 
 use crate::step::Step;
-pub(super) use credentials::{CAPABILITY_VERSION_3, set_capabilities};
+pub(super) use credentials::{capget, set_capabilities};
 use descriptors::close_all_but;
 pub(super) use descriptors::close_everything;
 

@@ -6,6 +6,7 @@ use std::io::Read;
 use ns_core::{Command, ExitStatus, Result, Stdio};
 
 mod contract;
+mod credentials;
 mod errors;
 mod root;
 mod rootless;

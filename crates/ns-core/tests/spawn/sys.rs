@@ -61,3 +61,34 @@ fn capget() -> [u32; 6] {
     assert_eq!(answer, 0, "capget");
     data
 }
+
+/// The serial number of the calling thread's session keyring.
+pub(crate) fn session_keyring() -> i64 {
+    const KEYCTL_GET_KEYRING_ID: i32 = 0;
+    const KEY_SPEC_SESSION_KEYRING: i32 = -3;
+    // SAFETY: no pointers; nothing is made.
+    unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_GET_KEYRING_ID, KEY_SPEC_SESSION_KEYRING, 0) }
+}
+
+/// Makes a capability of the calling thread inheritable and ambient.
+pub(crate) fn raise_ambient(number: u8) {
+    set_inheritable(number, true);
+    // SAFETY: no pointers.
+    let answer = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, u64::from(number), 0, 0) };
+    assert_eq!(answer, 0, "prctl");
+}
+
+/// Undoes [`raise_ambient`]: what is not inheritable is not ambient.
+pub(crate) fn lower_inheritable(number: u8) {
+    set_inheritable(number, false);
+}
+
+fn set_inheritable(number: u8, inheritable: bool) {
+    let mut data = capget();
+    let word = &mut data[usize::from(number / 32) * 3 + 2];
+    *word = *word & !(1 << (number % 32)) | u32::from(inheritable) << (number % 32);
+    let header = [CAPABILITY_VERSION_3, 0];
+    // SAFETY: version 3 reads a header of two words and two structs of three words.
+    let answer = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), data.as_ptr()) };
+    assert_eq!(answer, 0, "capset");
+}

@@ -1,0 +1,23 @@
+//! Whose keys the payload can reach.
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+
+/// Whose keys the payload can reach, for [`Command::keyring`](crate::Command::keyring).
+///
+/// Whatever is chosen, the *user* keyring of the payload's uid stays reachable: only a user namespace of its own parts it
+/// from that. Each new keyring counts against `kernel.keys.maxkeys` of the caller (200 for users other than root).
+///
+/// See session-keyring(7): <https://man7.org/linux/man-pages/man7/session-keyring.7.html>.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Keyring {
+    /// A new, empty, anonymous session keyring.
+    #[default]
+    New,
+    /// A session keyring of this name: a new one, unless there is one that lets its user search it, which is then joined.
+    /// The name must not be empty, begin with a dot or have more than 4,095 bytes.
+    Named(OsString),
+    /// The caller's session keyring, with the keys in it.
+    Keep,
+}
