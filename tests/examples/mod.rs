@@ -5,6 +5,7 @@
 use std::process::{Command, Output};
 
 mod hostname;
+mod lsns;
 mod readme;
 
 /// The example of this name, ready to be given arguments.

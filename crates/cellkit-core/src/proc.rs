@@ -83,7 +83,14 @@ impl ProcFd {
         }
     }
 
-    fn of_the_machine() -> Result<Self> {
+    /// The machine's own `/proc`, verified to be the root of a procfs, with every lookup in it verified.
+    ///
+    /// [`open`](Self::open) prefers a private one, which is safer and costs more: the kernel remembers nothing of it. Take
+    /// this one to look at very many processes.
+    ///
+    /// # Errors
+    /// Invalid when `/proc` is not the root of a procfs.
+    pub fn of_the_machine() -> Result<Self> {
         let path = Path::new("/proc");
         let fail = |call: &'static str, errno: Errno| Error::from_errno(call, errno.0).on(path);
         let how = sys::OpenHow {

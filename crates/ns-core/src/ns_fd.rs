@@ -29,6 +29,10 @@ pub struct NsId {
 }
 
 impl NsId {
+    pub(crate) fn new(dev: u64, inode: u64) -> Self {
+        Self { dev, inode }
+    }
+
     /// The device number of nsfs, the same for all.
     #[must_use]
     pub fn dev(self) -> u64 {

@@ -12,7 +12,9 @@ use cellkit_core::sys::{own, syscall};
 
 mod clone;
 pub(crate) mod join;
+pub(crate) mod look;
 mod message;
+pub(crate) mod nsfs;
 mod reaper;
 mod steps;
 

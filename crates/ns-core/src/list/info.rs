@@ -1,0 +1,155 @@
+//! What `list` answers.
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::{Namespaces, NsId};
+
+/// Every namespace that [`list`](crate::list) found, by inode number.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct NamespaceList {
+    /// The namespaces, the oldest inode number first.
+    pub namespaces: Vec<NamespaceInfo>,
+    /// The processes that the caller may not look into (EACCES, EPERM): their namespaces are here only if others show
+    /// them. Ascending.
+    pub unreadable: Vec<i32>,
+}
+
+impl NamespaceList {
+    /// The namespace of this id.
+    #[must_use]
+    pub fn get(&self, id: NsId) -> Option<&NamespaceInfo> {
+        let at = self.namespaces.binary_search_by_key(&id.inode(), |namespace| namespace.id.inode()).ok()?;
+        self.namespaces.get(at).filter(|namespace| namespace.id == id)
+    }
+
+    /// The namespaces that the process of this number is in, at most one of each kind.
+    pub fn of_process(&self, pid: i32) -> impl Iterator<Item = &NamespaceInfo> {
+        self.namespaces.iter().filter(move |namespace| namespace.processes.binary_search(&pid).is_ok())
+    }
+
+    /// The pid or user namespaces whose [`parent`](NamespaceInfo::parent) this is: the next level of their tree.
+    pub fn children(&self, id: NsId) -> impl Iterator<Item = &NamespaceInfo> {
+        self.namespaces.iter().filter(move |namespace| namespace.parent == Some(id))
+    }
+
+    /// The namespaces whose [`owner`](NamespaceInfo::owner) is this user namespace.
+    pub fn owned_by(&self, id: NsId) -> impl Iterator<Item = &NamespaceInfo> {
+        self.namespaces.iter().filter(move |namespace| namespace.owner == Some(id))
+    }
+}
+
+impl<'a> IntoIterator for &'a NamespaceList {
+    type Item = &'a NamespaceInfo;
+    type IntoIter = std::slice::Iter<'a, NamespaceInfo>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.namespaces.iter()
+    }
+}
+
+impl IntoIterator for NamespaceList {
+    type Item = NamespaceInfo;
+    type IntoIter = std::vec::IntoIter<NamespaceInfo>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.namespaces.into_iter()
+    }
+}
+
+/// One namespace, and all that keeps it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct NamespaceInfo {
+    /// Its kind: a set of exactly one.
+    pub kind: Namespaces,
+    /// What names it.
+    pub id: NsId,
+    /// The user namespace that owns it: whose capabilities count here. For a user namespace that is its parent.
+    ///
+    /// `None` where the kernel does not tell: the owner is not the caller's user namespace nor below it, or this is
+    /// the initial one; or nothing that keeps the namespace could be opened.
+    pub owner: Option<NsId>,
+    /// The next one up, for pid and user namespaces; `None` at the top and where the caller cannot see it.
+    pub parent: Option<NsId>,
+    /// The user who made it, for user namespaces, as the caller's user namespace numbers users.
+    pub owner_uid: Option<u32>,
+    /// The processes in it, ascending. In a process with threads the first thread counts.
+    pub processes: Vec<i32>,
+    /// The process of the lowest number in it that was still there to be looked at.
+    pub first: Option<FirstProcess>,
+    /// The threads in it whose process is not, if they were [looked for](crate::ListOptions::threads).
+    pub threads: Vec<ThreadIn>,
+    /// The open descriptors on it, if they were [looked for](crate::ListOptions::fds).
+    pub fds: Vec<OpenFd>,
+    /// The files that it is pinned to, if they were [looked for](crate::ListOptions::mounts).
+    pub mounts: Vec<PinnedTo>,
+}
+
+impl NamespaceInfo {
+    /// Whether no process and no thread that was looked at is in it: a descriptor, a mount or another namespace keeps it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.processes.is_empty() && self.threads.is_empty()
+    }
+
+    /// The kind as `/proc/PID/ns` names it: `mnt`, `net`, `pid`, ….
+    #[must_use]
+    pub fn kind_name(&self) -> &'static str {
+        self.kind.name()
+    }
+}
+
+impl fmt::Display for NamespaceInfo {
+    /// As `/proc/PID/ns` shows it: `net:[4026531840]`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:[{}]", self.kind_name(), self.id)
+    }
+}
+
+/// The process that stands for a namespace in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FirstProcess {
+    /// Its number in the pid namespace of the procfs that was read.
+    pub pid: i32,
+    /// Its effective user id, as the caller's user namespace numbers users; 0 for a process that may not be dumped.
+    pub uid: u32,
+    /// Its arguments with blanks between, of at most 4096 bytes; without any, as kernel threads are, `[name]`.
+    pub command: OsString,
+}
+
+/// A thread in a namespace that the rest of its process is not in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub struct ThreadIn {
+    /// The process.
+    pub pid: i32,
+    /// The thread.
+    pub tid: i32,
+}
+
+/// A descriptor on a namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub struct OpenFd {
+    /// The process that has it.
+    pub pid: i32,
+    /// Its number there.
+    pub fd: i32,
+}
+
+/// A file that a namespace is mounted on, which keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub struct PinnedTo {
+    /// The mount namespace where it is.
+    pub mount_namespace: NsId,
+    /// A process of that mount namespace, whose mount table shows it.
+    pub pid: i32,
+    /// The path, from the root directory of that process.
+    pub path: PathBuf,
+}
