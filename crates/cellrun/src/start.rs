@@ -315,7 +315,7 @@ fn command(
         .current_dir(&request.dir)
         .capabilities(capabilities(request, maps.is_some())?)
         .new_session()
-        .kill_with_parent_thread();
+        .kill_with_parent();
     let user = user.unwrap_or_else(User::root);
     command = command.env("HOME", user.home.as_deref().unwrap_or("/"));
     if request.tty {

@@ -5,16 +5,15 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use cellkit_core::{ChildSteps, Error, Result, Subject};
 
-use crate::namespaces::{Joinable, TimeOffsets};
-use crate::ns_fd::NsFd;
-use crate::step::EnterStep;
-use crate::{Child, Namespaces, PausedChild, Plan, sys};
+use crate::namespaces::TimeOffsets;
+use crate::{Child, Namespaces, PausedChild, Plan};
 
 mod credentials;
+mod join;
+mod origin;
 mod steps;
 
 use credentials::Credentials;
@@ -47,7 +46,7 @@ pub struct Command {
     arg0: Option<OsString>,
     environment: BTreeMap<OsString, OsString>,
     namespaces: Namespaces,
-    joins: Vec<EnterStep>,
+    joins: Vec<join::Join>,
     time: Option<TimeOffsets>,
     loopback: bool,
     hostname: Option<OsString>,
@@ -61,6 +60,8 @@ pub struct Command {
     credentials: Credentials,
     new_session: bool,
     die_with_parent: bool,
+    set_tid: Vec<i32>,
+    sibling: bool,
     init: bool,
     copies_memory: bool,
     timed: bool,
@@ -89,6 +90,8 @@ impl Command {
             credentials: Credentials::default(),
             new_session: false,
             die_with_parent: false,
+            set_tid: Vec::new(),
+            sibling: false,
             init: false,
             copies_memory: false,
             timed: false,
@@ -127,30 +130,18 @@ impl Command {
 
     /// The kinds of namespace that the payload gets new ones of.
     ///
-    /// [`Namespaces::TIME`] alone is as [`time_offsets`](Self::time_offsets) with offsets of zero, and needs Linux 6.3.
+    /// [`Namespaces::TIME`] alone is as [`time_offsets`](Self::time_offsets) with offsets of zero.
     #[doc(alias("unshare", "CLONE_NEWNS", "CLONE_NEWUSER", "CLONE_NEWPID"))]
     pub fn namespaces(mut self, kinds: Namespaces) -> Self {
         self.namespaces |= kinds;
         self
     }
 
-    /// Joins an existing namespace, as setns(2) does, after the new ones were made.
+    /// Gives the payload a time namespace with these offsets. Linux 6.3.
     ///
-    /// The child then gets a copy of the caller's memory instead of sharing it: see [`Plan::shares_memory`].
-    ///
-    /// Only kinds whose members cannot thereby reach the child are [`Joinable`].
-    ///
-    /// Privileges: CAP_SYS_ADMIN in the user namespace that owns it, held by the child.
-    #[doc(alias = "setns")]
-    pub fn join<K: Joinable>(mut self, namespace: NsFd<K>) -> Self {
-        let shown = namespace.to_string();
-        let (flag, flag_name) = (NsFd::<K>::CLONE_FLAG, NsFd::<K>::CLONE_FLAG_NAME);
-        self.joins.push(EnterStep::Join { fd: Arc::new(namespace.into()), flag, flag_name, shown });
-        self
-    }
-
-    /// Gives the payload a time namespace with these offsets. Linux 6.3: older kernels do not enter it at execve, and
-    /// [`plan`](Self::plan) answers [`Unsupported`](crate::ErrorKind::Unsupported).
+    /// Older kernels (5.6) do not enter it at execve: there the child makes a successor in it, as for a pid namespace that
+    /// is [joined](Self::join). With a new pid namespace that cannot be, and [`plan`](Self::plan) answers
+    /// [`Unsupported`](crate::ErrorKind::Unsupported).
     #[doc(alias("CLONE_NEWTIME", "timens_offsets"))]
     pub fn time_offsets(mut self, offsets: TimeOffsets) -> Self {
         self.time = Some(offsets);
@@ -243,17 +234,6 @@ impl Command {
         self
     }
 
-    /// Kills the payload (with a new pid namespace: all of it) when the *thread* that starts it ends, and so when the
-    /// process does.
-    ///
-    /// The kernel watches the thread. Start from one that lives as long as the payload should: the main thread, not one of
-    /// a pool that may end.
-    #[doc(alias = "PR_SET_PDEATHSIG")]
-    pub fn kill_with_parent_thread(mut self) -> Self {
-        self.die_with_parent = true;
-        self
-    }
-
     /// Puts a reaper in front of the payload as PID 1, with [`Namespaces::PID`]: it reaps orphans, passes signals on, and
     /// ends as the payload ends (128 and the signal when one killed it).
     ///
@@ -331,16 +311,19 @@ impl Command {
                 "without a network namespace this would be the machine's own",
             ));
         }
+        self.check_joins()?;
+        self.check_origin()?;
         if self.init && !self.namespaces.contains(Namespaces::PID) {
             return Err(Error::invalid("clone", "a reaper needs a pid namespace to be PID 1 of"));
         }
         self.credentials.check()?;
-        if self.new_time().is_some() && sys::kernel_release().is_some_and(|release| release < (6, 3)) {
+        if self.new_time().is_some() && !join::enters_time_at_execve() && self.namespaces.contains(Namespaces::PID) {
             return Err(Error::unsupported(
                 "unshare CLONE_NEWTIME",
                 "entering a time namespace at execve",
                 Some("6.3"),
-            ));
+            )
+            .with_hint("PID 1 of a new pid namespace enters it in no other way: leave one of the two out"));
         }
         Ok(())
     }

@@ -150,10 +150,15 @@ macro_rules! by_kind {
 }
 
 fn of_process(pidfd: BorrowedFd<'_>, kind: Namespaces) -> Result<NsId> {
-    fn id<K: Kind>(pidfd: BorrowedFd<'_>) -> Result<NsId> {
-        NsFd::<K>::of_process(pidfd).map(|namespace| namespace.id())
+    namespace_of_process(pidfd, kind).map(|namespace| namespace.id())
+}
+
+/// The namespace that the process of `pidfd` is in, of a kind that is known when the program runs.
+pub(crate) fn namespace_of_process(pidfd: BorrowedFd<'_>, kind: Namespaces) -> Result<Box<dyn AnyNamespace>> {
+    fn of<K: Kind>(pidfd: BorrowedFd<'_>) -> Result<Box<dyn AnyNamespace>> {
+        NsFd::<K>::of_process(pidfd).map(|namespace| Box::new(namespace) as Box<dyn AnyNamespace>)
     }
-    by_kind!(kind, K => id::<K>(pidfd))
+    by_kind!(kind, K => of::<K>(pidfd))
 }
 
 /// Where the calling thread is; for pid and time, where its children will be. `None` when /proc does not say.

@@ -9,30 +9,30 @@ const fn row(operation: &'static str, errno: i32, hint: &'static str) -> HintRow
 
 pub(crate) static HINTS: HintTable = HintTable(&[
     row(
-        "clone3",
+        "clone*",
         libc::EPERM,
         "namespaces need CAP_SYS_ADMIN: run as root, or ask for a user namespace too. If one was asked for, it is \
          switched off here: see user.max_user_namespaces, kernel.unprivileged_userns_clone, \
          kernel.apparmor_restrict_unprivileged_userns, or the seccomp profile of the container this runs in",
     ),
     row(
-        "clone3",
+        "clone*",
         libc::ENOSPC,
         "a limit on namespaces is reached, or they are nested too deep (32): see /proc/sys/user/max_*_namespaces",
     ),
-    row("clone3", libc::EUSERS, "user namespaces are nested too deep (32)"),
+    row("clone*", libc::EUSERS, "user namespaces are nested too deep (32)"),
     row(
-        "clone3",
+        "clone*",
         libc::EAGAIN,
         "a limit on processes is reached: see ulimit -u, pids.max of the cgroup, kernel.pid_max",
     ),
-    row("clone3", libc::ENOMEM, "no memory, or the pid namespace this runs in has lost its PID 1"),
+    row("clone*", libc::ENOMEM, "no memory, or the pid namespace this runs in has lost its PID 1"),
     row("clone3", libc::ENOSYS, "a seccomp filter hides clone3: allow it in the profile of the container this runs in"),
-    row("clone3", libc::EINVAL, "this kernel lacks one of the kinds of namespace asked for: see /proc/self/ns"),
+    row("clone*", libc::EINVAL, "this kernel lacks one of the kinds of namespace asked for: see /proc/self/ns"),
     row("clone3", libc::EACCES, "the caller may not move processes into that cgroup: see cgroups(7), delegation"),
     row("clone3", libc::EBUSY, "that cgroup has child groups with controllers: processes may live in leaves only"),
     row("clone3", libc::EOPNOTSUPP, "that cgroup is of an invalid domain: see its cgroup.type"),
-    row("clone3", libc::EMFILE, "the limit on open files is reached: see ulimit -n"),
+    row("clone*", libc::EMFILE, "the limit on open files is reached: see ulimit -n"),
     row(
         "execve",
         libc::ENOENT,

@@ -55,6 +55,7 @@
 //! oom_score_adj, personality.
 #![deny(unsafe_code)]
 
+mod backend;
 mod capabilities;
 mod capability;
 mod cgroup_memory;
@@ -73,7 +74,9 @@ mod program;
 mod securebits;
 mod step;
 mod sys;
+mod watch;
 
+pub use backend::Backend;
 pub use capabilities::Capabilities;
 pub use capability::{Capability, CapabilitySet};
 pub use cellkit_core::{ChildSteps, Error, ErrorKind, Observer, Result, StepText};
@@ -82,7 +85,7 @@ pub use command::{Command, Stdio};
 pub use enter::{enter, enter_process, unshare};
 pub use keyring::Keyring;
 pub use list::{FirstProcess, ListOptions, NamespaceInfo, NamespaceList, OpenFd, PinnedTo, ThreadIn, list};
-pub use namespaces::{Cgroup, Ipc, Joinable, Kind, Mount, Namespaces, Net, Pid, Time, TimeOffsets, User, Uts};
+pub use namespaces::{Cgroup, Ipc, Kind, Mount, Namespaces, Net, Pid, Time, TimeOffsets, User, Uts};
 pub use ns_fd::{AnyNamespace, NsFd, NsId};
 pub use paused::PausedChild;
 pub use plan::Plan;

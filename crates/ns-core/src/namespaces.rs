@@ -82,16 +82,7 @@ impl Namespaces {
 }
 
 /// A kind of namespace, as a type parameter of [`NsFd`](crate::NsFd).
-pub trait Kind: private::Kind {}
-
-/// A kind of namespace that a fresh start can join: [`Command::join`](crate::Command::join).
-///
-/// Pid, user and mount namespaces are not: whoever is in those may see and trace the child before its execve.
-pub trait Joinable: Kind {}
-
-impl Joinable for Ipc {}
-impl Joinable for Net {}
-impl Joinable for Uts {}
+pub trait Kind: private::Kind + 'static {}
 
 pub(crate) mod private {
     pub trait Kind {
@@ -100,7 +91,6 @@ pub(crate) mod private {
         /// The link that says where the children of a process will be.
         const FOR_CHILDREN: &'static str;
         const CLONE_FLAG: i32;
-        const CLONE_FLAG_NAME: &'static str;
         /// The number of the PIDFD_GET_*_NAMESPACE request (Linux 6.11).
         const PIDFD_REQUEST: u8;
     }
@@ -116,7 +106,6 @@ macro_rules! kinds {
             const NAME: &'static str = $name;
             const FOR_CHILDREN: &'static str = $for_children;
             const CLONE_FLAG: i32 = libc::$flag;
-            const CLONE_FLAG_NAME: &'static str = stringify!($flag);
             const PIDFD_REQUEST: u8 = $request;
         }
     )*};

@@ -210,10 +210,6 @@ impl<K: Kind> NsFd<K> {
         Ok(Self { fd, id: NsId { dev, inode }, kind: PhantomData })
     }
 
-    pub(crate) const CLONE_FLAG: i32 = K::CLONE_FLAG;
-
-    pub(crate) const CLONE_FLAG_NAME: &'static str = K::CLONE_FLAG_NAME;
-
     /// What names the namespace on this machine, as long as anything keeps it.
     #[must_use]
     pub fn id(&self) -> NsId {

@@ -6,14 +6,16 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use cellkit_core::{Errno, Error, Observer, Result, Subject};
+use cellkit_core::{Errno, Error, Observer, Result, StepText, Subject};
 
-use crate::Child;
 use crate::dumpable::DumpableGuard;
+use crate::hint::HINTS;
 use crate::namespaces::Kind;
 use crate::ns_fd::NsFd;
 use crate::plan::{Body, tell};
 use crate::sys::{self, Start, Started};
+use crate::watch::Watch;
+use crate::{Backend, Child};
 
 /// A process that exists, in its new namespaces and its cgroup, and waits before its first own step.
 ///
@@ -24,6 +26,8 @@ pub struct PausedChild {
     waiting: Option<Waiting>,
     body: Arc<Body>,
     pid: i32,
+    backend: Backend,
+    clone_step: StepText,
 }
 
 struct Waiting {
@@ -32,15 +36,57 @@ struct Waiting {
     start: Start,
     /// Whether the child changes ids while it shares this process's memory.
     needs_guard: bool,
+    /// The thread that the child's life hangs on, if it is not to outlive this process.
+    watch: Option<Watch>,
 }
 
 impl PausedChild {
-    pub(crate) fn new(body: Arc<Body>, started: Started, sync: OwnedFd, needs_guard: bool) -> Self {
-        let Started { pid, pidfd, start } = started;
-        Self { waiting: Some(Waiting { pidfd, sync, start, needs_guard }), body, pid }
+    pub(crate) fn new(
+        body: Arc<Body>,
+        clone_step: StepText,
+        started: Started,
+        sync: OwnedFd,
+        needs_guard: bool,
+        watch: Option<Watch>,
+    ) -> Self {
+        let Started { pid, pidfd, start, backend } = started;
+        Self { waiting: Some(Waiting { pidfd, sync, start, needs_guard, watch }), body, pid, backend, clone_step }
+    }
+
+    /// Waits until a child that clone3 could not put into its group has moved itself.
+    pub(crate) fn await_group(&self) -> Result<()> {
+        let (Backend::Clone, Some(waiting)) = (self.backend, &self.waiting) else { return Ok(()) };
+        let mut buffer = [0; sys::FAULT_SIZE];
+        match sys::receive(waiting.sync.as_fd(), &mut buffer) {
+            Ok((0, _)) => Err(Error::gone("write cgroup.procs", None).on(Subject::Pid(self.pid))),
+            Ok((length, _)) => {
+                let message = buffer.get(..length).unwrap_or(&[]);
+                match self.fault(message) {
+                    Some(error) => Err(error),
+                    None if message == [sys::MESSAGE_IN_GROUP] => Ok(()),
+                    None => Err(Error::other("recvmsg", "the child sent what was not expected")),
+                }
+            }
+            Err(errno) => Err(Error::from_errno("recvmsg", errno.0).on(Subject::Pid(self.pid))),
+        }
+    }
+
+    /// Which system call made it.
+    #[must_use]
+    pub fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    /// The call that made it, in words, as it was really made: for an observer, beside those that
+    /// [`resume`](Self::resume) tells of.
+    #[must_use]
+    pub fn clone_step(&self) -> &StepText {
+        &self.clone_step
     }
 
     /// The number of the process in the caller's pid namespace: for messages, not for system calls.
+    ///
+    /// A child that joins a pid namespace gets another number when it is resumed: see [`Child::pid`].
     #[must_use]
     pub fn pid(&self) -> i32 {
         self.pid
@@ -63,8 +109,19 @@ impl PausedChild {
     /// The error of the step that failed: the system call, its subject, the errno, the hint, and what the kernel said. The
     /// child has then ended and been reaped.
     pub fn resume(mut self, observer: &mut dyn Observer) -> Result<Child> {
-        let Some(Waiting { pidfd, sync, start, needs_guard }) = self.waiting.take() else {
+        let Some(Waiting { mut pidfd, sync, start, needs_guard, watch }) = self.waiting.take() else {
             return Err(Error::other("resume", "this child was resumed before"));
+        };
+        let for_watch = |pidfd: &OwnedFd| match &watch {
+            Some(_) => pidfd.try_clone().map(Some).map_err(|error| Error::from_io("fcntl F_DUPFD_CLOEXEC", &error)),
+            None => Ok(None),
+        };
+        let mut watched = match for_watch(&pidfd) {
+            Ok(watched) => watched,
+            Err(error) => {
+                end(pidfd.as_fd());
+                return Err(error);
+            }
         };
         // Not before: a child that waits has changed nothing, and may wait for long.
         let guard = needs_guard.then(DumpableGuard::new);
@@ -77,6 +134,26 @@ impl PausedChild {
             match sys::receive(sync.as_fd(), &mut buffer) {
                 Ok((0, _)) => break,
                 Ok((_, Some(fd))) if buffer.first() == Some(&sys::MESSAGE_TERMINAL) => terminal = Some(fd),
+                Ok((length, fd)) if buffer.first() == Some(&sys::MESSAGE_SUCCESSOR) => {
+                    let number = buffer.get(1..length).and_then(|bytes| bytes.try_into().ok()).map(i32::from_ne_bytes);
+                    let Some(number) = number.filter(|&number| number > 0) else { continue };
+                    // The first has done its part and ends.
+                    let _ = sys::wait(pidfd.as_fd(), 0);
+                    // There is no descriptor when this process has reached its limit. The number is our child's until we
+                    // reap it, in any case.
+                    let next = fd.map_or_else(|| cellkit_core::sys::pidfd_open(number), Ok);
+                    let next = next.map_err(|errno| Error::from_errno("pidfd_open", errno.0).on(Subject::Pid(number)));
+                    match next.and_then(|next| Ok((for_watch(&next)?, next))) {
+                        Ok((watch, next)) => (watched, pidfd, self.pid) = (watch, next, number),
+                        Err(error) => {
+                            // It waits for the word that it may go on, and ends at the end of file.
+                            drop(sync);
+                            sys::reap(number);
+                            return Err(error.with_hints(&HINTS));
+                        }
+                    }
+                    let _ = sys::send(sync.as_fd(), b"g");
+                }
                 Ok((length, _)) => fault = buffer.get(..length).and_then(|message| self.fault(message)).or(fault),
                 Err(errno) => {
                     // The child may still use this memory: end it before giving the memory back.
@@ -93,7 +170,12 @@ impl PausedChild {
         // End of file: the child has left this memory, by execve or by death.
         drop((start, guard));
         match fault {
-            None => Ok(Child::new(pidfd, self.pid, terminal)),
+            None => {
+                if let (Some(watch), Some(watched)) = (watch, watched) {
+                    watch.over(watched);
+                }
+                Ok(Child::new(pidfd, self.pid, terminal))
+            }
             Some(error) => {
                 let _ = sys::wait(pidfd.as_fd(), 0);
                 Err(error)
@@ -107,9 +189,24 @@ impl PausedChild {
         let (step, errno) = numbers.split_at_checked(4)?;
         let step = u32::from_ne_bytes(step.try_into().ok()?);
         let errno = Errno(i32::from_ne_bytes(errno.try_into().ok()?));
+        let text = String::from_utf8_lossy(text);
+        let before_the_plan = match step {
+            sys::FAULT_IN_GROUP_MOVE => Some("write cgroup.procs"),
+            sys::FAULT_IN_GROUP_NAMESPACE => Some("unshare"),
+            _ => None,
+        };
+        if let Some(call) = before_the_plan {
+            let subject = Subject::Thing("the child's cgroup".into());
+            return Some(Error::from_errno(call, errno.0).on(subject).with_hints(&HINTS));
+        }
         // A number that the plan does not have was not sent by this crate's child.
         let step = self.body.step(step as usize)?;
-        let error = Error::at_step(step.describe(), errno).with_kernel_text(String::from_utf8_lossy(text));
+        let error = Error::at_step(step.describe(), errno);
+        let error = match error.operation() {
+            // One step joins several, and says which it was that could not be joined.
+            "setns" if !text.is_empty() => error.on(Subject::Namespace(text.into_owned())),
+            _ => error.with_kernel_text(text),
+        };
         Some(match step.hints() {
             Some(hints) => error.with_hints(hints),
             None => error,
@@ -117,9 +214,11 @@ impl PausedChild {
     }
 }
 
-/// Kills and reaps. Neither can fail for a child of our own but by somebody else having reaped it.
+/// Kills and reaps. Neither can fail for a child of our own but by somebody else having reaped it. That of our parent is
+/// not ours to reap.
 fn end(pidfd: BorrowedFd<'_>) {
     let _ = sys::pidfd_send_signal(pidfd, libc::SIGKILL);
+    sys::await_end(pidfd);
     let _ = sys::wait(pidfd, 0);
 }
 

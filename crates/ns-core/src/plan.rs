@@ -8,7 +8,9 @@ use std::sync::Arc;
 use cellkit_core::{ChildStep, ChildSteps, Error, Observer, Result, StepText, Subject};
 
 use crate::hint::HINTS;
-use crate::{Child, Namespaces, PausedChild, cgroup_memory, sys};
+use crate::sys::{CloneOptions, NotStarted, Started};
+use crate::watch::{self, Watch};
+use crate::{Backend, Child, Namespaces, PausedChild, cgroup_memory, sys};
 
 /// One list of steps, with its own slots.
 #[derive(Debug)]
@@ -62,6 +64,15 @@ pub struct Plan {
     pub(crate) body: Arc<Body>,
     pub(crate) namespaces: Namespaces,
     pub(crate) cgroup: Option<OwnedFd>,
+    pub(crate) origin: Origin,
+}
+
+/// Whose child it is, and under which number.
+#[derive(Debug, Default)]
+pub(crate) struct Origin {
+    pub(crate) set_tid: Vec<i32>,
+    pub(crate) sibling: bool,
+    pub(crate) watched: bool,
 }
 
 impl Plan {
@@ -95,6 +106,10 @@ impl Plan {
     }
 
     fn clone_text(&self, into_cgroup: bool) -> StepText {
+        self.text_of(Backend::Clone3, into_cgroup)
+    }
+
+    fn text_of(&self, backend: Backend, into_cgroup: bool) -> StepText {
         let mut flags = Vec::new();
         if !self.namespaces.is_empty() {
             flags.push(self.namespaces.c_names());
@@ -102,16 +117,31 @@ impl Plan {
         if self.body.shares_memory {
             flags.push("CLONE_VM".into());
         }
-        flags.extend(["CLONE_PIDFD".into(), "CLONE_CLEAR_SIGHAND".into()]);
-        if into_cgroup {
-            flags.push("CLONE_INTO_CGROUP".into());
+        flags.push("CLONE_PIDFD".into());
+        if self.origin.sibling {
+            flags.push("CLONE_PARENT".into());
+        }
+        if backend == Backend::Clone3 {
+            flags.push("CLONE_CLEAR_SIGHAND".into());
+            if into_cgroup {
+                flags.push("CLONE_INTO_CGROUP".into());
+            }
+        }
+        let mut arguments = flags.join("|");
+        if !self.origin.set_tid.is_empty() {
+            arguments += &format!(", set_tid={:?}", self.origin.set_tid);
         }
         let subject = match self.namespaces.is_empty() {
             true => "a new process".to_owned(),
             false => format!("new namespaces {}", self.namespaces.c_names()),
         };
-        StepText::new("clone3", flags.join("|"), "one process, born in its namespaces and its cgroup, known by a pidfd")
-            .on(Subject::Namespace(subject))
+        let reason = match backend {
+            Backend::Clone3 => "one process, born in its namespaces and its cgroup, known by a pidfd",
+            Backend::Clone => {
+                "clone3 is hidden by a seccomp filter: the same namespaces, the cgroup joined by the child"
+            }
+        };
+        StepText::new(backend.call(), arguments, reason).on(Subject::Namespace(subject))
     }
 
     /// What the child does, in words, in order.
@@ -145,9 +175,73 @@ impl Plan {
     fn spawn_into(&self, cgroup: Option<BorrowedFd<'_>>) -> Result<PausedChild> {
         let (ours, theirs) = sys::socket_pair().map_err(|errno| Error::from_errno("socketpair", errno.0))?;
         let shares_memory = self.body.shares_memory && !cgroup.is_some_and(cgroup_memory::is_limited);
-        let started = sys::start(&self.body, self.namespaces.bits(), shares_memory, cgroup, theirs.as_fd())
-            .map_err(|errno| Error::at_step(self.clone_text(cgroup.is_some()), errno).with_hints(&HINTS))?;
-        Ok(PausedChild::new(Arc::clone(&self.body), started, ours, shares_memory && self.body.changes_ids))
+        let (started, watch) = self.start(shares_memory, cgroup, theirs)?;
+        let text = self.text_of(started.backend, cgroup.is_some());
+        let needs_guard = shares_memory && self.body.changes_ids;
+        let paused = PausedChild::new(Arc::clone(&self.body), text, started, ours, needs_guard, watch);
+        if cgroup.is_some() {
+            paused.await_group()?;
+        }
+        Ok(paused)
+    }
+
+    fn start(
+        &self,
+        shares_memory: bool,
+        cgroup: Option<BorrowedFd<'_>>,
+        sync: OwnedFd,
+    ) -> Result<(Started, Option<Watch>)> {
+        let into_cgroup = cgroup.is_some();
+        let namespaces = self.namespaces.bits();
+        let Origin { ref set_tid, sibling, watched } = self.origin;
+        let not_started = |why| self.not_started(why, into_cgroup);
+        if !watched {
+            let options = CloneOptions { namespaces, shares_memory, cgroup, set_tid, sibling };
+            return sys::start(&self.body, options, sync.as_fd()).map(|started| (started, None)).map_err(not_started);
+        }
+        let body = Arc::clone(&self.body);
+        let set_tid = set_tid.clone();
+        let cgroup = cgroup.map(|group| group.try_clone_to_owned()).transpose();
+        let cgroup = cgroup.map_err(|error| Error::from_io("fcntl F_DUPFD_CLOEXEC", &error))?;
+        let (outcome, watch) = watch::on_a_thread(move || {
+            let cgroup = cgroup.as_ref().map(AsFd::as_fd);
+            let options = CloneOptions { namespaces, shares_memory, cgroup, set_tid: &set_tid, sibling };
+            sys::start(&body, options, sync.as_fd())
+        })?;
+        outcome.map(|started| (started, Some(watch))).map_err(not_started)
+    }
+
+    fn not_started(&self, why: NotStarted, into_cgroup: bool) -> Error {
+        let set_tid = &self.origin.set_tid;
+        match why {
+            NotStarted::Clone(backend, errno) => {
+                let error = Error::at_step(self.text_of(backend, into_cgroup), errno);
+                let number = matches!(errno.0, libc::EEXIST | libc::EINVAL) && !set_tid.is_empty();
+                let error = if number { error.on(Subject::Value(format!("set_tid {set_tid:?}"))) } else { error };
+                let error = match errno.0 {
+                    libc::EINVAL if number => error.with_hint(
+                        "a number that a pid namespace cannot have: above its pid_max, one for more namespaces than                          there are, or another than 1 where there is no PID 1 yet",
+                    ),
+                    libc::EPERM if !set_tid.is_empty() => error.with_hint(
+                        "choosing a number needs CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN in the user namespace that owns \
+                         each pid namespace that it is chosen in",
+                    ),
+                    libc::EINVAL if self.origin.sibling => {
+                        error.with_hint("PID 1 of a pid namespace has no siblings: its child would have no parent")
+                    }
+                    _ => error,
+                };
+                error.with_hints(&HINTS)
+            }
+            NotStarted::NoSetTid => Error::unsupported("clone3", "choosing a process number with clone(2)", None)
+                .on(Subject::Value(format!("set_tid {set_tid:?}")))
+                .with_hint("a seccomp filter hides clone3: allow it in the profile of the container this runs in"),
+            NotStarted::Group(errno) => {
+                Error::from_errno("openat2", errno.0).on(std::path::Path::new("cgroup.procs")).with_hint(
+                    "clone3 is hidden by a seccomp filter, so the child has to join its cgroup through this file",
+                )
+            }
+        }
     }
 
     /// Makes the child and lets it go.

@@ -1,6 +1,6 @@
 //! The unsafe part: the raw calls of the parent, and below it what runs in the child.
 //!
-//! `sys/clone.rs` makes the child and is its main loop, `sys/message.rs` is the socket between the two, `sys/steps.rs` runs
+//! `sys/clone.rs` makes the child and is its main loop, `sys/legacy.rs` helps it where clone3 is hidden, `sys/message.rs` is the socket between the two, `sys/steps.rs` runs
 //! this crate's steps, `sys/join.rs` joins namespaces, `sys/reaper.rs` is PID 1 when one was asked for.
 #![allow(unsafe_code)]
 
@@ -12,6 +12,7 @@ use cellkit_core::sys::{own, syscall};
 
 mod clone;
 pub(crate) mod join;
+mod legacy;
 pub(crate) mod look;
 mod message;
 pub(crate) mod nsfs;
@@ -19,8 +20,11 @@ mod reaper;
 mod steps;
 
 pub(crate) use cellkit_core::sys::pidfd_send_signal;
-pub(crate) use clone::{CAN_SHARE_MEMORY, Start, Started, start};
-pub(crate) use message::{FAULT_HEAD, FAULT_SIZE, MESSAGE_FAULT, MESSAGE_TERMINAL, receive, send, socket_pair};
+pub(crate) use clone::{BlockedSignals, CAN_SHARE_MEMORY, CloneOptions, NotStarted, Start, Started, start};
+pub(crate) use message::{
+    FAULT_HEAD, FAULT_IN_GROUP_MOVE, FAULT_IN_GROUP_NAMESPACE, FAULT_SIZE, MESSAGE_FAULT, MESSAGE_IN_GROUP,
+    MESSAGE_SUCCESSOR, MESSAGE_TERMINAL, receive, send, socket_pair,
+};
 
 fn exit(status: i32) -> ! {
     loop {
@@ -40,12 +44,27 @@ pub(crate) fn now() -> u64 {
 
 /// waitid(2) on a pidfd: `None` when WNOHANG was given and the child still runs, else `(si_code, si_status)`.
 pub(crate) fn wait(pidfd: BorrowedFd<'_>, options: i32) -> Result<Option<(i32, i32)>, Errno> {
+    wait_for(libc::P_PIDFD, pidfd.as_raw_fd() as libc::id_t, options)
+}
+
+/// waitid(2) on the number of a child of this process that nobody has reaped.
+pub(crate) fn reap(child: i32) {
+    let _ = wait_for(libc::P_PID, child as libc::id_t, 0);
+}
+
+/// Waits for the end of a process that need not be a child: poll(2) on its pidfd.
+pub(crate) fn await_end(pidfd: BorrowedFd<'_>) {
+    let mut poll = libc::pollfd { fd: pidfd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: the kernel reads and writes one pollfd.
+    while unsafe { libc::poll(&raw mut poll, 1, -1) } == -1 && Errno::last() == Errno(libc::EINTR) {}
+}
+
+fn wait_for(kind: libc::idtype_t, id: libc::id_t, options: i32) -> Result<Option<(i32, i32)>, Errno> {
     loop {
         // SAFETY: every field of a siginfo_t may be zero.
         let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-        let id = pidfd.as_raw_fd() as libc::id_t;
         // SAFETY: the kernel writes one siginfo_t.
-        let failed = unsafe { libc::waitid(libc::P_PIDFD, id, &raw mut info, options | libc::WEXITED) } == -1;
+        let failed = unsafe { libc::waitid(kind, id, &raw mut info, options | libc::WEXITED) } == -1;
         if failed {
             match Errno::last() {
                 Errno(libc::EINTR) => continue,

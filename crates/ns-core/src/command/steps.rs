@@ -12,29 +12,38 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::sync::Arc;
 
 use cellkit_core::{ChildStep, ChildSteps, Error, ProcFd, ProcView, Result, Slot, Subject};
 
 use super::{Command, Stdio};
-use crate::plan::{Body, List};
+use crate::ns_fd::AnyNamespace;
+use crate::plan::{Body, List, Origin};
 use crate::program::{c_string, candidates};
 use crate::step::{
     CredentialStep, DescriptorStep, EnterStep, LaunchStep, Pointers, ResourceStep, Source, Step, TerminalStep,
 };
-use crate::{Namespaces, Plan, sys};
+use crate::{Capability, CapabilitySet, Namespaces, Plan, sys};
 
 impl Command {
     /// The lists of steps, in order, and what the clone itself needs.
     pub(super) fn into_plan(self) -> Result<Plan> {
         let mut after = ChildSteps::new();
         let sync = after.slot();
-        let joins_others = !self.joins.is_empty();
+        let joined = self.joined()?;
+        let kinds = joined.iter().fold(Namespaces::empty(), |kinds, namespace| kinds | namespace.kind());
+        let needs_successor = self.needs_successor(kinds);
+        if needs_successor {
+            self.check_successor()?;
+        }
         let dumps_alone = sys::kernel_release().is_some_and(|release| release >= (5, 16));
-        let shares_memory = sys::CAN_SHARE_MEMORY && dumps_alone && !self.copies_memory && !joins_others && !self.init;
-        let new_user = self.namespaces.contains(Namespaces::USER);
+        let stays_behind = self.init || needs_successor;
+        let shares_memory =
+            sys::CAN_SHARE_MEMORY && dumps_alone && !self.copies_memory && joined.is_empty() && !stays_behind;
+        // Whoever comes into a user namespace, new or not, has every capability there and should be its root.
+        let new_user = (self.namespaces | kinds).contains(Namespaces::USER);
         let changes_ids = new_user || self.credentials.changes_ids();
         // A time namespace is the child's own to make: clone3 would put it in at once, and then its clocks cannot be set.
         let namespaces = self.namespaces.difference(Namespaces::TIME);
@@ -70,8 +79,9 @@ impl Command {
         after.push(Step::UnblockSignals);
         after.push(self.exec_step()?);
 
-        let before = self.namespace_steps(new_user)?;
-        let entering = before.iter().map(ChildStep::inherits);
+        let before = self.namespace_steps(new_user, &joined, needs_successor)?;
+        let namespaces_joined = joined.iter().map(|namespace| Some(namespace.as_fd()));
+        let entering = before.iter().map(ChildStep::inherits).chain(namespaces_joined);
         let foreign = self.roots.iter().flat_map(|list| list.iter().map(ChildStep::inherits));
         let later = after.iter().map(ChildStep::inherits);
         let mut keep: Vec<RawFd> =
@@ -90,32 +100,52 @@ impl Command {
             .chain([List { steps: after, own: true }])
             .collect();
         let cgroup = self.cgroup.transpose().map_err(|error| Error::from_io("fcntl F_DUPFD_CLOEXEC", &error))?;
-        Ok(Plan { body: Arc::new(Body { lists, shares_memory, changes_ids, timed }), namespaces, cgroup })
+        let origin = Origin { set_tid: self.set_tid, sibling: self.sibling, watched: self.die_with_parent };
+        Ok(Plan { body: Arc::new(Body { lists, shares_memory, changes_ids, timed }), namespaces, cgroup, origin })
     }
 
     /// From the clone to the root: joins, clocks, ids inside a new user namespace, names.
-    fn namespace_steps(&self, new_user: bool) -> Result<ChildSteps> {
+    fn namespace_steps(
+        &self,
+        new_user: bool,
+        joined: &[Arc<dyn AnyNamespace>],
+        needs_successor: bool,
+    ) -> Result<ChildSteps> {
         let mut steps = ChildSteps::new();
         // This crate's lists have the socket in their first slot.
-        let _ = steps.slot();
+        let sync = steps.slot();
         steps.push(ResourceStep::Umask(0));
-        for join in &self.joins {
-            if let EnterStep::Join { fd, flag, flag_name, shown } = join {
-                steps.push(EnterStep::Join { fd: Arc::clone(fd), flag: *flag, flag_name, shown: shown.clone() });
-            }
+        let into_another = joined.iter().any(|namespace| namespace.kind() == Namespaces::USER);
+        let groups = (new_user && !self.credentials.keep_groups).then_some(CredentialStep::Groups {
+            ids: Vec::new(),
+            reason: "the caller's groups are not the container's",
+        });
+        // In a user namespace that somebody else made, setgroups may be denied: whoever may drops them before.
+        let may = || CapabilitySet::of_this_thread().is_ok_and(|set| set.contains(Capability::SETGID));
+        let (early, late) = if into_another && may() { (groups, None) } else { (None, groups) };
+        if let Some(groups) = early {
+            steps.push(groups);
+        }
+        if !joined.is_empty() {
+            let failed = steps.slot();
+            steps.push(EnterStep::Hide);
+            steps.push(EnterStep::join(joined, failed));
+            steps.push(EnterStep::LetGo(joined.to_vec()));
         }
         if let Some(offsets) = self.new_time() {
             let proc = Arc::new(ProcFd::open(ProcView::Processes)?);
             steps.push(EnterStep::UnshareTime);
             steps.push(EnterStep::TimeOffsets { proc, text: offsets.text() });
         }
+        if needs_successor {
+            // Joining a user namespace has set it to fs.suid_dumpable.
+            steps.push(EnterStep::Hide);
+            steps.push(EnterStep::Succeed { sync });
+        }
         if new_user {
             let reason = "files made for the container belong to its root";
-            if !self.credentials.keep_groups {
-                steps.push(CredentialStep::Groups {
-                    ids: Vec::new(),
-                    reason: "the caller's groups are not the container's",
-                });
+            if let Some(groups) = late {
+                steps.push(groups);
             }
             steps.push(CredentialStep::Gid { id: 0, reason });
             steps.push(CredentialStep::Uid { id: 0, reason });

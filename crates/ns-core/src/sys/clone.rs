@@ -1,4 +1,4 @@
-//! clone3 onto a private stack, and the child's main loop.
+//! clone3 onto a private stack, or clone where a filter hides clone3, and the child's main loop.
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use cellkit_core::sys::syscall;
 use cellkit_core::{ChildFds, Errno};
 
-use super::message::{FAULT_HEAD, FAULT_SIZE, MESSAGE_FAULT};
-use super::{exit, now, steps};
+use super::legacy::{self, GroupMove};
+use super::{exit, message, now};
+use crate::Backend;
 use crate::plan::Body;
 
 /// `struct clone_args` of linux/sched.h. The C library's crate has constants that overflow to 0: these are our own.
@@ -30,8 +31,9 @@ struct CloneArgs {
     cgroup: u64,
 }
 
-const CLONE_VM: u64 = 0x100;
-const CLONE_PIDFD: u64 = 0x1000;
+pub(super) const CLONE_VM: u64 = 0x100;
+pub(super) const CLONE_PIDFD: u64 = 0x1000;
+pub(super) const CLONE_PARENT: u64 = 0x8000;
 const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
@@ -104,6 +106,8 @@ struct Given {
     body: Arc<Body>,
     fds: Vec<Vec<RawFd>>,
     times: Option<StepTimes>,
+    /// What clone3 would have done with a cgroup, where it could not be used.
+    group: Option<GroupMove>,
     /// Only to be given back: the child runs on it.
     _stack: Option<Mapping>,
 }
@@ -133,32 +137,51 @@ impl Drop for Start {
     }
 }
 
-/// What a successful clone3 gives the parent.
+/// What is wanted of a clone beside what the child then does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CloneOptions<'a> {
+    pub(crate) namespaces: u64,
+    pub(crate) shares_memory: bool,
+    pub(crate) cgroup: Option<BorrowedFd<'a>>,
+    /// The child's numbers, that of the innermost pid namespace first.
+    pub(crate) set_tid: &'a [i32],
+    /// A child of the caller's parent.
+    pub(crate) sibling: bool,
+}
+
+/// What a successful clone gives the parent.
 pub(crate) struct Started {
     pub(crate) pid: i32,
     pub(crate) pidfd: OwnedFd,
     pub(crate) start: Start,
+    pub(crate) backend: Backend,
+}
+
+/// Why there is no child.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum NotStarted {
+    /// What the call that makes it answered.
+    Clone(Backend, Errno),
+    /// clone(2) cannot choose a number.
+    NoSetTid,
+    /// The group's `cgroup.procs` cannot be opened, where clone(2) needs it.
+    Group(Errno),
 }
 
 /// clone3 and, in the child, the plan. `sync` is the child's end of the socket pair, still open in the parent.
-pub(crate) fn start(
-    body: &Arc<Body>,
-    namespaces: u64,
-    shares_memory: bool,
-    cgroup: Option<BorrowedFd<'_>>,
-    sync: BorrowedFd<'_>,
-) -> Result<Started, Errno> {
+pub(crate) fn start(body: &Arc<Body>, options: CloneOptions<'_>, sync: BorrowedFd<'_>) -> Result<Started, NotStarted> {
+    let clone3_failed = |errno| NotStarted::Clone(Backend::Clone3, errno);
     let mut fds: Vec<Vec<RawFd>> = body.lists.iter().map(|list| vec![ChildFds::EMPTY; list.steps.slots()]).collect();
     for (table, list) in fds.iter_mut().zip(&body.lists) {
         if let (true, Some(first)) = (list.own, table.first_mut()) {
             *first = sync.as_raw_fd();
         }
     }
-    let times = if body.timed { Some(StepTimes::new(body.count())?) } else { None };
-    let stack = if shares_memory { Some(Mapping::stack()?) } else { None };
+    let times = if body.timed { Some(StepTimes::new(body.count()).map_err(clone3_failed)?) } else { None };
+    let stack = if options.shares_memory { Some(Mapping::stack().map_err(clone3_failed)?) } else { None };
     let mut pidfd: RawFd = -1;
     let mut args = CloneArgs {
-        flags: CLONE_PIDFD | CLONE_CLEAR_SIGHAND | namespaces,
+        flags: CLONE_PIDFD | CLONE_CLEAR_SIGHAND | options.namespaces,
         pidfd: ptr::from_mut(&mut pidfd) as u64,
         exit_signal: libc::SIGCHLD as u64,
         ..CloneArgs::default()
@@ -168,37 +191,70 @@ pub(crate) fn start(
         args.stack = stack.address as u64 + GUARD_SIZE as u64;
         args.stack_size = STACK_SIZE as u64;
     }
-    if let Some(cgroup) = cgroup {
+    if let Some(cgroup) = options.cgroup {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = cgroup.as_raw_fd() as u64;
     }
-    let given = Box::into_raw(Box::new(Given { body: Arc::clone(body), fds, times, _stack: stack }));
+    if options.sibling {
+        args.flags |= CLONE_PARENT;
+        // The kernel takes the caller's own, and wants none here.
+        args.exit_signal = 0;
+    }
+    if !options.set_tid.is_empty() {
+        args.set_tid = options.set_tid.as_ptr() as u64;
+        args.set_tid_size = options.set_tid.len() as u64;
+    }
+    let given = Box::into_raw(Box::new(Given { body: Arc::clone(body), fds, times, group: None, _stack: stack }));
     // SAFETY: Box::into_raw is never null.
     let start = Start(unsafe { ptr::NonNull::new_unchecked(given) });
 
     // The child must not run a handler of ours, and must be born with every signal blocked.
-    let old = block_all_signals();
+    let signals = BlockedSignals::new();
+    let call = [ptr::from_ref(&args) as usize, size_of::<CloneArgs>(), 0, 0, 0];
     // SAFETY: args is a valid clone_args whose stack, if any, is a fresh mapping that `start` keeps alive; the child runs
     // `child_main`, which never returns, on that stack or on its own copy of this one.
-    let answer = unsafe { clone3(&args, child_main, given.cast()) };
-    restore_signals(old);
+    let mut answer = unsafe { clone_to(libc::SYS_clone3, call, child_main, given.cast()) }.map_err(clone3_failed);
+    let mut backend = Backend::Clone3;
+    if let Err(NotStarted::Clone(_, errno)) = answer {
+        if legacy::is_hidden(errno) {
+            backend = Backend::Clone;
+            if !options.set_tid.is_empty() {
+                return Err(NotStarted::NoSetTid);
+            }
+            let mut flags = args.flags;
+            if let Some(cgroup) = options.cgroup {
+                let group = GroupMove::new(cgroup, &mut flags, sync).map_err(NotStarted::Group)?;
+                // SAFETY: there is no child yet: the Given is this thread's alone.
+                unsafe { (*given).group = Some(group) };
+            }
+            // From the top downwards, where clone3 is told both ends.
+            let stack = args.stack as usize + args.stack_size as usize;
+            let call = legacy::arguments(flags, stack, &mut pidfd);
+            // SAFETY: as above.
+            let second = unsafe { clone_to(libc::SYS_clone, call, child_main, given.cast()) };
+            answer = second.map_err(|errno| NotStarted::Clone(Backend::Clone, errno));
+        }
+    }
+    drop(signals);
     // When the kernel refused, no child exists, and dropping `start` frees everything.
     let pid = answer? as i32;
-    // SAFETY: clone3 has just put a new pidfd there.
+    // SAFETY: the kernel has just put a new pidfd there.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    Ok(Started { pid, pidfd, start })
+    Ok(Started { pid, pidfd, start, backend })
 }
 
-/// clone3(2) whose child calls `entry(argument)`.
+/// A system call that clones, whose child calls `entry(argument)`.
 ///
 /// # Safety
-/// With CLONE_VM, `args` must name a stack of the child's own that outlives the child's use of it. `entry` must not return
-/// and must keep to the contract of [`cellkit_core::ChildStep`].
-unsafe fn clone3(
-    args: &CloneArgs,
+/// `number` is clone or clone3, and `args` are sound for it. With CLONE_VM, they name a stack of the child's own that
+/// outlives the child's use of it. `entry` must not return and must keep to the contract of [`cellkit_core::ChildStep`].
+unsafe fn clone_to(
+    number: libc::c_long,
+    args: [usize; 5],
     entry: unsafe extern "C" fn(*mut libc::c_void) -> !,
     argument: *mut libc::c_void,
 ) -> Result<usize, Errno> {
+    let [a, b, c, d, e] = args;
     let answer: isize;
     #[cfg(target_arch = "x86_64")]
     // SAFETY: the system call convention; the child continues after `syscall` with rax 0 and, under CLONE_VM, with rsp at
@@ -214,8 +270,8 @@ unsafe fn clone3(
             "call r13",
             "ud2",
             "2:",
-            inlateout("rax") libc::SYS_clone3 as isize => answer,
-            in("rdi") ptr::from_ref(args), in("rsi") size_of::<CloneArgs>(),
+            inlateout("rax") number as isize => answer,
+            in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e,
             in("r12") argument, in("r13") entry,
             lateout("rcx") _, lateout("r11") _,
         );
@@ -232,8 +288,8 @@ unsafe fn clone3(
             "blr x21",
             "brk 1",
             "2:",
-            in("x8") libc::SYS_clone3,
-            inlateout("x0") ptr::from_ref(args) as isize => answer, in("x1") size_of::<CloneArgs>(),
+            in("x8") number,
+            inlateout("x0") a as isize => answer, in("x1") b, in("x2") c, in("x3") d, in("x4") e,
             in("x20") argument, in("x21") entry,
         );
     }
@@ -247,15 +303,15 @@ unsafe fn clone3(
             "jalr s3",
             "ebreak",
             "2:",
-            in("a7") libc::SYS_clone3,
-            inlateout("a0") ptr::from_ref(args) as isize => answer, in("a1") size_of::<CloneArgs>(),
+            in("a7") number,
+            inlateout("a0") a as isize => answer, in("a1") b, in("a2") c, in("a3") d, in("a4") e,
             in("s2") argument, in("s3") entry,
         );
     }
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")))]
     {
         // SAFETY: without CLONE_VM (see CAN_SHARE_MEMORY) this is a fork: the child goes on here with its own copy.
-        let value = unsafe { libc::syscall(libc::SYS_clone3, ptr::from_ref(args), size_of::<CloneArgs>()) };
+        let value = unsafe { libc::syscall(number, a, b, c, d, e) };
         if value == 0 {
             // SAFETY: the caller's promise about entry and argument.
             unsafe { entry(argument) }
@@ -270,6 +326,9 @@ unsafe extern "C" fn child_main(given: *mut libc::c_void) -> ! {
     // SAFETY: `start` passed a Given that the parent keeps alive and does not touch while this runs.
     let given = unsafe { &mut *given.cast::<Given>() };
     let body: &Body = &given.body;
+    if let Some(group) = &given.group {
+        group.run();
+    }
     let mut number = 0;
     for (index, list) in body.lists.iter().enumerate() {
         for step in list.steps.iter() {
@@ -279,18 +338,13 @@ unsafe extern "C" fn child_main(given: *mut libc::c_void) -> ! {
             let Some(table) = given.fds.get_mut(index) else { exit(125) };
             let mut fds = ChildFds::new(table);
             if let Err(errno) = step.run(&mut fds) {
-                let mut message = [0; FAULT_SIZE];
-                let text = message.get_mut(FAULT_HEAD..).unwrap_or(&mut []);
-                let length = FAULT_HEAD + step.kernel_text(&fds, text);
-                let head =
-                    [MESSAGE_FAULT].into_iter().chain((number as u32).to_ne_bytes()).chain(errno.0.to_ne_bytes());
-                for (place, byte) in message.iter_mut().zip(head) {
-                    *place = byte;
-                }
                 // The last list is our own, and its first slot follows the socket wherever it was moved.
-                if let Some(&sync) = given.fds.last().and_then(|table| table.first()) {
-                    steps::send(sync, message.get(..length).unwrap_or(&message));
-                }
+                let sync = given.fds.last().and_then(|table| table.first()).copied();
+                let kernel_text = |text: &mut [u8]| {
+                    let Some(table) = given.fds.get_mut(index) else { return 0 };
+                    step.kernel_text(&ChildFds::new(table), text)
+                };
+                message::send_fault(sync.unwrap_or(ChildFds::EMPTY), number as u32, errno, kernel_text);
                 exit(125);
             }
             number += 1;
@@ -300,17 +354,25 @@ unsafe extern "C" fn child_main(given: *mut libc::c_void) -> ! {
     exit(125)
 }
 
-/// The kernel's own signal set has 64 signals, two of which the C library would hide.
-fn block_all_signals() -> u64 {
-    let (all, mut old) = (u64::MAX, 0u64);
-    let args = [libc::SIG_SETMASK as usize, ptr::from_ref(&all) as usize, ptr::from_mut(&mut old) as usize, 8, 0, 0];
-    // SAFETY: both sets are eight bytes, as said.
-    let _ = unsafe { syscall(libc::SYS_rt_sigprocmask, args) };
-    old
+/// Every signal of the calling thread blocked, until it is dropped.
+pub(crate) struct BlockedSignals(u64);
+
+impl BlockedSignals {
+    /// The kernel's own signal set has 64 signals, two of which the C library would hide.
+    pub(crate) fn new() -> Self {
+        let (all, mut old) = (u64::MAX, 0u64);
+        let args =
+            [libc::SIG_SETMASK as usize, ptr::from_ref(&all) as usize, ptr::from_mut(&mut old) as usize, 8, 0, 0];
+        // SAFETY: both sets are eight bytes, as said.
+        let _ = unsafe { syscall(libc::SYS_rt_sigprocmask, args) };
+        Self(old)
+    }
 }
 
-fn restore_signals(old: u64) {
-    let args = [libc::SIG_SETMASK as usize, ptr::from_ref(&old) as usize, 0, 8, 0, 0];
-    // SAFETY: the set is eight bytes, as said; no old one is asked for.
-    let _ = unsafe { syscall(libc::SYS_rt_sigprocmask, args) };
+impl Drop for BlockedSignals {
+    fn drop(&mut self) {
+        let args = [libc::SIG_SETMASK as usize, ptr::from_ref(&self.0) as usize, 0, 8, 0, 0];
+        // SAFETY: the set is eight bytes, as said; no old one is asked for.
+        let _ = unsafe { syscall(libc::SYS_rt_sigprocmask, args) };
+    }
 }

@@ -3,15 +3,24 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
+use std::ptr;
+
 use cellkit_core::Errno;
-use cellkit_core::sys::own;
+use cellkit_core::sys::{own, syscall};
 
 /// The first byte of each message on the socket pair.
 pub(crate) const MESSAGE_FAULT: u8 = b'F';
 pub(crate) const MESSAGE_TERMINAL: u8 = b'T';
+/// The child has moved itself into its group: see `sys/legacy.rs`.
+pub(crate) const MESSAGE_IN_GROUP: u8 = b'G';
+/// Followed by the successor's number, and with its pidfd: see `sys/steps/enter.rs`.
+pub(crate) const MESSAGE_SUCCESSOR: u8 = b'S';
 /// A fault is its first byte, the step's number, the errno, and what the kernel said.
 pub(crate) const FAULT_HEAD: usize = 9;
 pub(crate) const FAULT_SIZE: usize = 512;
+/// The numbers of what is done before the first step of the plan, where clone3 cannot be used.
+pub(crate) const FAULT_IN_GROUP_MOVE: u32 = u32::MAX;
+pub(crate) const FAULT_IN_GROUP_NAMESPACE: u32 = u32::MAX - 1;
 
 /// A connected pair of SEQPACKET sockets, close-on-exec, neither of them one of the three standard descriptors.
 pub(crate) fn socket_pair() -> Result<(OwnedFd, OwnedFd), Errno> {
@@ -90,4 +99,54 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usiz
         let fd = carries.then(|| unsafe { own(control.fd) });
         return Ok((length as usize, fd));
     }
+}
+
+/// Sends one message to the parent, and a descriptor with it if there is one. Child-safe.
+pub(super) fn send_with(sync: RawFd, bytes: &[u8], fd: Option<RawFd>) -> Result<(), Errno> {
+    #[repr(C)]
+    struct Control {
+        length: usize,
+        level: i32,
+        kind: i32,
+        fd: RawFd,
+        padding: i32,
+    }
+    let control = Control {
+        length: size_of::<usize>() + 3 * size_of::<i32>(),
+        level: libc::SOL_SOCKET,
+        kind: libc::SCM_RIGHTS,
+        fd: fd.unwrap_or(-1),
+        padding: 0,
+    };
+    let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    // SAFETY: every field of a msghdr may be zero.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    if fd.is_some() {
+        message.msg_control = ptr::from_ref(&control).cast_mut().cast();
+        message.msg_controllen = size_of::<Control>() as _;
+    }
+    let args = [sync as usize, ptr::from_ref(&message) as usize, libc::MSG_NOSIGNAL as usize, 0, 0, 0];
+    // SAFETY: the message, its one part and its control data live on this stack; the kernel only reads them.
+    unsafe { syscall(libc::SYS_sendmsg, args) }.map(drop)
+}
+
+/// Sends one message to the parent; if it has died, nobody needs it. Child-safe.
+pub(super) fn send_raw(sync: RawFd, message: &[u8]) {
+    let args = [sync as usize, message.as_ptr() as usize, message.len(), libc::MSG_NOSIGNAL as usize, 0, 0];
+    // SAFETY: the kernel reads message.len() bytes.
+    let _ = unsafe { syscall(libc::SYS_sendto, args) };
+}
+
+/// Tells the parent that step `number` failed; `kernel_text` writes what the kernel said and answers its length.
+/// Child-safe.
+pub(super) fn send_fault(sync: RawFd, number: u32, errno: Errno, kernel_text: impl FnOnce(&mut [u8]) -> usize) {
+    let mut message = [0; FAULT_SIZE];
+    let length = FAULT_HEAD + kernel_text(message.get_mut(FAULT_HEAD..).unwrap_or(&mut []));
+    let head = [MESSAGE_FAULT].into_iter().chain(number.to_ne_bytes()).chain(errno.0.to_ne_bytes());
+    for (place, byte) in message.iter_mut().zip(head) {
+        *place = byte;
+    }
+    send_raw(sync, message.get(..length).unwrap_or(&message));
 }

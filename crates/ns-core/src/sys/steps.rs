@@ -79,14 +79,6 @@ fn ioctl(fd: RawFd, request: libc::Ioctl, argument: usize) -> Result<usize, Errn
     unsafe { syscall(libc::SYS_ioctl, [fd as usize, request as usize, argument, 0, 0, 0]) }
 }
 
-/// Sends one message to the parent; if it has died, nobody needs it.
-pub(super) fn send(sync: RawFd, message: &[u8]) {
-    let flags = libc::MSG_NOSIGNAL as usize;
-    let args = [sync as usize, message.as_ptr() as usize, message.len(), flags, 0, 0];
-    // SAFETY: the kernel reads message.len() bytes.
-    let _ = unsafe { syscall(libc::SYS_sendto, args) };
-}
-
 fn await_go(sync: RawFd) -> Done {
     let mut byte = [0u8; 1];
     // SAFETY: the kernel writes at most one byte.

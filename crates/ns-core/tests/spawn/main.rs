@@ -5,6 +5,7 @@ use std::io::Read;
 
 use ns_core::{Command, ExitStatus, Result, Stdio};
 
+mod container;
 mod contract;
 mod credentials;
 mod errors;

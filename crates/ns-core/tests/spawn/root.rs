@@ -6,6 +6,8 @@ use ns_core::{Capability, CapabilitySet, Command, Namespaces, Net, NsFd, StepTex
 
 use crate::{output, sh};
 
+mod join;
+
 const ALL: Namespaces = Namespaces::CONTAINER.difference(Namespaces::USER);
 
 #[test]

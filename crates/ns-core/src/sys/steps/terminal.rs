@@ -9,7 +9,7 @@ use cellkit_core::{ChildFds, ChildStep, Errno, HintTable, StepText};
 
 use super::{Done, ioctl};
 use crate::step::TerminalStep;
-use crate::sys::message::MESSAGE_TERMINAL;
+use crate::sys::message::{MESSAGE_TERMINAL, send_with};
 
 // SAFETY: every arm makes raw system calls on data that `self` owns or on its own stack, and does nothing else.
 unsafe impl ChildStep for TerminalStep {
@@ -37,7 +37,9 @@ unsafe impl ChildStep for TerminalStep {
                 let fd = ioctl(fds.get(*master)?, libc::TIOCGPTPEER, flags as usize)?;
                 fds.set(*out, fd as RawFd)
             }
-            Self::SendTerminal { master, sync } => send_fd(fds.get(*sync)?, fds.get(*master)?),
+            Self::SendTerminal { master, sync } => {
+                send_with(fds.get(*sync)?, &[MESSAGE_TERMINAL], Some(fds.get(*master)?))
+            }
             Self::ControllingTerminal { peer } => ioctl(fds.get(*peer)?, libc::TIOCSCTTY, 0).map(drop),
             Self::CloneConsole { peer, out } => {
                 let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | libc::AT_EMPTY_PATH as u32;
@@ -75,33 +77,4 @@ fn open_master() -> Result<RawFd, Errno> {
         Ok(_) => Err(Errno(libc::ENODEV)),
         Err(errno) => Err(errno),
     }
-}
-
-fn send_fd(sync: RawFd, fd: RawFd) -> Done {
-    #[repr(C)]
-    struct Control {
-        length: usize,
-        level: i32,
-        kind: i32,
-        fd: RawFd,
-        padding: i32,
-    }
-    let control = Control {
-        length: size_of::<usize>() + 3 * size_of::<i32>(),
-        level: libc::SOL_SOCKET,
-        kind: libc::SCM_RIGHTS,
-        fd,
-        padding: 0,
-    };
-    let byte = [MESSAGE_TERMINAL];
-    let mut part = libc::iovec { iov_base: byte.as_ptr().cast_mut().cast(), iov_len: 1 };
-    // SAFETY: every field of a msghdr may be zero.
-    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-    message.msg_iov = &raw mut part;
-    message.msg_iovlen = 1;
-    message.msg_control = ptr::from_ref(&control).cast_mut().cast();
-    message.msg_controllen = size_of::<Control>() as _;
-    let args = [sync as usize, ptr::from_ref(&message) as usize, libc::MSG_NOSIGNAL as usize, 0, 0, 0];
-    // SAFETY: the message, its one part and its control data live on this stack; the kernel only reads them.
-    unsafe { syscall(libc::SYS_sendmsg, args) }.map(drop)
 }
