@@ -29,6 +29,11 @@ pub(crate) static HINTS: HintTable = HintTable(&[
     row("clone*", libc::ENOMEM, "no memory, or the pid namespace this runs in has lost its PID 1"),
     row("clone3", libc::ENOSYS, "a seccomp filter hides clone3: allow it in the profile of the container this runs in"),
     row("clone*", libc::EINVAL, "this kernel lacks one of the kinds of namespace asked for: see /proc/self/ns"),
+    row(
+        "clone3",
+        libc::EEXIST,
+        "a process or a session has this number in that pid namespace: set_tid takes only a free one",
+    ),
     row("clone3", libc::EACCES, "the caller may not move processes into that cgroup: see cgroups(7), delegation"),
     row("clone3", libc::EBUSY, "that cgroup has child groups with controllers: processes may live in leaves only"),
     row("clone3", libc::EOPNOTSUPP, "that cgroup is of an invalid domain: see its cgroup.type"),

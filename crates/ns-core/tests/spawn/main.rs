@@ -5,10 +5,12 @@ use std::io::Read;
 
 use ns_core::{Command, ExitStatus, Result, Stdio};
 
+mod backend;
 mod container;
 mod contract;
 mod credentials;
 mod errors;
+mod parent;
 mod root;
 mod rootless;
 mod sys;

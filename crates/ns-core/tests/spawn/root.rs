@@ -7,6 +7,7 @@ use ns_core::{Capability, CapabilitySet, Command, Namespaces, Net, NsFd, StepTex
 use crate::{output, sh};
 
 mod join;
+mod origin;
 
 const ALL: Namespaces = Namespaces::CONTAINER.difference(Namespaces::USER);
 

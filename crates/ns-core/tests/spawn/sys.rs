@@ -92,3 +92,60 @@ fn set_inheritable(number: u8, inheritable: bool) {
     let answer = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), data.as_ptr()) };
     assert_eq!(answer, 0, "capset");
 }
+
+/// Runs `work` in a fork and passes its panic on.
+pub(crate) fn checked_in_a_fork(work: impl FnOnce()) {
+    let whole = in_a_fork(|| i32::from(std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_ok()));
+    assert_eq!(whole, 1, "it panicked in the fork: its words are above");
+}
+
+/// Runs `work` in a fork, which then executes `sleep 1000`; answers what `work` answered, and the fork's number.
+pub(crate) fn in_a_fork_that_executes(work: impl FnOnce() -> i32) -> (i32, i32) {
+    use std::io::{Read, Write};
+    let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).expect("pipe");
+    let (mut reader, mut writer) = (std::fs::File::from(reader), std::fs::File::from(writer));
+    // SAFETY: the test runs alone in its process, whose other threads only wait for it.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        let answer = work();
+        writer.write_all(&answer.to_ne_bytes()).expect("write");
+        let argv = [c"sleep".as_ptr(), c"1000".as_ptr(), std::ptr::null()];
+        // SAFETY: C strings, and an array that ends in NULL.
+        unsafe { libc::execvp(argv[0], argv.as_ptr()) };
+        // SAFETY: no arguments but the status.
+        unsafe { libc::_exit(1) };
+    }
+    drop(writer);
+    let mut answer = [0; 4];
+    reader.read_exact(&mut answer).expect("read");
+    (i32::from_ne_bytes(answer), pid)
+}
+
+/// A seccomp filter that answers every clone3 of this process with `errno`, and lets all else through.
+pub(crate) fn hide_clone3(errno: i32) {
+    const LOAD_WORD: u16 = 0x20;
+    const JUMP_IF_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    let statement = |code, k| libc::sock_filter { code, jt: 0, jf: 0, k };
+    let filter = [
+        // The number stands first in struct seccomp_data.
+        statement(LOAD_WORD, 0),
+        libc::sock_filter { code: JUMP_IF_EQUAL, jt: 0, jf: 1, k: libc::SYS_clone3 as u32 },
+        statement(RETURN, libc::SECCOMP_RET_ERRNO | errno as u32),
+        statement(RETURN, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut() };
+    // SAFETY: the option takes numbers.
+    let answer = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    assert_eq!(answer, 0, "no_new_privs");
+    // SAFETY: the kernel reads the program and the filter it points to.
+    let answer = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
+    assert_eq!(answer, 0, "seccomp");
+}
+
+/// sigaction(2) with a handler that does nothing.
+pub(crate) fn handle(signal: i32) {
+    extern "C" fn nothing(_: i32) {}
+    // SAFETY: the handler does nothing, which is safe at any time.
+    unsafe { libc::signal(signal, nothing as extern "C" fn(i32) as libc::sighandler_t) };
+}
