@@ -14,9 +14,11 @@ use crate::{Child, Namespaces, PausedChild, Plan};
 mod credentials;
 mod join;
 mod origin;
+mod resources;
 mod steps;
 
 use credentials::Credentials;
+use resources::Resources;
 
 /// Where one of the payload's three standard descriptors comes from.
 #[derive(Debug, Default)]
@@ -58,6 +60,7 @@ pub struct Command {
     terminal: bool,
     terminal_size: Option<(u16, u16)>,
     credentials: Credentials,
+    resources: Resources,
     new_session: bool,
     die_with_parent: bool,
     set_tid: Vec<i32>,
@@ -88,6 +91,7 @@ impl Command {
             terminal: false,
             terminal_size: None,
             credentials: Credentials::default(),
+            resources: Resources::default(),
             new_session: false,
             die_with_parent: false,
             set_tid: Vec::new(),
@@ -317,6 +321,7 @@ impl Command {
             return Err(Error::invalid("clone", "a reaper needs a pid namespace to be PID 1 of"));
         }
         self.credentials.check()?;
+        self.resources.check()?;
         if self.new_time().is_some() && !join::enters_time_at_execve() && self.namespaces.contains(Namespaces::PID) {
             return Err(Error::unsupported(
                 "unshare CLONE_NEWTIME",

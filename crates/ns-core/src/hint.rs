@@ -83,6 +83,42 @@ pub(crate) static HINTS: HintTable = HintTable(&[
         libc::EINVAL,
         "this kernel lacks one of these bits: the EXEC_* ones are of Linux 6.14",
     ),
+    row(
+        "prlimit64",
+        libc::EPERM,
+        "raising a hard limit needs CAP_SYS_RESOURCE in the machine's own user namespace, and RLIMIT_NOFILE is at most \
+         fs.nr_open: see ulimit -H",
+    ),
+    row("sched_setaffinity", libc::EINVAL, "none of these processors can be used here: see cpuset.cpus of the cgroup"),
+    row(
+        "sched_setattr",
+        libc::EPERM,
+        "real time needs CAP_SYS_NICE in the machine's own user namespace or ulimit -r, leaving SCHED_IDLE ulimit -e; a \
+         deadline needs all processors of a cpuset; a cgroup v1 of cpu needs cpu.rt_runtime_us",
+    ),
+    row("sched_setattr", libc::EBUSY, "this deadline cannot be promised beside those of others: see sched(7)"),
+    row("sched_setattr", libc::EINVAL, "the times are outside of kernel.sched_deadline_period_min_us and _max_us"),
+    row(
+        "setpriority",
+        libc::EACCES,
+        "a nice value below the caller's needs CAP_SYS_NICE in the machine's own user namespace: see ulimit -e",
+    ),
+    row(
+        "ioprio_set",
+        libc::EPERM,
+        "the real-time class needs CAP_SYS_ADMIN or CAP_SYS_NICE in the machine's own user namespace",
+    ),
+    row(
+        "set_mempolicy",
+        libc::EINVAL,
+        "no memory node of this set can be used here (see cpuset.mems of the cgroup), or this kernel lacks the policy",
+    ),
+    row(
+        "write oom_score_adj",
+        libc::EACCES,
+        "going below the lowest value the caller has had needs CAP_SYS_RESOURCE in the machine's own user namespace",
+    ),
+    row("execve", libc::EAGAIN, "the payload's user has as many processes as RLIMIT_NPROC allows: see ulimit -u"),
     row("chdir", libc::ENOENT, "the working directory does not exist in the container"),
     row("getcwd", libc::ENOENT, "the working directory lies outside of the container's root"),
     row("setns", libc::EPERM, "joining needs CAP_SYS_ADMIN in the user namespace that owns that namespace"),

@@ -49,13 +49,28 @@
 //!
 //! # What the payload gets
 //!
-//! Its descriptors are those asked for and no others; its capabilities are those asked for and none if none were;
-//! the inheritable and ambient sets are empty; signal dispositions, signal mask, umask (022), CPU affinity and session
-//! keyring are fresh. What stays the caller's: nice value and scheduling policy, I/O priority, resource limits,
-//! oom_score_adj, personality.
+//! Nothing of the caller's reaches it by accident. Unless asked otherwise:
+//!
+//! | | the payload has | asked for with |
+//! |---|---|---|
+//! | descriptors | the three standard ones, and no others | [`Command::stdin`] … |
+//! | capabilities | none, in any of the five sets | [`Command::capabilities`] |
+//! | user and groups | the caller's; in a new user namespace 0, 0 and no groups | [`Command::user`], [`Command::groups`] |
+//! | session keyring | a new one | [`Command::keyring`] |
+//! | signals | default dispositions, none blocked | |
+//! | umask | 022 | [`Command::umask`] |
+//! | processors | all that its cgroup has | [`Command::cpu_affinity`] |
+//! | scheduling policy, nice value, I/O priority | the caller's where it is no more than usual; else SCHED_OTHER, 0, none | [`Command::scheduler`], [`Command::nice`], [`Command::io_priority`] |
+//! | timer slack, personality | the kernel's own: 50 µs, PER_LINUX | [`Command::timer_slack`], [`Command::personality`] |
+//! | resource limits, oom_score_adj, memory policy, secure bits | the caller's | [`Command::rlimit`], [`Command::oom_score_adj`], [`Command::memory_policy`], [`Command::securebits`] |
+//! | environment | the caller's | [`Command::env`], [`Command::env_clear`] |
+//!
+//! Whether a payload can be traced and dumped is not its starter's to say: execve makes it so, unless its user may not read
+//! the program's file. What can be said is how much it dumps: [`Resource::Core`].
 #![deny(unsafe_code)]
 
 mod backend;
+mod bitmap;
 mod capabilities;
 mod capability;
 mod cgroup_memory;
@@ -69,14 +84,18 @@ mod list;
 mod namespaces;
 mod ns_fd;
 mod paused;
+mod personality;
 mod plan;
 mod program;
+mod rlimit;
+mod scheduling;
 mod securebits;
 mod step;
 mod sys;
 mod watch;
 
 pub use backend::Backend;
+pub use bitmap::{CpuSet, NodeSet};
 pub use capabilities::Capabilities;
 pub use capability::{Capability, CapabilitySet};
 pub use cellkit_core::{ChildSteps, Error, ErrorKind, Observer, Result, StepText};
@@ -88,5 +107,8 @@ pub use list::{FirstProcess, ListOptions, NamespaceInfo, NamespaceList, OpenFd, 
 pub use namespaces::{Cgroup, Ipc, Kind, Mount, Namespaces, Net, Pid, Time, TimeOffsets, User, Uts};
 pub use ns_fd::{AnyNamespace, NsFd, NsId};
 pub use paused::PausedChild;
+pub use personality::Personality;
 pub use plan::Plan;
+pub use rlimit::{Limit, Resource, Rlimit};
+pub use scheduling::{IoPriority, MemoryPolicy, Scheduler};
 pub use securebits::Securebits;

@@ -84,6 +84,7 @@ impl Plan {
     /// * when it joins a namespace that others are in, since whoever may ptrace the child could reach the caller's memory
     ///   through it;
     /// * when a reaper stays behind, which would share memory for as long as the container lives;
+    /// * when its oom_score_adj is set, which the kernel keeps the same for all that share memory;
     /// * when it is born in a cgroup that has a memory limit, or below one: the out-of-memory killer kills every process
     ///   that shares its victim's memory, the caller too. That is found out at the start, whatever is said here;
     /// * on Linux before 5.16, where a core dump kills all that share memory, and on processors that this crate cannot

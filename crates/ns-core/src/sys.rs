@@ -10,6 +10,8 @@ use std::ptr;
 use cellkit_core::Errno;
 use cellkit_core::sys::{own, syscall};
 
+use crate::{Limit, Resource};
+
 mod clone;
 pub(crate) mod join;
 mod legacy;
@@ -159,6 +161,18 @@ pub(crate) fn ambient_contains(number: u8) -> Option<bool> {
     let args = [libc::PR_CAP_AMBIENT as usize, libc::PR_CAP_AMBIENT_IS_SET as usize, usize::from(number), 0, 0, 0];
     // SAFETY: no pointers.
     unsafe { syscall(libc::SYS_prctl, args) }.ok().map(|value| value != 0)
+}
+
+/// The hard limit of this process.
+pub(crate) fn hard_limit(resource: Resource) -> Result<Limit, Errno> {
+    steps::prlimit(resource.number(), None).map(|[_, hard]| Limit::from_kernel(hard))
+}
+
+/// sched_getaffinity(2) of the calling thread, into a mask that is zero and large enough for every kernel.
+pub(crate) fn affinity(words: &mut [u64]) -> Result<(), Errno> {
+    let args = [0, size_of_val(words), words.as_mut_ptr() as usize, 0, 0, 0];
+    // SAFETY: the kernel writes at most as many bytes as said.
+    unsafe { syscall(libc::SYS_sched_getaffinity, args) }.map(drop)
 }
 
 /// The release of the running kernel, such as 6.18: from uname(2).

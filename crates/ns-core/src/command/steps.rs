@@ -1,9 +1,11 @@
 //! What a command becomes: the child's steps, in their order.
 //!
 //! ```text
-//!   before the root   close, wait for "go", join, clocks, ids of a new user namespace, keyring, loopback, names
+//!   before the root   close, wait for "go", what needs the caller's privileges, join, clocks, ids of a new user
+//!                     namespace, keyring, loopback, names
 //!   the root          the lists of other crates
-//!   after the root    reaper, session, terminal, descriptors, credentials, umask, affinity, signals, directory, execve
+//!   after the root    reaper, session, terminal, descriptors, limits and scheduling, credentials, umask, signals,
+//!                     directory, execve
 //! ```
 //!
 //! The order matters: ids inside a new user namespace come before the first file is made, since a file of an unmapped
@@ -40,8 +42,8 @@ impl Command {
         }
         let dumps_alone = sys::kernel_release().is_some_and(|release| release >= (5, 16));
         let stays_behind = self.init || needs_successor;
-        let shares_memory =
-            sys::CAN_SHARE_MEMORY && dumps_alone && !self.copies_memory && joined.is_empty() && !stays_behind;
+        let alone = joined.is_empty() && !stays_behind && !self.resources.need_own_memory();
+        let shares_memory = sys::CAN_SHARE_MEMORY && dumps_alone && !self.copies_memory && alone;
         // Whoever comes into a user namespace, new or not, has every capability there and should be its root.
         let new_user = (self.namespaces | kinds).contains(Namespaces::USER);
         let changes_ids = new_user || self.credentials.changes_ids();
@@ -62,6 +64,7 @@ impl Command {
         }
         let terminal = self.terminal_steps(&mut after, sync);
         self.descriptor_steps(&mut after, sync, terminal)?;
+        self.resources.steps(&mut after);
         self.credentials.steps(&mut after, namespaces);
         if self.die_with_parent && !self.init {
             after.push(LaunchStep::DieWithParent { sync });
@@ -69,8 +72,7 @@ impl Command {
         if self.credentials.no_new_privs {
             after.push(CredentialStep::NoNewPrivileges);
         }
-        after.push(ResourceStep::Umask(0o022));
-        after.push(ResourceStep::ResetAffinity);
+        after.push(self.resources.umask_step());
         after.push(Step::ResetDispositions);
         if let Some(dir) = &self.dir {
             after.push(Step::Chdir(c_string(dir, "chdir")?));
@@ -115,6 +117,7 @@ impl Command {
         // This crate's lists have the socket in their first slot.
         let sync = steps.slot();
         steps.push(ResourceStep::Umask(0));
+        self.resources.early_steps(&mut steps)?;
         let into_another = joined.iter().any(|namespace| namespace.kind() == Namespaces::USER);
         let groups = (new_user && !self.credentials.keep_groups).then_some(CredentialStep::Groups {
             ids: Vec::new(),

@@ -19,6 +19,7 @@ use crate::step::Step;
 pub(super) use credentials::{capget, set_capabilities};
 use descriptors::close_all_but;
 pub(super) use descriptors::close_everything;
+pub(super) use resources::prlimit;
 
 type Done = Result<(), Errno>;
 

@@ -11,6 +11,7 @@ mod contract;
 mod credentials;
 mod errors;
 mod parent;
+mod resources;
 mod root;
 mod rootless;
 mod sys;

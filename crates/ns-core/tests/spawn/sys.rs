@@ -149,3 +149,37 @@ pub(crate) fn handle(signal: i32) {
     // SAFETY: the handler does nothing, which is safe at any time.
     unsafe { libc::signal(signal, nothing as extern "C" fn(i32) as libc::sighandler_t) };
 }
+
+/// sched_setscheduler(2) of the calling thread; whether it was allowed.
+pub(crate) fn set_scheduler(policy: i32, priority: i32) -> bool {
+    let parameters = libc::sched_param { sched_priority: priority };
+    // SAFETY: the kernel reads one sched_param.
+    unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, policy, &raw const parameters) == 0 }
+}
+
+/// setpriority(2) of the calling thread.
+pub(crate) fn set_nice(nice: i32) {
+    // SAFETY: no pointers.
+    let answer = unsafe { libc::syscall(libc::SYS_setpriority, libc::PRIO_PROCESS, 0, nice) };
+    assert_eq!(answer, 0, "setpriority");
+}
+
+/// ioprio_set(2) of the calling thread.
+pub(crate) fn set_io_priority(bits: i32) {
+    // SAFETY: no pointers.
+    let answer = unsafe { libc::syscall(libc::SYS_ioprio_set, 1, 0, bits) };
+    assert_eq!(answer, 0, "ioprio_set");
+}
+
+/// personality(2).
+pub(crate) fn set_personality(bits: u64) {
+    // SAFETY: no pointers; only programs started later notice.
+    unsafe { libc::personality(bits) };
+}
+
+/// prctl(2) PR_SET_TIMERSLACK of the calling thread.
+pub(crate) fn set_timer_slack(nanoseconds: u64) {
+    // SAFETY: no pointers.
+    let answer = unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, nanoseconds) };
+    assert_eq!(answer, 0, "prctl");
+}

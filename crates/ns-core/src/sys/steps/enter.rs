@@ -1,6 +1,7 @@
 //! Enters namespaces that the clone did not make.
 #![allow(unsafe_code)]
 
+use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use cellkit_core::sys::{self as raw, OpenHow, syscall};
@@ -55,7 +56,7 @@ unsafe impl ChildStep for EnterStep {
                 Ok(())
             }
             Self::UnshareTime => numbers(libc::SYS_unshare, [libc::CLONE_NEWTIME as usize, 0, 0, 0, 0]).map(drop),
-            Self::TimeOffsets { proc, text } => time_offsets(proc, text.as_bytes()),
+            Self::TimeOffsets { proc, text } => write_to_proc(proc, c"self/timens_offsets", text.as_bytes()),
             Self::Succeed { sync } => succeed(fds.get(*sync)?),
         }
     }
@@ -84,14 +85,15 @@ fn succeed(sync: RawFd) -> Done {
     await_go(sync)
 }
 
-fn time_offsets(proc: &ProcFd, text: &[u8]) -> Done {
+/// Writes to a file about this process, such as `self/timens_offsets`.
+pub(super) fn write_to_proc(proc: &ProcFd, name: &CStr, text: &[u8]) -> Done {
     let how = OpenHow {
         flags: (libc::O_WRONLY | libc::O_CLOEXEC) as u64,
         mode: 0,
         // "self" is a symbolic link of procfs' own; nothing may be mounted below.
         resolve: libc::RESOLVE_BENEATH | libc::RESOLVE_NO_XDEV | libc::RESOLVE_NO_MAGICLINKS,
     };
-    let fd = raw::openat2(proc.as_fd().as_raw_fd(), c"self/timens_offsets", &how)?;
+    let fd = raw::openat2(proc.as_fd().as_raw_fd(), name, &how)?;
     let written = raw::write(fd, text);
     // SAFETY: opened above, used by nobody else.
     unsafe { raw::close(fd) };
