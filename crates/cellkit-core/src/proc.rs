@@ -260,6 +260,28 @@ impl ProcessDir {
         }
     }
 
+    /// The program that the process runs, open for reading.
+    ///
+    /// # Errors
+    /// Permission without ptrace access to the process, or for a program that may be run but not read;
+    /// [`ErrorKind::Gone`] when it has died.
+    pub fn executable(&self) -> Result<OwnedFd> {
+        let path = Path::new("exe");
+        let shown = |call, errno| self.or_gone(fail(call, errno, &self.shown(), path));
+        let flags = libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+        // A link of procfs' own, with nothing mounted over it …
+        let how = sys::OpenHow { flags: flags as u64, mode: 0, resolve: libc::RESOLVE_BENEATH | libc::RESOLVE_NO_XDEV };
+        let link = sys::open_in(self.dir.as_fd(), c"exe", &how).map_err(|errno| shown("openat2", errno))?;
+        match sys::fs_magic(link.as_raw_fd()) {
+            Ok(PROC_SUPER_MAGIC) => {}
+            Ok(_) => return Err(Error::invalid("fstatfs", "this is not procfs").on(self.shown().join(path))),
+            Err(errno) => return Err(shown("fstatfs", errno)),
+        }
+        // … which leads out of procfs, as it has to.
+        let how = sys::OpenHow { flags: (libc::O_RDONLY | libc::O_CLOEXEC) as u64, mode: 0, resolve: 0 };
+        sys::open_in(self.dir.as_fd(), c"exe", &how).map_err(|errno| shown("openat2", errno))
+    }
+
     /// A file that vanished means that its process did, if the process is really gone.
     fn or_gone(&self, error: Error) -> Error {
         let dead = error.raw_os_error() == Some(libc::ESRCH)
@@ -356,8 +378,13 @@ mod tests {
         let theirs = dir.namespace("uts").expect("uts");
         let link = std::fs::read_link(format!("/proc/self/fd/{}", theirs.as_raw_fd())).expect("link");
         assert_eq!(link, mine);
+        let program = File::from(dir.executable().expect("exe"));
+        let same = |data: std::fs::Metadata| std::os::unix::fs::MetadataExt::ino(&data);
+        let path = std::fs::read_link(format!("/proc/{}/exe", child.id())).expect("link");
+        assert_eq!(same(program.metadata().expect("fstat")), same(std::fs::metadata(path).expect("stat")));
         child.kill().expect("kill");
         child.wait().expect("wait");
+        assert_eq!(dir.executable().expect_err("dead").kind(), ErrorKind::Gone);
         assert_eq!(dir.read("comm".as_ref()).expect_err("dead").kind(), ErrorKind::Gone);
         assert_eq!(proc.process(&pidfd).expect_err("dead").kind(), ErrorKind::Gone);
     }

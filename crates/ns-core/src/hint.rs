@@ -43,6 +43,29 @@ pub(crate) static HINTS: HintTable = HintTable(&[
         libc::ENOENT,
         "no such command in the container; if the file is there, the interpreter or loader it names is not",
     ),
+    row(
+        "execveat",
+        libc::ENOENT,
+        "a script cannot be run from a descriptor: it closes at execve, before the interpreter could open it. Give its \
+         path, or run the interpreter; or the loader that the program names is not in the container",
+    ),
+    row("execveat", libc::EACCES, "the file is not executable, or its file system is mounted noexec"),
+    row("execveat", libc::ENOEXEC, "neither a program for this machine nor a script that begins with #!"),
+    row("execveat", libc::ETXTBSY, "somebody has the program open for writing"),
+    row(
+        "memfd_create",
+        libc::EACCES,
+        "programs in memory are switched off here: see vm.memfd_noexec, which must not be 2, or run as root, which needs \
+         none",
+    ),
+    row(
+        "fcntl F_ADD_SEALS",
+        libc::EBUSY,
+        "somebody has mapped the memory for writing, which seals it against being sealed",
+    ),
+    row("open_tree", libc::EPERM, "a mount of a program needs CAP_SYS_ADMIN: a sealed copy in memory needs nothing"),
+    row("open_tree", libc::EINVAL, "the program is in no mount of this mount namespace, such as a memfd: copy it"),
+    row("pread64", libc::EBADF, "the program must be open for reading, not with O_PATH"),
     row("execve", libc::EACCES, "the file is not executable or is a directory, or its file system is mounted noexec"),
     row("execve", libc::ENOEXEC, "neither a program for this machine nor a script that begins with #!"),
     row("execve", libc::ELOOP, "symbolic links lead in a circle"),

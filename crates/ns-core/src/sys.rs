@@ -1,7 +1,7 @@
 //! The unsafe part: the raw calls of the parent, and below it what runs in the child.
 //!
 //! `sys/clone.rs` makes the child and is its main loop, `sys/legacy.rs` helps it where clone3 is hidden, `sys/message.rs` is the socket between the two, `sys/steps.rs` runs
-//! this crate's steps, `sys/join.rs` joins namespaces, `sys/reaper.rs` is PID 1 when one was asked for.
+//! this crate's steps, `sys/join.rs` joins namespaces, `sys/reaper.rs` is PID 1 when one was asked for, `sys/sealed.rs` seals programs.
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -19,6 +19,7 @@ pub(crate) mod look;
 mod message;
 pub(crate) mod nsfs;
 mod reaper;
+pub(crate) mod sealed;
 mod steps;
 
 pub(crate) use cellkit_core::sys::pidfd_send_signal;

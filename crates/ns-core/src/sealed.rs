@@ -1,0 +1,248 @@
+//! Programs that cannot be changed while they run.
+//!
+//! Whoever is root in a container can reach the program of any process it can see, by `/proc/PID/exe`, and so the file on
+//! the host: that of a program that joins the container, or starts it and is executed in it because an image says
+//! `#!/proc/self/exe`. Where that file may be written, the next run of it on the host is the container's (CVE-2019-5736).
+//!
+//! So what enters containers runs from something that looks the same and cannot be written: a mount of the one file,
+//! read-only and in no namespace, which costs nothing; or, without the privilege to make one, a copy in memory that is
+//! sealed against every change.
+#![forbid(unsafe_code)]
+
+use std::ffi::{CString, OsStr};
+use std::fmt;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use cellkit_core::{Errno, Error, ProcFd, ProcView, Result, Subject};
+
+use crate::enter::need_one_thread;
+use crate::hint::HINTS;
+use crate::program::c_string;
+use crate::sys;
+
+/// Why a program cannot be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Seal {
+    /// It is a copy in memory with the seals F_SEAL_WRITE, F_SEAL_SHRINK, F_SEAL_GROW and F_SEAL_SEAL.
+    Memfd,
+    /// It is reached through a mount that is read-only.
+    ReadOnlyMount,
+}
+
+impl Seal {
+    /// How the program behind a descriptor is sealed; `None` when it is not.
+    ///
+    /// * C calls: fcntl(2) F_GET_SEALS; fstatfs(2).
+    ///
+    /// ```
+    /// use ns_core::{Seal, SealedProgram};
+    ///
+    /// let file = std::fs::File::open("/bin/sh").unwrap();
+    /// let copy = SealedProgram::copy(&file)?;
+    /// assert_eq!(Seal::of(&copy)?, Some(Seal::Memfd));
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of fstatfs(2), which only a broken file system has.
+    pub fn of(program: impl AsFd) -> Result<Option<Self>> {
+        let program = program.as_fd();
+        if sys::sealed::seals(program).is_ok_and(|seals| seals & sys::sealed::ALL == sys::sealed::ALL) {
+            return Ok(Some(Self::Memfd));
+        }
+        match sys::sealed::is_on_read_only_mount(program) {
+            Ok(read_only) => Ok(read_only.then_some(Self::ReadOnlyMount)),
+            Err(errno) => Err(Error::from_errno("fstatfs", errno.0)),
+        }
+    }
+}
+
+impl fmt::Display for Seal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Memfd => "a sealed copy in memory",
+            Self::ReadOnlyMount => "a read-only mount",
+        })
+    }
+}
+
+/// A program that nobody can change, to be run with [`Command::from_fd`](crate::Command::from_fd).
+///
+/// ```no_run
+/// use ns_core::{Command, SealedProgram};
+///
+/// let agent = SealedProgram::of(std::fs::File::open("/usr/libexec/agent").unwrap())?;
+/// println!("runs from {}", agent.seal());
+/// Command::from_fd(agent, "agent").spawn()?.wait()?;
+/// # Ok::<(), ns_core::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct SealedProgram {
+    fd: OwnedFd,
+    seal: Seal,
+}
+
+impl SealedProgram {
+    /// The cheaper one of [`mount`](Self::mount) and [`copy`](Self::copy) that the caller may make; see
+    /// [`seal`](Self::seal) for which it was.
+    ///
+    /// # Errors
+    /// As [`copy`](Self::copy).
+    pub fn of(program: impl AsFd) -> Result<Self> {
+        let program = program.as_fd();
+        Self::mount(program).or_else(|_| Self::copy(program))
+    }
+
+    /// A mount of this one file, read-only and in no namespace. It costs no memory and goes with the last process that
+    /// runs it.
+    ///
+    /// * C calls: open_tree(2) with OPEN_TREE_CLONE, mount_setattr(2). Linux 5.12.
+    /// * Privileges: CAP_SYS_ADMIN in the user namespace that owns the caller's mount namespace, in which the file is.
+    ///
+    /// # Errors
+    /// Permission; Invalid for a file that is in no mount of the caller's namespace, such as a memfd.
+    ///
+    /// See mount_setattr(2): <https://man7.org/linux/man-pages/man2/mount_setattr.2.html>.
+    #[doc(alias("open_tree", "mount_setattr"))]
+    pub fn mount(program: impl AsFd) -> Result<Self> {
+        let fail = |call: &'static str| move |errno: Errno| Error::from_errno(call, errno.0).with_hints(&HINTS);
+        let fd = sys::sealed::clone_mount(program.as_fd()).map_err(fail("open_tree"))?;
+        sys::sealed::make_read_only(fd.as_fd()).map_err(fail("mount_setattr"))?;
+        Ok(Self { fd, seal: Seal::ReadOnlyMount })
+    }
+
+    /// A copy in memory, sealed: as large as the file, which must be open for reading.
+    ///
+    /// * C calls: memfd_create(2) with MFD_EXEC (Linux 6.3; without it before), fcntl(2) F_ADD_SEALS, also F_SEAL_EXEC where
+    ///   the kernel has it.
+    ///
+    /// # Errors
+    /// Permission (EACCES) where `vm.memfd_noexec` is 2, and what reading the file gives. Each with a hint.
+    ///
+    /// See memfd_create(2): <https://man7.org/linux/man-pages/man2/memfd_create.2.html>.
+    #[doc(alias("memfd_create", "F_ADD_SEALS", "fexecve"))]
+    pub fn copy(program: impl AsFd) -> Result<Self> {
+        let fail = |call: &'static str| move |errno: Errno| Error::from_errno(call, errno.0).with_hints(&HINTS);
+        let io = |call: &'static str| move |error: std::io::Error| Error::from_io(call, &error).with_hints(&HINTS);
+        let source = program.as_fd().try_clone_to_owned().map(File::from).map_err(io("fcntl F_DUPFD_CLOEXEC"))?;
+        let mut copy = File::from(sys::sealed::memfd().map_err(fail("memfd_create"))?);
+        let mut buffer = vec![0; 256 << 10];
+        let mut offset = 0;
+        loop {
+            // By offset: the position belongs to whoever opened the file.
+            let length = source.read_at(&mut buffer, offset).map_err(io("pread64"))?;
+            let Some(bytes @ [_, ..]) = buffer.get(..length) else { break };
+            copy.write_all(bytes).map_err(io("write"))?;
+            offset += length as u64;
+        }
+        sys::sealed::add_seals(copy.as_fd()).map_err(fail("fcntl F_ADD_SEALS"))?;
+        Ok(Self { fd: copy.into(), seal: Seal::Memfd })
+    }
+
+    /// What keeps it from being changed.
+    #[must_use]
+    pub fn seal(&self) -> Seal {
+        self.seal
+    }
+}
+
+impl AsFd for SealedProgram {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl From<SealedProgram> for OwnedFd {
+    fn from(program: SealedProgram) -> Self {
+        program.fd
+    }
+}
+
+/// Makes sure that this program runs sealed: the first line of a `main` that starts or joins containers.
+///
+/// When it does not yet, the process executes itself again, once, from a [`SealedProgram`], with the same arguments, the
+/// same environment and the same descriptors but those that close at execve. Then this returns how it is sealed, which is
+/// read from the running program itself: nothing in the environment can pretend it.
+///
+/// A program that is sealed so keeps its name in `ps`, but std::env::current_exe no longer says where it was installed.
+///
+/// * C calls: those of [`SealedProgram::of`], execveat(2).
+/// * Privileges: none; with CAP_SYS_ADMIN it costs no memory.
+///
+/// ```no_run
+/// fn main() -> ns_core::Result<()> {
+///     ns_core::seal_this_program()?;
+///     // … from here on, no container can change this program.
+///     Ok(())
+/// }
+/// ```
+///
+/// # Errors
+/// Invalid when there is more than one thread: the others would end. Those of [`SealedProgram::copy`], and of execveat.
+///
+/// See execveat(2): <https://man7.org/linux/man-pages/man2/execveat.2.html>.
+#[doc(alias = "CVE-2019-5736")]
+pub fn seal_this_program() -> Result<Seal> {
+    let program = ProcFd::open(ProcView::Processes)?.this_thread()?.executable()?;
+    let arguments = std::env::args_os().map(|argument| c_string(argument, "execveat")).collect::<Result<Vec<_>>>()?;
+    if let Some(seal) = Seal::of(&program)? {
+        keep_name(arguments.first());
+        return Ok(seal);
+    }
+    need_one_thread("execveat", "the other threads would end", "seal it before the first thread is started")?;
+    let sealed = SealedProgram::of(&program)?;
+    // Or it would be executed again and again.
+    if Seal::of(&sealed)?.is_none() {
+        return Err(Error::other("execveat", "the sealed copy of this program does not look sealed"));
+    }
+    let errno = sys::sealed::execute(sealed.as_fd(), &arguments);
+    Err(Error::from_errno("execveat", errno.0).on(Subject::Thing(sealed.seal.to_string())).with_hints(&HINTS))
+}
+
+/// Kernels before 6.14 name a process that was executed from a descriptor by the number of that.
+fn keep_name(argument: Option<&CString>) {
+    let name = argument.and_then(|path| Path::new(OsStr::from_bytes(path.as_bytes())).file_name());
+    let Some(name) = name.and_then(|name| CString::new(name.as_bytes()).ok()) else { return };
+    if sys::sealed::name_of_this_thread().iter().take_while(|&&byte| byte != 0).all(u8::is_ascii_digit) {
+        sys::sealed::name_this_thread(&name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell() -> File {
+        File::open("/bin/sh").expect("/bin/sh")
+    }
+
+    #[test]
+    fn a_copy_is_equal_and_cannot_be_changed() {
+        assert_eq!(Seal::of(shell()).expect("seal"), None, "this test needs a writable /bin");
+        let copy = SealedProgram::copy(shell()).expect("copy");
+        assert_eq!((copy.seal(), Seal::of(&copy).expect("seal")), (Seal::Memfd, Some(Seal::Memfd)));
+        let mut file = File::from(OwnedFd::from(copy));
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut { file.try_clone().expect("dup") }, &mut bytes).expect("read");
+        assert!(bytes.is_empty(), "its position is its end");
+        let length = file.metadata().expect("metadata").len();
+        bytes.resize(length as usize, 0);
+        file.read_exact_at(&mut bytes, 0).expect("read");
+        assert_eq!(bytes, std::fs::read("/bin/sh").expect("sh"));
+        assert_eq!(file.write(b"x").expect_err("sealed").raw_os_error(), Some(libc::EPERM));
+        assert_eq!(file.set_len(0).expect_err("sealed").raw_os_error(), Some(libc::EPERM));
+    }
+
+    #[test]
+    fn what_is_not_open_for_reading_is_said_so() {
+        let directory = File::open("/").expect("/");
+        let error = SealedProgram::copy(directory).expect_err("a directory");
+        assert_eq!((error.operation(), error.raw_os_error()), ("pread64", Some(libc::EISDIR)));
+    }
+}
