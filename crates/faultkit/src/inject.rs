@@ -202,7 +202,7 @@ const MOST_PROBLEMS: usize = 25;
 
 impl<'a> Sweep<'a> {
     /// A sweep over what `body` runs in [`Counted::run`]. The body is run in a fork each time; it must succeed when nothing
-    /// is injected, and make the same calls each time.
+    /// is injected, and make the same calls each time. Children that the test itself has must not end meanwhile.
     pub fn new(body: impl Fn(&Counted<'_>) -> Result<(), Failure> + 'a) -> Self {
         Self {
             body: Box::new(body),

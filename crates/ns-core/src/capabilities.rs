@@ -20,7 +20,7 @@ use std::fmt;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use cellkit_core::{Error, ProcFd, ProcView, Result, Subject};
+use cellkit_core::{Errno, Error, ProcFd, ProcView, Result, Subject};
 
 use crate::{CapabilitySet, Securebits, sys};
 
@@ -125,11 +125,19 @@ impl Capabilities {
     pub fn of_this_thread() -> Result<Self> {
         let [effective, permitted, inheritable] =
             sys::capget().map_err(|errno| Error::from_errno("capget", errno.0))?.map(CapabilitySet::from_bits);
-        let collect = |has: fn(u8) -> Option<bool>| {
-            let numbers = (0..64).filter(|number| has(*number) == Some(true));
-            CapabilitySet::from_bits(numbers.fold(0, |bits, number| bits | 1 << number))
+        let collect = |operation: &'static str, has: fn(u8) -> Result<Option<bool>, Errno>| {
+            let mut bits = 0;
+            for number in 0..64 {
+                match has(number).map_err(|errno| Error::from_errno(operation, errno.0))? {
+                    Some(contains) => bits |= u64::from(contains) << number,
+                    // Past the last capability that this kernel knows.
+                    None => break,
+                }
+            }
+            Ok::<_, Error>(CapabilitySet::from_bits(bits))
         };
-        let (bounding, ambient) = (collect(sys::bounding_contains), collect(sys::ambient_contains));
+        let bounding = collect("prctl PR_CAPBSET_READ", sys::bounding_contains)?;
+        let ambient = collect("prctl PR_CAP_AMBIENT_IS_SET", sys::ambient_contains)?;
         Ok(Self { bounding, permitted, effective, inheritable, ambient })
     }
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use cellkit_core::{Error, Result, Subject};
 
-use crate::{Capabilities, sys};
+use crate::sys;
 
 macro_rules! capabilities {
     ($($name:ident = $number:literal,)*) => {
@@ -164,7 +164,7 @@ impl CapabilitySet {
     pub fn of_kernel() -> Self {
         Self(
             (0..64)
-                .filter(|number| sys::bounding_contains(*number).is_some())
+                .filter(|number| sys::bounding_contains(*number) != Ok(None))
                 .fold(0, |bits, number| bits | 1 << number),
         )
     }
@@ -176,7 +176,8 @@ impl CapabilitySet {
     /// # Errors
     /// None that a kernel of today gives; ENOSYS under a filter.
     pub fn of_this_thread() -> Result<Self> {
-        Capabilities::of_this_thread().map(|all| all.effective)
+        let [effective, ..] = sys::capget().map_err(|errno| Error::from_errno("capget", errno.0))?;
+        Ok(Self::from_bits(effective))
     }
 }
 

@@ -127,7 +127,7 @@ pub enum ExitStatus {
 }
 
 impl ExitStatus {
-    fn new(code: i32, status: i32) -> Self {
+    pub(crate) fn new(code: i32, status: i32) -> Self {
         match code {
             libc::CLD_EXITED => Self::Exited(status),
             _ => Self::Signaled { signal: status, core_dumped: code == libc::CLD_DUMPED },

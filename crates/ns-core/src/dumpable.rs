@@ -8,6 +8,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use cellkit_core::Errno;
+
 use crate::sys;
 
 /// Process-wide because the flag is: how many children share memory and change ids, and what the flag was before.
@@ -18,13 +20,14 @@ static SHARED: Mutex<(usize, i32)> = Mutex::new((0, 0));
 pub(crate) struct DumpableGuard(());
 
 impl DumpableGuard {
-    pub(crate) fn new() -> Self {
+    /// Fails where the flag cannot be read: it could not be given back.
+    pub(crate) fn new() -> Result<Self, Errno> {
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         if shared.0 == 0 {
-            shared.1 = sys::dumpable();
+            shared.1 = sys::dumpable()?;
         }
         shared.0 += 1;
-        Self(())
+        Ok(Self(()))
     }
 }
 
@@ -32,7 +35,7 @@ impl Drop for DumpableGuard {
     fn drop(&mut self) {
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         shared.0 -= 1;
-        if shared.0 == 0 && shared.1 == 1 && sys::dumpable() != 1 {
+        if shared.0 == 0 && shared.1 == 1 && sys::dumpable() != Ok(1) {
             sys::set_dumpable(1);
         }
     }

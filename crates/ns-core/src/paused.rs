@@ -15,7 +15,7 @@ use crate::ns_fd::NsFd;
 use crate::plan::{Body, tell};
 use crate::sys::{self, Start, Started};
 use crate::watch::Watch;
-use crate::{Backend, Child};
+use crate::{Backend, Child, ExitStatus};
 
 /// A process that exists, in its new namespaces and its cgroup, and waits before its first own step.
 ///
@@ -124,9 +124,17 @@ impl PausedChild {
             }
         };
         // Not before: a child that waits has changed nothing, and may wait for long.
-        let guard = needs_guard.then(DumpableGuard::new);
-        // A child that was killed while it waited is found by the end of file below.
-        let _ = sys::send(sync.as_fd(), b"g");
+        let guard = match needs_guard.then(DumpableGuard::new).transpose() {
+            Ok(guard) => guard,
+            Err(errno) => {
+                end(pidfd.as_fd());
+                return Err(Error::from_errno("prctl PR_GET_DUMPABLE", errno.0));
+            }
+        };
+        if let Err(error) = self.go(sync.as_fd()) {
+            end(pidfd.as_fd());
+            return Err(error);
+        }
         let mut terminal = None;
         let mut fault = None;
         let mut buffer = [0; sys::FAULT_SIZE];
@@ -152,9 +160,14 @@ impl PausedChild {
                             return Err(error.with_hints(&HINTS));
                         }
                     }
-                    let _ = sys::send(sync.as_fd(), b"g");
+                    if let Err(error) = self.go(sync.as_fd()) {
+                        end(pidfd.as_fd());
+                        return Err(error);
+                    }
                 }
                 Ok((length, _)) => fault = buffer.get(..length).and_then(|message| self.fault(message)).or(fault),
+                // It ended before it read the "go": what it said is behind this error, which comes once.
+                Err(Errno(libc::ECONNRESET)) => {}
                 Err(errno) => {
                     // The child may still use this memory: end it before giving the memory back.
                     end(pidfd.as_fd());
@@ -168,8 +181,9 @@ impl PausedChild {
             tell(&self.body, starts.get(..made).unwrap_or(&[]), sys::now(), observer);
         }
         // End of file: the child has left this memory, by execve or by death.
+        let reached = start.reached();
         drop((start, guard));
-        match fault {
+        match fault.or_else(|| self.ended_early(pidfd.as_fd(), reached)) {
             None => {
                 if let (Some(watch), Some(watched)) = (watch, watched) {
                     watch.over(watched);
@@ -180,6 +194,36 @@ impl PausedChild {
                 let _ = sys::wait(pidfd.as_fd(), 0);
                 Err(error)
             }
+        }
+    }
+
+    /// The error of a child that ended in step `reached` without a word: somebody killed it, the out-of-memory killer for
+    /// one. End of file alone looks the same as an execve, which is the last step: who is killed in that is a child whose
+    /// status says so.
+    fn ended_early(&self, pidfd: BorrowedFd<'_>, reached: usize) -> Option<Error> {
+        if reached + 1 >= self.body.count() {
+            return None;
+        }
+        let step = self.body.step(reached)?.describe();
+        let why = match sys::wait(pidfd, 0) {
+            Ok(Some((code, status))) => format!("the child ended at this step: {}", ExitStatus::new(code, status)),
+            _ => "the child ended at this step".to_owned(),
+        };
+        let hint =
+            "somebody killed it: the kernel's log and memory.events of its cgroup tell of the out-of-memory killer";
+        let error = Error::other(step.call, why).with_hint(hint);
+        Some(match step.subject {
+            Some(subject) => error.on(subject),
+            None => error,
+        })
+    }
+
+    /// Tells the child to go on. One that never heard of it would wait for ever; one that has ended meanwhile is found by
+    /// the end of file.
+    fn go(&self, sync: BorrowedFd<'_>) -> Result<()> {
+        match sys::send(sync, b"g") {
+            Ok(()) | Err(Errno(libc::EPIPE | libc::ECONNRESET)) => Ok(()),
+            Err(errno) => Err(Error::from_errno("sendto", errno.0).on(Subject::Pid(self.pid))),
         }
     }
 

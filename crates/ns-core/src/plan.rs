@@ -215,6 +215,7 @@ impl Plan {
     fn not_started(&self, why: NotStarted, into_cgroup: bool) -> Error {
         let set_tid = &self.origin.set_tid;
         match why {
+            NotStarted::Before(call, errno) => Error::from_errno(call, errno.0).with_hints(&HINTS),
             NotStarted::Clone(backend, errno) => {
                 let error = Error::at_step(self.text_of(backend, into_cgroup), errno);
                 let number = matches!(errno.0, libc::EEXIST | libc::EINVAL) && !set_tid.is_empty();

@@ -125,18 +125,18 @@ pub(crate) fn is_open(fd: RawFd) -> bool {
 }
 
 /// Whether the calling process's descriptor of this number is a directory.
-pub(crate) fn is_directory(fd: RawFd) -> bool {
+pub(crate) fn is_directory(fd: RawFd) -> Result<bool, Errno> {
     // SAFETY: every field of a struct stat may be zero.
     let mut answer: libc::stat = unsafe { std::mem::zeroed() };
     // SAFETY: fstat writes one struct stat.
     let failed = unsafe { libc::fstat(fd, &raw mut answer) } == -1;
-    !failed && answer.st_mode & libc::S_IFMT == libc::S_IFDIR
+    if failed { Err(Errno::last()) } else { Ok(answer.st_mode & libc::S_IFMT == libc::S_IFDIR) }
 }
 
 /// prctl(2) PR_GET_DUMPABLE.
-pub(crate) fn dumpable() -> i32 {
+pub(crate) fn dumpable() -> Result<i32, Errno> {
     // SAFETY: no pointers.
-    unsafe { libc::prctl(libc::PR_GET_DUMPABLE) }
+    unsafe { syscall(libc::SYS_prctl, [libc::PR_GET_DUMPABLE as usize, 0, 0, 0, 0, 0]) }.map(|value| value as i32)
 }
 
 /// prctl(2) PR_SET_DUMPABLE.
@@ -151,17 +151,23 @@ pub(crate) fn capget() -> Result<[u64; 3], Errno> {
 }
 
 /// Whether the calling thread's bounding set has capability `number`; `None` when the kernel knows none of that number.
-pub(crate) fn bounding_contains(number: u8) -> Option<bool> {
-    // SAFETY: no pointers.
-    let answer = unsafe { syscall(libc::SYS_prctl, [libc::PR_CAPBSET_READ as usize, usize::from(number), 0, 0, 0, 0]) };
-    answer.ok().map(|value| value != 0)
+pub(crate) fn bounding_contains(number: u8) -> Result<Option<bool>, Errno> {
+    known([libc::PR_CAPBSET_READ as usize, usize::from(number), 0])
 }
 
 /// As [`bounding_contains`], of the ambient set.
-pub(crate) fn ambient_contains(number: u8) -> Option<bool> {
-    let args = [libc::PR_CAP_AMBIENT as usize, libc::PR_CAP_AMBIENT_IS_SET as usize, usize::from(number), 0, 0, 0];
+pub(crate) fn ambient_contains(number: u8) -> Result<Option<bool>, Errno> {
+    known([libc::PR_CAP_AMBIENT as usize, libc::PR_CAP_AMBIENT_IS_SET as usize, usize::from(number)])
+}
+
+/// A question of prctl(2) about a capability, which the kernel may not know.
+fn known([option, a, b]: [usize; 3]) -> Result<Option<bool>, Errno> {
     // SAFETY: no pointers.
-    unsafe { syscall(libc::SYS_prctl, args) }.ok().map(|value| value != 0)
+    match unsafe { syscall(libc::SYS_prctl, [option, a, b, 0, 0, 0]) } {
+        Ok(value) => Ok(Some(value != 0)),
+        Err(Errno(libc::EINVAL)) => Ok(None),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// The hard limit of this process.

@@ -42,7 +42,7 @@ pub(crate) fn on_a_thread<T: Send + 'static>(start: impl FnOnce() -> T + Send + 
         }
     };
     // The new thread inherits the mask: no handler of this program's ever runs on its small stack.
-    let signals = sys::BlockedSignals::new();
+    let signals = sys::BlockedSignals::new().map_err(|errno| Error::from_errno("rt_sigprocmask", errno.0))?;
     let thread = std::thread::Builder::new().name("ns-core watch".into()).stack_size(STACK_SIZE).spawn(body);
     drop(signals);
     thread.map_err(|error| {

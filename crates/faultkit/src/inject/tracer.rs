@@ -47,6 +47,7 @@ pub(super) fn run(
     limit: Duration,
 ) -> io::Result<Trace> {
     let signal = ChildSignal::block();
+    let known = scan::processes::family();
     let deadline = Instant::now() + limit;
     let caller = ptrace::fork(|| {
         signal.restore();
@@ -61,6 +62,7 @@ pub(super) fn run(
         tasks: BTreeMap::from([(caller, Task { index: 0, answer: None })]),
         early: BTreeSet::new(),
         held: Vec::new(),
+        known,
         trace: Trace { calls: vec![Vec::new()], ..Trace::default() },
     };
     while !page.is_ready(Duration::from_millis(5)) {
@@ -88,16 +90,21 @@ pub(super) fn run(
         }
     }
     // What was no longer followed is this process's to reap, once its parent has died.
-    loop {
-        match ptrace::wait(deadline) {
-            Ok(Some(_)) => {}
-            Ok(None) => {
-                tracer.end_all();
-                return Ok(tracer.trace);
-            }
-            Err(_) => return Ok(tracer.trace),
+    let mut pause = Duration::from_millis(1);
+    while let Ok(change) = ptrace::wait(Instant::now() + pause) {
+        if change.is_some() {
+            continue;
         }
+        if scan::processes::family().is_subset(&tracer.known) {
+            break;
+        }
+        if Instant::now() > deadline {
+            tracer.end_all();
+            break;
+        }
+        pause = (pause * 2).min(Duration::from_millis(20));
     }
+    Ok(tracer.trace)
 }
 
 struct Task {
@@ -119,6 +126,8 @@ struct Tracer<'a> {
     early: BTreeSet<i32>,
     /// Stopped at a system call until the caller, which was killed, has ended.
     held: Vec<i32>,
+    /// Were there before.
+    known: BTreeSet<i32>,
     trace: Trace,
 }
 
@@ -252,17 +261,16 @@ impl Tracer<'_> {
 
     /// Time is up: says what is still there, and ends it.
     fn end_all(&mut self) {
-        let here = std::process::id() as i32;
-        self.trace.hung = scan::processes::waiting_below(here);
-        self.trace.hung.retain(|line| !line.starts_with(&format!("{here} ")));
+        self.trace.hung = scan::processes::waiting_beside(&self.known);
         let deadline = Instant::now() + Duration::from_secs(5);
         while Instant::now() < deadline {
-            scan::processes::kill_below(None);
-            match ptrace::wait(Instant::now() + Duration::from_millis(5)) {
-                // A new one may have been attached to meanwhile; it dies of the next round.
-                Ok(_) => {}
-                Err(_) => return,
+            let left: Vec<i32> = scan::processes::family().difference(&self.known).copied().collect();
+            if left.is_empty() {
+                return;
             }
+            left.into_iter().for_each(sys::kill);
+            // One may have been cloned meanwhile: it dies in the next round.
+            let _ = ptrace::wait(Instant::now() + Duration::from_millis(5));
         }
     }
 }

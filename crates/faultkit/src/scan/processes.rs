@@ -42,10 +42,24 @@ pub fn kill_below(root: Option<i32>) {
     }
 }
 
+/// This process and those below it.
+pub fn family() -> BTreeSet<i32> {
+    below(&table(), own_pid())
+}
+
 /// What runs below process `root`, a line each, with where in the kernel it waits: why a test does not end.
 pub fn waiting_below(root: i32) -> Vec<String> {
+    waiting(root, &BTreeSet::new())
+}
+
+/// As [`waiting_below`] this process, but for those of `known`.
+pub fn waiting_beside(known: &BTreeSet<i32>) -> Vec<String> {
+    waiting(own_pid(), known)
+}
+
+fn waiting(root: i32, known: &BTreeSet<i32>) -> Vec<String> {
     let all = table();
-    let ours = below(&all, root);
+    let ours: BTreeSet<i32> = below(&all, root).difference(known).copied().collect();
     let line = |(pid, process): (&i32, &Process)| {
         let wchan = fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
         format!("{pid} ({}), child of {}, state {}, in {wchan}", process.comm, process.parent, process.state)

@@ -102,8 +102,8 @@ pub fn skip_call(pid: i32) {
     #[cfg(target_arch = "aarch64")]
     {
         const NT_ARM_SYSCALL: usize = 0x404;
-        let mut none = -1i32;
-        let part = libc::iovec { iov_base: ptr::from_mut(&mut none).cast(), iov_len: size_of::<i32>() };
+        let none = -1i32;
+        let part = libc::iovec { iov_base: ptr::from_ref(&none).cast_mut().cast(), iov_len: size_of::<i32>() };
         let _ = request(libc::PTRACE_SETREGSET as _, pid, NT_ARM_SYSCALL, ptr::from_ref(&part) as usize);
     }
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]

@@ -197,11 +197,11 @@ impl Credentials {
     }
 
     /// User, groups and capabilities of the payload.
-    pub(super) fn steps(&self, steps: &mut ChildSteps, namespaces: Namespaces) {
+    pub(super) fn steps(&self, steps: &mut ChildSteps, namespaces: Namespaces) -> Result<()> {
         let sets = self.capabilities;
         // Dropping from the bounding set is a privilege; who has none cannot, and has nothing to drop from but what
         // set-user-id programs would give: that is what no_new_privs is for.
-        if self.child_has(Capability::SETPCAP, namespaces) && sets.bounding != CapabilitySet::FULL {
+        if self.child_has(Capability::SETPCAP, namespaces)? && sets.bounding != CapabilitySet::FULL {
             steps.push(CredentialStep::BoundCapabilities(sets.bounding));
         }
         let reason = "the payload's user";
@@ -227,17 +227,17 @@ impl Credentials {
             steps.push(CredentialStep::Securebits(bits));
         }
         steps.push(CredentialStep::Capabilities(sets));
+        Ok(())
     }
 
     /// Whether the child has this capability before it gives any up: of its own in a new user namespace, or its caller's.
-    pub(super) fn child_has(&self, capability: Capability, namespaces: Namespaces) -> bool {
-        namespaces.contains(Namespaces::USER)
-            || CapabilitySet::of_this_thread().is_ok_and(|set| set.contains(capability))
+    pub(super) fn child_has(&self, capability: Capability, namespaces: Namespaces) -> Result<bool> {
+        Ok(namespaces.contains(Namespaces::USER) || CapabilitySet::of_this_thread()?.contains(capability))
     }
 
     /// Whether the payload still has this capability, effective, right before its execve.
     #[expect(dead_code, reason = "asked by the next commit")]
-    pub(super) fn payload_has(&self, capability: Capability, namespaces: Namespaces) -> bool {
-        self.capabilities.effective.contains(capability) && self.child_has(capability, namespaces)
+    pub(super) fn payload_has(&self, capability: Capability, namespaces: Namespaces) -> Result<bool> {
+        Ok(self.capabilities.effective.contains(capability) && self.child_has(capability, namespaces)?)
     }
 }

@@ -65,7 +65,7 @@ impl Command {
         let terminal = self.terminal_steps(&mut after, sync);
         self.descriptor_steps(&mut after, sync, terminal)?;
         self.resources.steps(&mut after);
-        self.credentials.steps(&mut after, namespaces);
+        self.credentials.steps(&mut after, namespaces)?;
         if self.die_with_parent && !self.init {
             after.push(LaunchStep::DieWithParent { sync });
         }
@@ -200,10 +200,11 @@ impl Command {
                 (Some(peer), _) => Source::Slot(peer),
                 // Its own place already.
                 (None, Stdio::Inherit) if sys::is_open(target) => {
-                    if sys::is_directory(target) {
+                    let subject = || Subject::Thing(format!("standard descriptor {target}"));
+                    if sys::is_directory(target).map_err(|errno| Error::from_errno("fstat", errno.0).on(subject()))? {
                         let why = "a directory here would be a way out of the container's root";
                         return Err(Error::invalid("fstat", why)
-                            .on(Subject::Thing(format!("standard descriptor {target}")))
+                            .on(subject())
                             .with_hint("give it a file, a pipe, or /dev/null"));
                     }
                     continue;

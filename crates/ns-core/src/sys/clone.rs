@@ -4,7 +4,7 @@
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use cellkit_core::sys::syscall;
 use cellkit_core::{ChildFds, Errno};
@@ -52,19 +52,19 @@ struct Mapping {
 }
 
 impl Mapping {
-    fn new(size: usize, flags: i32) -> Result<Self, Errno> {
+    fn new(size: usize, flags: i32) -> Result<Self, (&'static str, Errno)> {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a new anonymous mapping at an address of the kernel's choice disturbs nothing.
         let address = unsafe { libc::mmap(ptr::null_mut(), size, protection, libc::MAP_ANONYMOUS | flags, -1, 0) };
-        if address == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(Self { address, size }) }
+        if address == libc::MAP_FAILED { Err(("mmap", Errno::last())) } else { Ok(Self { address, size }) }
     }
 
     /// A stack whose lowest part cannot be touched, so that running off its end is a fault and not a corruption.
-    fn stack() -> Result<Self, Errno> {
+    fn stack() -> Result<Self, (&'static str, Errno)> {
         let stack = Self::new(GUARD_SIZE + STACK_SIZE, libc::MAP_PRIVATE | libc::MAP_NORESERVE | libc::MAP_STACK)?;
         // SAFETY: the range is the lower part of our own fresh mapping.
         if unsafe { libc::mprotect(stack.address, GUARD_SIZE, libc::PROT_NONE) } == -1 {
-            return Err(Errno::last());
+            return Err(("mprotect", Errno::last()));
         }
         Ok(stack)
     }
@@ -89,7 +89,7 @@ unsafe impl Send for StepTimes {}
 unsafe impl Sync for StepTimes {}
 
 impl StepTimes {
-    fn new(count: usize) -> Result<Self, Errno> {
+    fn new(count: usize) -> Result<Self, (&'static str, Errno)> {
         // Shared, so that a child with a copy of the memory writes here too.
         Ok(Self { memory: Mapping::new((count * size_of::<AtomicU64>()).max(1), libc::MAP_SHARED)?, count })
     }
@@ -100,12 +100,29 @@ impl StepTimes {
     }
 }
 
+/// The number of the step that the child is in. A child with a copy of the memory writes it where both can reach it.
+enum Reached {
+    Here(AtomicU32),
+    Shared(Mapping),
+}
+
+impl Reached {
+    fn word(&self) -> &AtomicU32 {
+        match self {
+            Self::Here(word) => word,
+            // SAFETY: the mapping is page-aligned, zeroed, longer than the word, and lives as long as self.
+            Self::Shared(memory) => unsafe { AtomicU32::from_ptr(memory.address.cast()) },
+        }
+    }
+}
+
 /// What one child is given: its plan, its tables of descriptors, its stack. The parent keeps it alive, and out of its own
 /// hands, until the child has left this memory.
 struct Given {
     body: Arc<Body>,
     fds: Vec<Vec<RawFd>>,
     times: Option<StepTimes>,
+    reached: Reached,
     /// What clone3 would have done with a cgroup, where it could not be used.
     group: Option<GroupMove>,
     /// Only to be given back: the child runs on it.
@@ -126,6 +143,14 @@ impl Start {
         let times = unsafe { &raw const (*self.0.as_ptr()).times };
         // SAFETY: as above, and a shared borrow of a field nobody writes.
         unsafe { &*times }.as_ref()
+    }
+
+    /// The number of the step that the child was in, once it has left this memory.
+    pub(crate) fn reached(&self) -> usize {
+        // SAFETY: alive until drop; the child does not write this field, only the atomic in it or behind it.
+        let reached = unsafe { &raw const (*self.0.as_ptr()).reached };
+        // SAFETY: as above, and a shared borrow of what is only reached as an atomic.
+        unsafe { &*reached }.word().load(Ordering::Acquire) as usize
     }
 }
 
@@ -160,6 +185,8 @@ pub(crate) struct Started {
 /// Why there is no child.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum NotStarted {
+    /// A call before that answered this.
+    Before(&'static str, Errno),
     /// What the call that makes it answered.
     Clone(Backend, Errno),
     /// clone(2) cannot choose a number.
@@ -177,8 +204,13 @@ pub(crate) fn start(body: &Arc<Body>, options: CloneOptions<'_>, sync: BorrowedF
             *first = sync.as_raw_fd();
         }
     }
-    let times = if body.timed { Some(StepTimes::new(body.count()).map_err(clone3_failed)?) } else { None };
-    let stack = if options.shares_memory { Some(Mapping::stack().map_err(clone3_failed)?) } else { None };
+    let before = |(call, errno)| NotStarted::Before(call, errno);
+    let times = if body.timed { Some(StepTimes::new(body.count()).map_err(before)?) } else { None };
+    let (stack, reached) = if options.shares_memory {
+        (Some(Mapping::stack().map_err(before)?), Reached::Here(AtomicU32::new(0)))
+    } else {
+        (None, Reached::Shared(Mapping::new(size_of::<AtomicU32>(), libc::MAP_SHARED).map_err(before)?))
+    };
     let mut pidfd: RawFd = -1;
     let mut args = CloneArgs {
         flags: CLONE_PIDFD | CLONE_CLEAR_SIGHAND | options.namespaces,
@@ -204,12 +236,13 @@ pub(crate) fn start(body: &Arc<Body>, options: CloneOptions<'_>, sync: BorrowedF
         args.set_tid = options.set_tid.as_ptr() as u64;
         args.set_tid_size = options.set_tid.len() as u64;
     }
-    let given = Box::into_raw(Box::new(Given { body: Arc::clone(body), fds, times, group: None, _stack: stack }));
+    let given =
+        Box::into_raw(Box::new(Given { body: Arc::clone(body), fds, times, reached, group: None, _stack: stack }));
     // SAFETY: Box::into_raw is never null.
     let start = Start(unsafe { ptr::NonNull::new_unchecked(given) });
 
     // The child must not run a handler of ours, and must be born with every signal blocked.
-    let signals = BlockedSignals::new();
+    let signals = BlockedSignals::new().map_err(|errno| NotStarted::Before("rt_sigprocmask", errno))?;
     let call = [ptr::from_ref(&args) as usize, size_of::<CloneArgs>(), 0, 0, 0];
     // SAFETY: args is a valid clone_args whose stack, if any, is a fresh mapping that `start` keeps alive; the child runs
     // `child_main`, which never returns, on that stack or on its own copy of this one.
@@ -332,6 +365,7 @@ unsafe extern "C" fn child_main(given: *mut libc::c_void) -> ! {
     let mut number = 0;
     for (index, list) in body.lists.iter().enumerate() {
         for step in list.steps.iter() {
+            given.reached.word().store(number as u32, Ordering::Release);
             if let Some(place) = given.times.as_ref().and_then(|times| times.get().get(number)) {
                 place.store(now(), Ordering::Relaxed);
             }
@@ -359,13 +393,12 @@ pub(crate) struct BlockedSignals(u64);
 
 impl BlockedSignals {
     /// The kernel's own signal set has 64 signals, two of which the C library would hide.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new() -> Result<Self, Errno> {
         let (all, mut old) = (u64::MAX, 0u64);
         let args =
             [libc::SIG_SETMASK as usize, ptr::from_ref(&all) as usize, ptr::from_mut(&mut old) as usize, 8, 0, 0];
         // SAFETY: both sets are eight bytes, as said.
-        let _ = unsafe { syscall(libc::SYS_rt_sigprocmask, args) };
-        Self(old)
+        unsafe { syscall(libc::SYS_rt_sigprocmask, args) }.map(|_| Self(old))
     }
 }
 

@@ -31,6 +31,8 @@ pub(super) fn split() -> Result<(), Errno> {
     #[cfg(target_arch = "s390x")]
     let answer = unsafe { syscall(libc::SYS_clone, [0, libc::SIGCHLD as usize, 0, 0, 0, 0]) }?;
     if answer != 0 {
+        // What fails here is reported as any other step, and the end of PID 1 is the end of the payload.
+        seal()?;
         reap(answer as i32)
     }
     // SAFETY: made above, used by nobody else in this process.
@@ -50,16 +52,16 @@ struct SignalInfo {
     rest: [i32; 29],
 }
 
+/// Whoever gets at this process inside the container finds nothing worth having: no descriptor, no power but to signal the
+/// payload, and memory that cannot be traced or dumped.
+fn seal() -> Result<(), Errno> {
+    steps::set_capabilities(CapabilitySet::EMPTY.with(Capability::KILL).into())
+        .or_else(|_| steps::set_capabilities(Capabilities::NONE))?;
+    steps::prctl(libc::PR_SET_NO_NEW_PRIVS, 1)?;
+    steps::close_everything()
+}
+
 fn reap(payload: i32) -> ! {
-    // Whoever gets at this process inside the container finds nothing worth having: no descriptor, no power but to
-    // signal the payload, and memory that cannot be traced or dumped. One that cannot be made so does not stay.
-    let kill_only = steps::set_capabilities(CapabilitySet::EMPTY.with(Capability::KILL).into());
-    if kill_only.or_else(|_| steps::set_capabilities(Capabilities::NONE)).is_err()
-        || steps::prctl(libc::PR_SET_NO_NEW_PRIVS, 1).is_err()
-    {
-        exit(125);
-    }
-    steps::close_everything();
     // Every signal is blocked since before clone3, and is taken here one by one.
     let all = u64::MAX;
     loop {
@@ -90,8 +92,10 @@ fn reap_all(payload: i32) {
                 let signal = status & 0x7f;
                 exit(if signal == 0 { status >> 8 & 0xff } else { 128 + signal })
             }
-            Ok(pid) if pid > 0 => {}
-            _ => return,
+            Ok(1..) | Err(Errno(libc::EINTR)) => {}
+            Ok(_) | Err(Errno(libc::ECHILD)) => return,
+            // One that cannot wait would stay for ever.
+            Err(_) => exit(125),
         }
     }
 }

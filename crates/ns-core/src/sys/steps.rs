@@ -51,10 +51,7 @@ unsafe impl ChildStep for Step {
                 unsafe { syscall(libc::SYS_chdir, [path.as_ptr() as usize, 0, 0, 0, 0, 0]) }.map(drop)
             }
             Self::VerifyCwd => verify_cwd(),
-            Self::ResetDispositions => {
-                reset_dispositions();
-                Ok(())
-            }
+            Self::ResetDispositions => reset_dispositions(),
             Self::UnblockSignals => {
                 let none = 0u64;
                 let args = [libc::SIG_SETMASK as usize, ptr::from_ref(&none) as usize, 0, 8, 0, 0];
@@ -82,10 +79,13 @@ fn ioctl(fd: RawFd, request: libc::Ioctl, argument: usize) -> Result<usize, Errn
 
 fn await_go(sync: RawFd) -> Done {
     let mut byte = [0u8; 1];
-    // SAFETY: the kernel writes at most one byte.
-    match unsafe { syscall(libc::SYS_recvfrom, [sync as usize, byte.as_mut_ptr() as usize, 1, 0, 0, 0]) } {
-        Ok(0) => Err(Errno(libc::ECANCELED)),
-        answer => answer.map(drop),
+    loop {
+        // SAFETY: the kernel writes at most one byte.
+        match unsafe { syscall(libc::SYS_recvfrom, [sync as usize, byte.as_mut_ptr() as usize, 1, 0, 0, 0]) } {
+            Ok(0) => return Err(Errno(libc::ECANCELED)),
+            Err(Errno(libc::EINTR)) => {}
+            answer => return answer.map(drop),
+        }
     }
 }
 
@@ -121,11 +121,12 @@ fn verify_cwd() -> Done {
     if path[0] == b'/' { Ok(()) } else { Err(Errno(libc::ENOENT)) }
 }
 
-fn reset_dispositions() {
+fn reset_dispositions() -> Done {
     // struct sigaction of the kernel: SIG_DFL, no flags, no restorer, an empty mask, on every machine all zero.
     let default = [0usize; 8];
-    for signal in 1..=64usize {
-        // SAFETY: the kernel reads one struct sigaction, which is shorter than eight words. SIGKILL and SIGSTOP are refused.
-        let _ = unsafe { syscall(libc::SYS_rt_sigaction, [signal, default.as_ptr() as usize, 0, 8, 0, 0]) };
+    for signal in (1..=64).filter(|signal| ![libc::SIGKILL, libc::SIGSTOP].contains(signal)) {
+        // SAFETY: the kernel reads one struct sigaction, which is shorter than eight words.
+        unsafe { syscall(libc::SYS_rt_sigaction, [signal as usize, default.as_ptr() as usize, 0, 8, 0, 0]) }?;
     }
+    Ok(())
 }

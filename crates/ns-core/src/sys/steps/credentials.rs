@@ -129,5 +129,5 @@ fn known_inheritable(set: CapabilitySet, permitted: u64) -> u64 {
         return set.bits();
     }
     let kept = (0..64u8).filter(|number| permitted & 1 << number != 0);
-    kept.filter(|number| sys::bounding_contains(*number) == Some(true)).fold(0, |bits, number| bits | 1 << number)
+    kept.filter(|number| sys::bounding_contains(*number) == Ok(Some(true))).fold(0, |bits, number| bits | 1 << number)
 }

@@ -82,6 +82,6 @@ pub(super) fn close_all_but(first: RawFd, keep: &[RawFd], sync: RawFd) -> Done {
 }
 
 /// What the reaper in `reaper.rs` needs too.
-pub(in crate::sys) fn close_everything() {
-    let _ = close_range(0, RawFd::MAX);
+pub(in crate::sys) fn close_everything() -> Done {
+    close_range(0, RawFd::MAX)
 }

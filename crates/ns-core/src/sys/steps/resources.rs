@@ -53,7 +53,8 @@ unsafe impl ChildStep for ResourceStep {
                     numbers(libc::SYS_ioprio_set, [IOPRIO_WHO_PROCESS, 0, 0, 0, 0]).map(drop)
                 }
                 // A kernel without disks has no such priority.
-                _ => Ok(()),
+                Ok(_) | Err(Errno(libc::ENOSYS)) => Ok(()),
+                Err(errno) => Err(errno),
             },
             Self::IoPriority(Some(priority)) => {
                 numbers(libc::SYS_ioprio_set, [IOPRIO_WHO_PROCESS, 0, priority.bits().into(), 0, 0]).map(drop)
