@@ -8,12 +8,13 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
-use cellkit_core::{Error, ProcFd, ProcView, Result, Subject};
+use cellkit_core::{Error, ProcFd, ProcView, ProcessDir, Result, Subject};
 
 use crate::hint::HINTS;
-use crate::namespaces::{Cgroup, Ipc, Kind, Mount, Namespaces, Net, Pid, Time, User, Uts};
+use crate::namespaces::{Kind, Namespaces, by_kind};
 use crate::ns_fd::{AnyNamespace, NsFd, NsId};
 use crate::sys::{self, join};
+use crate::with_namespaces::note_entered;
 
 /// Moves the calling process, which has one thread, into all of these namespaces, as nsenter(1) does.
 ///
@@ -22,11 +23,13 @@ use crate::sys::{self, join};
 /// is in already are left out, also the user namespace, which the kernel would not let it join again.
 ///
 /// * C call: setns(2), one for each. To join several of one process at once, or none of them, use [`enter_process`].
-/// * [`Pid`] and [`Time`]: a pid namespace gets the children of the process, not the process itself; a time namespace
-///   gets both.
-/// * [`Mount`]: root and working directory become the root of that namespace. Open what you need before.
+/// * [`Pid`](crate::Pid) and [`Time`](crate::Time): a pid namespace gets the children of the process, not the process
+///   itself; a time namespace gets both.
+/// * [`Mount`](crate::Mount): root and working directory become the root of that namespace. Open what you need before.
+/// * A [`Command`](crate::Command) that is started afterwards gets a copy of the memory, as one that
+///   [joins](crate::Command::join) does.
 /// * Privileges: CAP_SYS_ADMIN in the user namespace that owns each, also in the caller's own for all kinds but
-///   [`User`]; [`Mount`] needs CAP_SYS_CHROOT too.
+///   [`User`](crate::User); [`Mount`](crate::Mount) needs CAP_SYS_CHROOT too.
 ///
 /// ```no_run
 /// use std::path::Path;
@@ -49,13 +52,17 @@ use crate::sys::{self, join};
 pub fn enter(namespaces: &[&dyn AnyNamespace]) -> Result<()> {
     refuse_twice("setns", namespaces)?;
     need_one_thread("setns", "namespaces are joined by one thread, which would be alone in them", JOIN_HINT)?;
+    let here = Here::look()?;
     let mut targets = Vec::with_capacity(namespaces.len());
     let mut named = Vec::with_capacity(namespaces.len());
     for namespace in namespaces {
-        if here(namespace.kind()) != Some(namespace.id()) {
+        if !here.is(namespace.kind(), namespace.id()) {
             targets.push(target(*namespace));
             named.push(namespace);
         }
+    }
+    if !targets.is_empty() {
+        note_entered();
     }
     join::join_all(&targets).map_err(|failed| {
         let name = named.get(failed.index).map(ToString::to_string).unwrap_or_default();
@@ -114,39 +121,21 @@ pub(crate) fn refuse_twice(call: &'static str, namespaces: &[&dyn AnyNamespace])
 pub fn enter_process(pidfd: impl AsFd, kinds: Namespaces) -> Result<()> {
     need_one_thread("setns", "namespaces are joined by one thread, which would be alone in them", JOIN_HINT)?;
     let pidfd = pidfd.as_fd();
+    let here = Here::look()?;
     let mut wanted = Namespaces::empty();
     for kind in kinds.iter() {
-        if here(kind) != Some(of_process(pidfd, kind)?) {
+        if !here.is(kind, of_process(pidfd, kind)?) {
             wanted |= kind;
         }
     }
     if wanted.is_empty() {
         return Ok(());
     }
+    note_entered();
     join::setns(pidfd.as_raw_fd(), wanted.bits() as i32).map_err(|errno| {
         let subject = Subject::Namespace(format!("the {} of a process", wanted.c_names()));
         Error::from_errno("setns", errno.0).on(subject).with_hints(&HINTS).or_gone()
     })
-}
-
-/// Calls a generic function with the type of a kind that is known when the program runs.
-macro_rules! by_kind {
-    ($kind:expr, $kind_type:ident => $call:expr) => {
-        match $kind {
-            Namespaces::CGROUP => by_kind!(@as Cgroup, $kind_type, $call),
-            Namespaces::IPC => by_kind!(@as Ipc, $kind_type, $call),
-            Namespaces::MOUNT => by_kind!(@as Mount, $kind_type, $call),
-            Namespaces::NET => by_kind!(@as Net, $kind_type, $call),
-            Namespaces::PID => by_kind!(@as Pid, $kind_type, $call),
-            Namespaces::TIME => by_kind!(@as Time, $kind_type, $call),
-            Namespaces::USER => by_kind!(@as User, $kind_type, $call),
-            _ => by_kind!(@as Uts, $kind_type, $call),
-        }
-    };
-    (@as $named:ident, $kind_type:ident, $call:expr) => {{
-        type $kind_type = $named;
-        $call
-    }};
 }
 
 fn of_process(pidfd: BorrowedFd<'_>, kind: Namespaces) -> Result<NsId> {
@@ -161,12 +150,22 @@ pub(crate) fn namespace_of_process(pidfd: BorrowedFd<'_>, kind: Namespaces) -> R
     by_kind!(kind, K => of::<K>(pidfd))
 }
 
-/// Where the calling thread is; for pid and time, where its children will be. `None` when /proc does not say.
-pub(crate) fn here(kind: Namespaces) -> Option<NsId> {
-    fn id<K: Kind>() -> Option<NsId> {
-        NsFd::<K>::for_children_of_this_thread().ok().map(|namespace| namespace.id())
+/// Where the calling thread is; for pid and time, where its children will be.
+pub(crate) struct Here(ProcessDir);
+
+impl Here {
+    pub(crate) fn look() -> Result<Self> {
+        ProcFd::open(ProcView::Processes)?.this_thread().map(Self)
     }
-    by_kind!(kind, K => id::<K>())
+
+    /// Whether the thread is in that namespace already. What /proc does not show (a pid namespace without its first
+    /// process) it cannot be in.
+    pub(crate) fn is(&self, kind: Namespaces, id: NsId) -> bool {
+        fn id_of<K: Kind>(thread: &ProcessDir) -> Result<NsId> {
+            NsFd::<K>::adopt(thread.namespace(K::FOR_CHILDREN)?).map(|namespace| namespace.id())
+        }
+        by_kind!(kind, K => id_of::<K>(&self.0)).is_ok_and(|here| here == id)
+    }
 }
 
 /// Moves the calling thread into new namespaces of these kinds, as unshare(1) does.
@@ -251,6 +250,7 @@ fn thread_count(status: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Net, Uts};
 
     #[test]
     fn the_number_of_threads_is_read() {

@@ -182,6 +182,41 @@ pub(crate) static HINTS: HintTable = HintTable(&[
         libc::ECHILD,
         "somebody else reaped this child: the process ignores SIGCHLD, or another library waits for all",
     ),
+    row(
+        "ioctl NS_GET_USERNS",
+        libc::EPERM,
+        "its owner is above the user namespace that this process is in, or it is the machine's first, which has none",
+    ),
+    row(
+        "ioctl NS_GET_PARENT",
+        libc::EPERM,
+        "its parent is above the namespace that this process is in, and out of sight",
+    ),
+    row(
+        "ioctl NS_MNT_GET_NEXT",
+        libc::EPERM,
+        "walking all mount namespaces needs CAP_SYS_ADMIN in the machine's first user namespace and its first pid namespace",
+    ),
+    row(
+        "ioctl NS_MNT_GET_PREV",
+        libc::EPERM,
+        "walking all mount namespaces needs CAP_SYS_ADMIN in the machine's first user namespace and its first pid namespace",
+    ),
+    row(
+        "ioctl NS_GET_PID_*",
+        libc::ESRCH,
+        "there is no such process, or it is not in that pid namespace or one below it, or cannot be seen from here",
+    ),
+    row(
+        "ioctl NS_GET_TGID_*",
+        libc::ESRCH,
+        "there is no such process, or it is not in that pid namespace or one below it, or cannot be seen from here",
+    ),
+    row("open_tree", libc::EPERM, "a pin is a mount: it needs CAP_SYS_ADMIN over this mount namespace"),
+    row("move_mount", libc::EPERM, "a pin is a mount: it needs CAP_SYS_ADMIN over this mount namespace"),
+    row("umount2", libc::EPERM, "a pin is a mount: removing it needs CAP_SYS_ADMIN over this mount namespace"),
+    row("umount2", libc::EINVAL, "this pin is of a more privileged mount namespace, and locked in this one"),
+    row("unlink", libc::EBUSY, "there was one pin upon another: unpin once more"),
     row("ioctl PIDFD_GET_*_NAMESPACE", libc::EACCES, "this needs ptrace access to the process: see ptrace(2)"),
     row("ioctl PIDFD_GET_*_NAMESPACE", libc::EPERM, "this needs ptrace access to the process: see ptrace(2)"),
 ]);

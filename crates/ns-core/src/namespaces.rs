@@ -84,6 +84,12 @@ impl Namespaces {
 /// A kind of namespace, as a type parameter of [`NsFd`](crate::NsFd).
 pub trait Kind: private::Kind + 'static {}
 
+/// A kind of namespace that a process may choose for its children alone: [`Pid`] and [`Time`].
+pub trait ForChildren: Kind {}
+
+impl ForChildren for Pid {}
+impl ForChildren for Time {}
+
 pub(crate) mod private {
     pub trait Kind {
         /// As `/proc/PID/ns` names it.
@@ -93,11 +99,18 @@ pub(crate) mod private {
         const CLONE_FLAG: i32;
         /// The number of the PIDFD_GET_*_NAMESPACE request (Linux 6.11).
         const PIDFD_REQUEST: u8;
+        /// That of the request for where the children will be.
+        const FOR_CHILDREN_REQUEST: u8;
+        /// The inode number of the one that the machine started with: include/linux/proc_ns.h.
+        const INITIAL_INODE: u64;
+        /// Whether that number is so on every kernel, or only since 6.17.
+        const INITIAL_INODE_ALWAYS: bool;
     }
 }
 
 macro_rules! kinds {
-    ($($(#[$doc:meta])* $kind:ident: $name:literal, $for_children:literal, $flag:ident, $request:literal;)*) => {$(
+    ($($(#[$doc:meta])* $kind:ident: $flag:ident, $name:literal = $request:literal,
+        $for_children:literal = $children_request:literal, $inode:literal $since:ident;)*) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, Debug)]
         pub enum $kind {}
@@ -107,28 +120,55 @@ macro_rules! kinds {
             const FOR_CHILDREN: &'static str = $for_children;
             const CLONE_FLAG: i32 = libc::$flag;
             const PIDFD_REQUEST: u8 = $request;
+            const FOR_CHILDREN_REQUEST: u8 = $children_request;
+            const INITIAL_INODE: u64 = $inode;
+            const INITIAL_INODE_ALWAYS: bool = kinds!(@$since);
         }
     )*};
+    (@always) => { true };
+    (@since_6_17) => { false };
 }
 
 kinds! {
     /// The cgroup namespace.
-    Cgroup: "cgroup", "cgroup", CLONE_NEWCGROUP, 1;
+    Cgroup: CLONE_NEWCGROUP, "cgroup" = 1, "cgroup" = 1, 0xefff_fffb always;
     /// The IPC namespace.
-    Ipc: "ipc", "ipc", CLONE_NEWIPC, 2;
+    Ipc: CLONE_NEWIPC, "ipc" = 2, "ipc" = 2, 0xefff_ffff always;
     /// The mount namespace.
-    Mount: "mnt", "mnt", CLONE_NEWNS, 3;
+    Mount: CLONE_NEWNS, "mnt" = 3, "mnt" = 3, 0xefff_fff8 since_6_17;
     /// The network namespace.
-    Net: "net", "net", CLONE_NEWNET, 4;
+    Net: CLONE_NEWNET, "net" = 4, "net" = 4, 0xefff_fff9 since_6_17;
     /// The pid namespace.
-    Pid: "pid", "pid_for_children", CLONE_NEWPID, 5;
+    Pid: CLONE_NEWPID, "pid" = 5, "pid_for_children" = 6, 0xefff_fffc always;
     /// The time namespace.
-    Time: "time", "time_for_children", CLONE_NEWTIME, 7;
+    Time: CLONE_NEWTIME, "time" = 7, "time_for_children" = 8, 0xefff_fffa always;
     /// The user namespace.
-    User: "user", "user", CLONE_NEWUSER, 9;
+    User: CLONE_NEWUSER, "user" = 9, "user" = 9, 0xefff_fffd always;
     /// The UTS namespace.
-    Uts: "uts", "uts", CLONE_NEWUTS, 10;
+    Uts: CLONE_NEWUTS, "uts" = 10, "uts" = 10, 0xefff_fffe always;
 }
+
+/// Calls a generic function with the type of a kind that is known when the program runs.
+macro_rules! by_kind {
+    ($kind:expr, $kind_type:ident => $call:expr) => {
+        match $kind {
+            $crate::Namespaces::CGROUP => by_kind!(@as Cgroup, $kind_type, $call),
+            $crate::Namespaces::IPC => by_kind!(@as Ipc, $kind_type, $call),
+            $crate::Namespaces::MOUNT => by_kind!(@as Mount, $kind_type, $call),
+            $crate::Namespaces::NET => by_kind!(@as Net, $kind_type, $call),
+            $crate::Namespaces::PID => by_kind!(@as Pid, $kind_type, $call),
+            $crate::Namespaces::TIME => by_kind!(@as Time, $kind_type, $call),
+            $crate::Namespaces::USER => by_kind!(@as User, $kind_type, $call),
+            _ => by_kind!(@as Uts, $kind_type, $call),
+        }
+    };
+    (@as $named:ident, $kind_type:ident, $call:expr) => {{
+        type $kind_type = $crate::$named;
+        $call
+    }};
+}
+
+pub(crate) use by_kind;
 
 /// Offsets of a new time namespace's clocks, in whole seconds, to those of the machine.
 ///

@@ -11,8 +11,14 @@ use std::path::Path;
 
 use cellkit_core::{Errno, Error, ProcFd, ProcView, Result, Subject};
 
+mod family;
+mod mount_ns;
+mod pid_ns;
+
+pub use family::{Nested, in_initial_user_namespace};
+
 use crate::hint::HINTS;
-use crate::namespaces::{Kind, Namespaces};
+use crate::namespaces::{Kind, Namespaces, by_kind};
 use crate::sys;
 
 /// What names a namespace on a running machine: device and inode number of its file.
@@ -139,8 +145,47 @@ impl<K: Kind> NsFd<K> {
         Self::adopt(ProcFd::open(ProcView::Processes)?.this_thread()?.namespace(K::NAME)?)
     }
 
+    /// The namespace that the process with this number is in. The number may be another process's by now: where you have
+    /// a pidfd, use [`of_process`](Self::of_process).
+    ///
+    /// * C calls: pidfd_open(2), Linux 5.3, and those of [`of_process`](Self::of_process).
+    ///
+    /// ```
+    /// use ns_core::{NsFd, Uts};
+    ///
+    /// let here = NsFd::<Uts>::of_pid(std::process::id() as i32)?;
+    /// assert_eq!(here, NsFd::of_this_thread()?);
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// NotFound when there is no such process, Invalid for a number that is none; and as
+    /// [`of_process`](Self::of_process).
+    ///
+    /// See pidfd_open(2): <https://man7.org/linux/man-pages/man2/pidfd_open.2.html>.
+    #[doc(alias = "pidfd_open")]
+    pub fn of_pid(pid: i32) -> Result<Self> {
+        let pidfd = cellkit_core::sys::pidfd_open(pid)
+            .map_err(|errno| Error::from_errno("pidfd_open", errno.0).on(Subject::Pid(pid)).with_hints(&HINTS))?;
+        Self::of_process(pidfd)
+    }
+
+    /// A second handle on the same namespace.
+    ///
+    /// * C call: fcntl(2) F_DUPFD_CLOEXEC.
+    ///
+    /// # Errors
+    /// [`Limit`](crate::ErrorKind::Limit) when the limit on open files is reached.
+    ///
+    /// See fcntl(2): <https://man7.org/linux/man-pages/man2/fcntl.2.html>.
+    #[doc(alias = "dup")]
+    pub fn try_clone(&self) -> Result<Self> {
+        let fd = self.fd.try_clone().map_err(|error| Error::from_io("fcntl F_DUPFD_CLOEXEC", &error))?;
+        Ok(Self { fd, id: self.id, kind: PhantomData })
+    }
+
     /// As [`of_this_thread`](Self::of_this_thread); for pid and time, the one that its next child will be in.
-    pub(crate) fn for_children_of_this_thread() -> Result<Self> {
+    pub(crate) fn where_children_will_be() -> Result<Self> {
         Self::adopt(ProcFd::open(ProcView::Processes)?.this_thread()?.namespace(K::FOR_CHILDREN)?)
     }
 
@@ -214,6 +259,21 @@ impl<K: Kind> NsFd<K> {
     #[must_use]
     pub fn id(&self) -> NsId {
         self.id
+    }
+}
+
+/// Takes a descriptor of a namespace of whatever kind.
+pub(crate) fn any_from_fd(fd: OwnedFd) -> Result<Box<dyn AnyNamespace>> {
+    fn boxed<K: Kind + 'static>(fd: OwnedFd) -> Result<Box<dyn AnyNamespace>> {
+        Ok(Box::new(NsFd::<K>::adopt(fd)?))
+    }
+    let refused = |why: &'static str| {
+        Err(Error::invalid("ioctl NS_GET_NSTYPE", why).on(Subject::Thing(format!("fd {}", fd.as_raw_fd()))))
+    };
+    let Ok(flag) = sys::namespace_type(fd.as_fd()) else { return refused("this is no namespace") };
+    match u64::try_from(flag).ok().and_then(Namespaces::from_bits) {
+        Some(kind) => by_kind!(kind, K => boxed::<K>(fd)),
+        None => refused("a sort of namespace that is newer than this library"),
     }
 }
 

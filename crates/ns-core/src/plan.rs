@@ -10,7 +10,7 @@ use cellkit_core::{ChildStep, ChildSteps, Error, Observer, Result, StepText, Sub
 use crate::hint::HINTS;
 use crate::sys::{CloneOptions, NotStarted, Started};
 use crate::watch::{self, Watch};
-use crate::{Backend, Child, Namespaces, PausedChild, cgroup_memory, sys};
+use crate::{Backend, Child, Namespaces, PausedChild, cgroup_memory, sys, with_namespaces};
 
 /// One list of steps, with its own slots.
 #[derive(Debug)]
@@ -83,6 +83,8 @@ impl Plan {
     ///
     /// * when it joins a namespace that others are in, since whoever may ptrace the child could reach the caller's memory
     ///   through it;
+    /// * when it is started by a thread that is in namespaces of others: inside [`with_namespaces`](crate::with_namespaces),
+    ///   or after [`enter`](crate::enter). That is found out at the start, whatever is said here;
     /// * when a reaper stays behind, which would share memory for as long as the container lives;
     /// * when its oom_score_adj is set, which the kernel keeps the same for all that share memory;
     /// * when it is born in a cgroup that has a memory limit, or below one: the out-of-memory killer kills every process
@@ -175,7 +177,9 @@ impl Plan {
 
     fn spawn_into(&self, cgroup: Option<BorrowedFd<'_>>) -> Result<PausedChild> {
         let (ours, theirs) = sys::socket_pair().map_err(|errno| Error::from_errno("socketpair", errno.0))?;
-        let shares_memory = self.body.shares_memory && !cgroup.is_some_and(cgroup_memory::is_limited);
+        let shares_memory = self.body.shares_memory
+            && !with_namespaces::is_among_others()
+            && !cgroup.is_some_and(cgroup_memory::is_limited);
         let (started, watch) = self.start(shares_memory, cgroup, theirs)?;
         let text = self.text_of(started.backend, cgroup.is_some());
         let needs_guard = shares_memory && self.body.changes_ids;

@@ -1,7 +1,11 @@
 //! The unsafe part: the raw calls of the parent, and below it what runs in the child.
 //!
-//! `sys/clone.rs` makes the child and is its main loop, `sys/legacy.rs` helps it where clone3 is hidden, `sys/message.rs` is the socket between the two, `sys/steps.rs` runs
-//! this crate's steps, `sys/join.rs` joins namespaces, `sys/reaper.rs` is PID 1 when one was asked for, `sys/sealed.rs` seals programs.
+//! * `sys/clone.rs` makes the child and is its main loop; `sys/legacy.rs` helps it where clone3 is hidden
+//! * `sys/message.rs` is the socket between the two
+//! * `sys/steps.rs` runs this crate's steps
+//! * `sys/join.rs` joins namespaces, `sys/nsfs.rs` asks and pins them
+//! * `sys/reaper.rs` is PID 1 when one was asked for
+//! * `sys/sealed.rs` seals programs
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -28,6 +32,7 @@ pub(crate) use message::{
     FAULT_HEAD, FAULT_IN_GROUP_MOVE, FAULT_IN_GROUP_NAMESPACE, FAULT_SIZE, MESSAGE_FAULT, MESSAGE_IN_GROUP,
     MESSAGE_SUCCESSOR, MESSAGE_TERMINAL, receive, send, socket_pair,
 };
+pub(crate) use nsfs::namespace_type;
 
 fn exit(status: i32) -> ! {
     loop {
@@ -91,13 +96,6 @@ pub(crate) fn pidfd_namespace(pidfd: BorrowedFd<'_>, request: u8) -> Result<Owne
     let fd = unsafe { syscall(libc::SYS_ioctl, args) }?;
     // SAFETY: just returned by the ioctl.
     Ok(unsafe { own(fd as RawFd) })
-}
-
-/// ioctl(2) NS_GET_NSTYPE: the CLONE_NEW* flag of a namespace.
-pub(crate) fn namespace_type(fd: BorrowedFd<'_>) -> Result<i32, Errno> {
-    const NS_GET_NSTYPE: usize = 0xb703;
-    // SAFETY: this request takes no argument.
-    unsafe { syscall(libc::SYS_ioctl, [fd.as_raw_fd() as usize, NS_GET_NSTYPE, 0, 0, 0, 0]) }.map(|flag| flag as i32)
 }
 
 /// unshare(2).

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use cellkit_core::{Error, Result, Subject};
 
 use super::Command;
-use crate::enter::{here, namespace_of_process, refuse_twice};
+use crate::enter::{Here, namespace_of_process, refuse_twice};
 use crate::namespaces::Kind;
 use crate::ns_fd::{AnyNamespace, NsFd};
 use crate::{Namespaces, sys};
@@ -118,17 +118,21 @@ impl Command {
     /// The namespaces to be joined, one of each kind at most, without those that need not be.
     pub(super) fn joined(&self) -> Result<Vec<Arc<dyn AnyNamespace>>> {
         let mut all: Vec<Arc<dyn AnyNamespace>> = Vec::new();
+        if self.joins.is_empty() {
+            return Ok(all);
+        }
+        let here = Here::look()?;
         for join in &self.joins {
             match join {
                 // The kernel refuses this one, as it would give back capabilities that were dropped.
                 Join::Namespace(namespace)
-                    if namespace.kind() == Namespaces::USER && here(Namespaces::USER) == Some(namespace.id()) => {}
+                    if namespace.kind() == Namespaces::USER && here.is(Namespaces::USER, namespace.id()) => {}
                 Join::Namespace(namespace) => all.push(Arc::clone(namespace)),
                 Join::Process { pidfd, kinds } => {
                     let pidfd = pidfd.as_ref().map_err(|error| Error::from_io("fcntl F_DUPFD_CLOEXEC", error))?;
                     for kind in kinds.iter() {
                         let namespace = namespace_of_process(pidfd.as_fd(), kind)?;
-                        if here(kind) != Some(namespace.id()) {
+                        if !here.is(kind, namespace.id()) {
                             all.push(Arc::from(namespace));
                         }
                     }

@@ -1,0 +1,277 @@
+//! Namespaces kept by a file: a bind mount of the namespace's own file on an empty one.
+//!
+//! ```text
+//!   pin      create NAME (empty, mode 0, must not exist) ─► clone the mount of the handle ─► attach it over NAME
+//!   unpin    detach the mount over NAME ─► remove NAME
+//! ```
+//!
+//! Whoever is killed in the middle of either leaves an empty file, which pins nothing and takes the name: `pin` says so of
+//! a name that is taken, and so does opening such a file.
+//!
+//! A pin is a mount, so it is subject to propagation. Where the directory is on a shared mount (`/run` mostly is) the pin
+//! appears in all mount namespaces that the mount is shared with, and goes from all of them; a mount namespace that has a
+//! *private copy* of it keeps the namespace alive for as long as it lives. That is why `ip netns` makes `/run/netns`
+//! a shared mount before the first pin, and [`ensure_netns_dir`] too. A mount namespace is pinned the other way round: only
+//! on a mount that is private, since it could otherwise come to hold itself.
+#![forbid(unsafe_code)]
+
+use std::ffi::CString;
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use cellkit_core::{Errno, Error, Result};
+
+use crate::hint::HINTS;
+use crate::namespaces::{Kind, Namespaces};
+use crate::ns_fd::{AnyNamespace, NsFd, NsId, any_from_fd};
+use crate::sys::nsfs;
+
+const NSFS_MAGIC: i64 = 0x6e73_6673;
+
+impl<K: Kind> NsFd<K> {
+    /// Pins the namespace to a new file at `path`: it lives until [`unpin`], with or without a process or a handle.
+    ///
+    /// `ip netns` knows a network namespace that is pinned in [`ensure_netns_dir`] by the name of the file.
+    ///
+    /// * C calls: openat(2) O_CREAT | O_EXCL; open_tree(2) OPEN_TREE_CLONE; move_mount(2). Linux 5.2.
+    /// * Privileges: CAP_SYS_ADMIN in the user namespace that owns the caller's mount namespace.
+    /// * Propagation: on a shared mount the pin appears in every mount namespace that the mount is shared with. A
+    ///   [`Mount`](crate::Mount) namespace is pinned only on a private mount (`mount --make-private`), and only from a mount
+    ///   namespace that is older than itself, so that none ever holds itself. Since Linux 6.18 the kernel takes age from
+    ///   [numbers](NsFd::mount_namespace_id) that it hands out by processor, and a new namespace can count as older: then
+    ///   another one has to be made.
+    /// * On error the file is removed again. A process that is killed in between leaves it, empty: write down what you are
+    ///   about to pin before, if you must know.
+    ///
+    /// ```no_run
+    /// use ns_core::{Namespaces, Net, NsFd, ensure_netns_dir, unpin, with_namespaces};
+    ///
+    /// // ip netns add web; ip netns exec web ...; ip netns del web
+    /// let mut child = ns_core::Command::new("/bin/sleep").arg("1").namespaces(Namespaces::NET).spawn()?;
+    /// let web: NsFd<Net> = child.namespace()?;
+    /// let path = ensure_netns_dir()?.join("web");
+    /// web.pin(&path)?;
+    /// child.wait()?;
+    /// with_namespaces(&[&web], || std::net::UdpSocket::bind("127.0.0.1:53"))?.ok();
+    /// unpin(&path)?;
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// AlreadyExists when the name is taken, with a hint that says by what: a pin, or an empty file that somebody left.
+    /// NotFound and Permission from openat(2) and the mounts; Invalid (EINVAL, ELOOP) from move_mount(2) for a mount
+    /// namespace that cannot be pinned there, with a hint that says why.
+    ///
+    /// See mount_namespaces(7), move_mount(2): <https://man7.org/linux/man-pages/man2/move_mount.2.html>.
+    #[doc(alias("nsfs", "bind mount", "ip netns attach"))]
+    pub fn pin(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        // As ip-netns(8) makes it: nobody reads or writes the file itself.
+        let file = File::options().write(true).create_new(true).mode(0o000).open(path);
+        let file = file.map_err(|error| taken(path, &error))?;
+        let pinned = nsfs::clone_mount(self.as_fd())
+            .map_err(|errno| self.not_pinned("open_tree", errno, path))
+            .and_then(|tree| {
+                nsfs::attach_mount(tree.as_fd(), file.as_fd())
+                    .map_err(|errno| self.not_pinned("move_mount", errno, path))
+            });
+        pinned.map_err(|error| match fs::remove_file(path) {
+            Ok(()) => error,
+            Err(left) => error.context(format!("the empty file {path:?} could not be removed again: {left}")),
+        })
+    }
+
+    fn not_pinned(&self, call: &'static str, errno: Errno, path: &Path) -> Error {
+        let error = Error::from_errno(call, errno.0).on(path);
+        match (AnyNamespace::kind(self), errno) {
+            (Namespaces::MOUNT, Errno(libc::ELOOP)) => error.with_hint(
+                "a mount namespace is pinned only from one that is older; on Linux 6.18 and newer a new one may by chance \
+                 count as older than this: then make another",
+            ),
+            (Namespaces::MOUNT, Errno(libc::EINVAL)) => {
+                error.with_hint("a mount namespace is pinned only on a private mount: mount --make-private")
+            }
+            _ => error.with_hints(&HINTS),
+        }
+    }
+}
+
+/// Says by what the name is taken.
+fn taken(path: &Path, error: &io::Error) -> Error {
+    let refused = Error::from_io("openat", error).on(path);
+    if error.kind() != io::ErrorKind::AlreadyExists {
+        return refused.with_hints(&HINTS);
+    }
+    let hint = match Pin::at(path) {
+        Ok(Some(pin)) => format!("a {} namespace ({}) is pinned there: unpin it, or take it", pin.kind.name(), pin.id),
+        _ if fs::symlink_metadata(path).is_ok_and(|data| data.is_file() && data.len() == 0) => {
+            "an empty file, which pins nothing: what a killed program left, or one that is just pinning. Remove it"
+                .into()
+        }
+        _ => "something else has this name".to_owned(),
+    };
+    refused.with_hint(hint)
+}
+
+/// Removes a pin: the mount, and the file below it. The namespace ends if nothing else keeps it.
+///
+/// Also those that `ip netns add` made. On a shared mount the pin goes from all mount namespaces.
+///
+/// * C calls: umount2(2) MNT_DETACH | UMOUNT_NOFOLLOW; unlink(2).
+/// * Privileges: as [`NsFd::pin`].
+///
+/// # Errors
+/// NotFound; Invalid for what is no pin, which is left alone; Permission. Busy (EBUSY) from unlink(2) when there was one pin
+/// upon another: the upper one is gone then.
+///
+/// See umount(2): <https://man7.org/linux/man-pages/man2/umount.2.html>.
+#[doc(alias("umount2", "ip netns del"))]
+pub fn unpin(path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
+    if Pin::at(path)?.is_none() {
+        let error = Error::invalid("umount2", "nothing is pinned here").on(path);
+        return Err(match fs::symlink_metadata(path) {
+            Ok(data) if data.is_file() && data.len() == 0 => {
+                error.with_hint("an empty file, which pins nothing: what a killed program left. Remove it")
+            }
+            _ => error,
+        });
+    }
+    let c_path = c_path(path, "umount2")?;
+    nsfs::unmount(&c_path).map_err(|errno| Error::from_errno("umount2", errno.0).on(path).with_hints(&HINTS))?;
+    fs::remove_file(path).map_err(|error| Error::from_io("unlink", &error).on(path).with_hints(&HINTS))
+}
+
+/// A file to which a namespace is pinned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Pin {
+    /// Where.
+    pub path: PathBuf,
+    /// The kind of the namespace: a set of exactly one.
+    pub kind: Namespaces,
+    /// Which namespace.
+    pub id: NsId,
+}
+
+impl Pin {
+    /// The pin at `path`; `None` for what is something else.
+    fn at(path: &Path) -> Result<Option<Self>> {
+        Ok(open_nsfs(path)?.and_then(|fd| Self::of(path, fd)))
+    }
+
+    fn of(path: &Path, fd: OwnedFd) -> Option<Self> {
+        let namespace = any_from_fd(fd).ok()?;
+        Some(Self { path: path.to_owned(), kind: namespace.kind(), id: namespace.id() })
+    }
+
+    /// A handle on the namespace that is pinned there now. Where you know the kind, [`NsFd::open`] gives a typed one.
+    ///
+    /// # Errors
+    /// NotFound, or Invalid when it has been unpinned meanwhile.
+    pub fn open(&self) -> Result<Box<dyn AnyNamespace>> {
+        match open_nsfs(&self.path)? {
+            Some(fd) => any_from_fd(fd),
+            None => Err(Error::invalid("fstatfs", "nothing is pinned here").on(self.path.as_path())),
+        }
+    }
+}
+
+/// Opens the file if it is one of nsfs. Anything else, a device or a FIFO, is looked at and not opened.
+fn open_nsfs(path: &Path) -> Result<Option<OwnedFd>> {
+    let open = |flags| {
+        let file = File::options().read(true).custom_flags(flags | libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
+        file.map(OwnedFd::from).map_err(|error| Error::from_io("openat", &error).on(path).with_hints(&HINTS))
+    };
+    let is_nsfs = |fd: &OwnedFd| {
+        let magic = cellkit_core::sys::fs_magic(fd.as_raw_fd());
+        magic.map(|magic| magic == NSFS_MAGIC).map_err(|errno| Error::from_errno("fstatfs", errno.0).on(path))
+    };
+    if !is_nsfs(&open(libc::O_PATH)?)? {
+        return Ok(None);
+    }
+    let fd = open(0)?;
+    Ok(is_nsfs(&fd)?.then_some(fd))
+}
+
+/// The pins in a directory, by name: what `ip netns list` shows of [`ensure_netns_dir`]. Files that pin nothing are left
+/// out.
+///
+/// * C calls: getdents64(2); openat(2), fstatfs(2), ioctl(2) NS_GET_NSTYPE for each.
+/// * Privileges: to read the directory.
+///
+/// ```no_run
+/// for pin in ns_core::pins("/run/netns")? {
+///     println!("{} {}", pin.path.display(), pin.id);
+/// }
+/// # Ok::<(), ns_core::Error>(())
+/// ```
+///
+/// # Errors
+/// NotFound when there is no such directory, Permission; those of openat(2). A pin that goes while the directory is read is
+/// no error.
+///
+/// See ip-netns(8), namespaces(7): <https://man7.org/linux/man-pages/man8/ip-netns.8.html>.
+#[doc(alias = "ip netns list")]
+pub fn pins(dir: impl AsRef<Path>) -> Result<Vec<Pin>> {
+    let dir = dir.as_ref();
+    let entries = fs::read_dir(dir).map_err(|error| Error::from_io("openat", &error).on(dir).with_hints(&HINTS))?;
+    let mut pins = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| Error::from_io("getdents64", &error).on(dir))?.path();
+        match Pin::at(&path) {
+            Ok(pin) => pins.extend(pin),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ELOOP | libc::ENXIO)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    pins.sort_by(|one, other| one.path.cmp(&other.path));
+    Ok(pins)
+}
+
+/// Where `ip netns` has its pins.
+const NETNS_DIR: &str = "/run/netns";
+
+/// Makes `/run/netns` what `ip netns` makes of it, if it is not that yet, and answers its path: a directory that is a shared
+/// mount, so that a pin appears in, and goes from, all mount namespaces alike.
+///
+/// * C calls: mkdir(2), flock(2), mount(2) MS_SHARED | MS_REC; where that is no mount yet, MS_BIND on itself before.
+/// * Privileges: CAP_SYS_ADMIN in the user namespace that owns the caller's mount namespace, and those to make the
+///   directory.
+///
+/// # Errors
+/// Those of the calls above.
+///
+/// See ip-netns(8): <https://man7.org/linux/man-pages/man8/ip-netns.8.html>.
+#[doc(alias("/run/netns", "/var/run/netns"))]
+pub fn ensure_netns_dir() -> Result<&'static Path> {
+    let path = Path::new(NETNS_DIR);
+    match DirBuilder::new().mode(0o755).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(Error::from_io("mkdir", &error).on(path));
+        }
+        _ => {}
+    }
+    let dir = File::open(path).map_err(|error| Error::from_io("openat", &error).on(path))?;
+    // `ip netns add` holds this lock meanwhile: two that bind at once would hide the pins of one of them.
+    nsfs::lock(dir.as_fd()).map_err(|errno| Error::from_errno("flock", errno.0).on(path))?;
+    let c_path = c_path(path, "mount")?;
+    let fail = |errno: Errno| Error::from_errno("mount", errno.0).on(path).with_hints(&HINTS);
+    match nsfs::make_shared(&c_path) {
+        // It is no mount yet.
+        Err(Errno(libc::EINVAL)) => {
+            nsfs::bind_on_itself(&c_path).map_err(fail)?;
+            nsfs::make_shared(&c_path).map_err(fail)?;
+        }
+        answer => answer.map_err(fail)?,
+    }
+    Ok(path)
+}
+
+fn c_path(path: &Path, call: &'static str) -> Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::invalid(call, "the path holds a NUL byte").on(path))
+}

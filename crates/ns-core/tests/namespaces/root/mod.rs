@@ -1,0 +1,6 @@
+//! What needs root.
+
+mod handles;
+mod moving;
+mod pins;
+mod working;
