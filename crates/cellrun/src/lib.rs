@@ -8,7 +8,6 @@ pub mod cli;
 pub mod exit;
 pub mod explain;
 pub mod network;
-pub mod process;
 pub mod recover;
 pub mod request;
 pub mod start;

@@ -1,8 +1,9 @@
 //! Removes what a container left whose cellrun was killed.
 #![forbid(unsafe_code)]
 
-use cellkit_core::{Error, ErrorKind, Result};
+use cellkit_core::{Error, ErrorKind, Result, Subject};
 use cgroupfs::Cgroup;
+use ns_core::ProcessId;
 
 use crate::network;
 use crate::start::REMOVAL_LIMIT;
@@ -18,7 +19,7 @@ pub fn remove(_id: &str, record: &Record) -> Result<()> {
     // A payload that changed its ids is not killed with its cellrun: the kernel forgets that wish. Its end ends all that
     // is in its pid namespace, also where it has no cgroup to be found by.
     if let Some(process) = record.process {
-        errors.extend(process.end(REMOVAL_LIMIT).err());
+        errors.extend(end(process).err());
     }
     if let Some(bridge) = &record.network {
         errors.extend(network::recover(bridge).err());
@@ -30,4 +31,18 @@ pub fn remove(_id: &str, record: &Record) -> Result<()> {
         }
     }
     Error::all(errors)
+}
+
+/// Kills it, if it is still the same process, and waits until it has ended.
+fn end(process: ProcessId) -> Result<()> {
+    let ended = process.open().and_then(|process| {
+        process.kill()?;
+        process.wait_end(REMOVAL_LIMIT)
+    });
+    match ended {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Error::timed_out("ppoll", REMOVAL_LIMIT).on(Subject::Pid(process.pid()))),
+        Err(error) if error.kind() == ErrorKind::Gone => Ok(()),
+        Err(error) => Err(error),
+    }
 }

@@ -6,7 +6,6 @@
 //! ```
 #![forbid(unsafe_code)]
 
-use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use cellkit_core::{Error, ErrorKind, Observer, ProcFd, ProcView, Result, StepText, Subject};
@@ -18,7 +17,6 @@ use vethnet::Attachment;
 
 use crate::exit;
 use crate::network::Bridge;
-use crate::process::Process;
 use crate::request::{NetMode, Request, RootChoice, Userns};
 use crate::state::{Id, Record, StateDir};
 use crate::supervise::{self, Pid1, Signals};
@@ -166,7 +164,7 @@ impl Start {
         trace.made(self.clone_step(), begun.elapsed());
 
         let begun = Instant::now();
-        record.process = Some(Process::of(&self.proc, child.as_fd())?);
+        record.process = Some(child.id()?);
         claim.update(record)?;
         trace.made(self.record_step(), begun.elapsed());
 
@@ -384,8 +382,7 @@ fn net_of(state: &StateDir, id: &Id, new_user: bool) -> Result<NsFd<Net>> {
     let process = record
         .process
         .ok_or_else(|| Error::gone("pidfd_open", None).on(Subject::Value(format!("container:{}", id.as_str()))))?;
-    let pidfd: OwnedFd = process.open()?;
-    NsFd::of_process(pidfd)
+    NsFd::of_process(process.open()?)
 }
 
 /// The line that says that the kernel killed for want of memory, if it did.

@@ -16,19 +16,35 @@ use std::time::{Duration, Instant};
 use cellkit_core::{Error, ErrorKind, Result, Subject};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use ns_core::ProcessId;
 use serde::{Deserialize, Serialize};
-
-use crate::process::Process;
 
 /// What has to be removed after a container, and how others find it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// The container's process, once there is one.
-    pub process: Option<Process>,
+    #[serde(default, with = "process_text")]
+    pub process: Option<ProcessId>,
     /// The path of its cgroup, if it has one of its own.
     pub cgroup: Option<PathBuf>,
     /// The bridge it is attached to, if any.
     pub network: Option<BridgeRecord>,
+}
+
+/// A process in a record: as the text that finds it again.
+mod process_text {
+    use ns_core::ProcessId;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(process: &Option<ProcessId>, to: S) -> Result<S::Ok, S::Error> {
+        process.map(|process| process.to_string()).serialize(to)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<ProcessId>, D::Error> {
+        let text = Option::<String>::deserialize(from)?;
+        text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
+    }
 }
 
 /// What names a network that a container may be attached to.

@@ -1,15 +1,17 @@
 //! A child that runs its program.
 #![forbid(unsafe_code)]
 
-use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::{ChildStderr, ChildStdin, ChildStdout};
+use std::time::{Duration, Instant};
 
 use cellkit_core::{Error, Result, Subject};
 
 use crate::hint::HINTS;
 use crate::namespaces::Kind;
 use crate::ns_fd::NsFd;
-use crate::sys;
+use crate::stdio::Ours;
+use crate::{ExitStatus, ProcessId, ProcessInfo, ResourceUsage, process, sys};
 
 /// A child that runs its program, known by its pidfd: its number may be reused, the handle never means another process.
 ///
@@ -19,13 +21,14 @@ use crate::sys;
 pub struct Child {
     pidfd: OwnedFd,
     pid: i32,
-    terminal: Option<OwnedFd>,
+    pub(crate) ends: Ours,
     status: Option<ExitStatus>,
+    usage: Option<ResourceUsage>,
 }
 
 impl Child {
-    pub(crate) fn new(pidfd: OwnedFd, pid: i32, terminal: Option<OwnedFd>) -> Self {
-        Self { pidfd, pid, terminal, status: None }
+    pub(crate) fn new(pidfd: OwnedFd, pid: i32, ends: Ours) -> Self {
+        Self { pidfd, pid, ends, status: None, usage: None }
     }
 
     /// The number of the process in the caller's pid namespace: for messages, not for system calls.
@@ -34,9 +37,32 @@ impl Child {
         self.pid
     }
 
+    /// What tells the process from every other, to be written down and found again: see [`ProcessId`].
+    ///
+    /// # Errors
+    /// As [`ProcessId::of`].
+    pub fn id(&self) -> Result<ProcessId> {
+        ProcessId::of(self)
+    }
+
+    /// Takes the caller's end of the pipe that [`Stdio::Pipe`](crate::Stdio::Pipe) asked for.
+    pub fn take_stdin(&mut self) -> Option<ChildStdin> {
+        self.ends.stdin.take().map(ChildStdin::from)
+    }
+
+    /// Takes the caller's end of the pipe that [`Stdio::Pipe`](crate::Stdio::Pipe) asked for.
+    pub fn take_stdout(&mut self) -> Option<ChildStdout> {
+        self.ends.stdout.take().map(ChildStdout::from)
+    }
+
+    /// Takes the caller's end of the pipe that [`Stdio::Pipe`](crate::Stdio::Pipe) asked for.
+    pub fn take_stderr(&mut self) -> Option<ChildStderr> {
+        self.ends.stderr.take().map(ChildStderr::from)
+    }
+
     /// Takes the caller's end of the terminal that [`Command::terminal`](crate::Command::terminal) asked for.
     pub fn take_terminal(&mut self) -> Option<OwnedFd> {
-        self.terminal.take()
+        self.ends.terminal.take()
     }
 
     /// A handle on one of the child's namespaces: `child.namespace::<Net>()`.
@@ -47,15 +73,25 @@ impl Child {
         NsFd::of_process(self)
     }
 
+    /// What the kernel knows about the child: its parent, ids and cgroup.
+    ///
+    /// # Errors
+    /// As [`ProcessInfo::of`].
+    pub fn info(&self) -> Result<ProcessInfo> {
+        ProcessInfo::of(self)
+    }
+
     /// Sends a signal.
     ///
     /// * C call: pidfd_send_signal(2), Linux 5.1.
     ///
     /// # Errors
     /// [`Gone`](crate::ErrorKind::Gone) when it has been reaped; Invalid for a number that is no signal; Permission.
+    ///
+    /// See <https://man7.org/linux/man-pages/man2/pidfd_send_signal.2.html>.
+    #[doc(alias("kill", "pidfd_send_signal"))]
     pub fn signal(&self, signal: i32) -> Result<()> {
-        sys::pidfd_send_signal(self.pidfd.as_fd(), signal)
-            .map_err(|errno| Error::from_errno("pidfd_send_signal", errno.0).on(Subject::Pid(self.pid)).or_gone())
+        process::signal(self.pidfd.as_fd(), self.pid, signal)
     }
 
     /// Sends SIGKILL.
@@ -66,13 +102,23 @@ impl Child {
         self.signal(libc::SIGKILL)
     }
 
-    /// Waits for the end of the child, and reaps it. Later calls give the same answer.
+    /// Waits for its end and reaps it. Later calls give the same answer.
     ///
-    /// * C call: waitid(2) with P_PIDFD, Linux 5.4. Blocks.
+    /// The caller's end of a pipe to its standard input is closed first, unless it was taken: a child that reads to the
+    /// end would never see one.
+    ///
+    /// * C call: waitid(2) with P_PIDFD, Linux 5.4. Blocks; interrupted waits are taken up again.
+    /// * When somebody else has reaped it (the process ignores SIGCHLD, or another library waits for every child), the
+    ///   status is the one that the kernel keeps for holders of a pidfd: ioctl(2) PIDFD_GET_INFO with PIDFD_INFO_EXIT,
+    ///   Linux 6.15.
     ///
     /// # Errors
-    /// ECHILD when somebody else has reaped it.
+    /// ECHILD when somebody else has reaped it, on older kernels.
+    ///
+    /// See <https://man7.org/linux/man-pages/man2/waitid.2.html>.
+    #[doc(alias("waitid", "waitpid", "P_PIDFD"))]
     pub fn wait(&mut self) -> Result<ExitStatus> {
+        drop(self.ends.stdin.take());
         match self.reap(0)? {
             Some(status) => Ok(status),
             None => Err(Error::other("waitid", "the kernel returned without a status").on(Subject::Pid(self.pid))),
@@ -83,15 +129,69 @@ impl Child {
     ///
     /// # Errors
     /// As [`wait`](Self::wait).
+    #[doc(alias = "WNOHANG")]
     pub fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
         self.reap(libc::WNOHANG)
     }
 
+    /// As [`wait`](Self::wait), but `None` when it still runs after `limit`. It then runs on: kill it, or wait again.
+    ///
+    /// * C call: ppoll(2) on the pidfd (Linux 5.3), then waitid(2).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ns_core::Command;
+    ///
+    /// let mut child = Command::new("sleep").arg("100").spawn()?;
+    /// if child.wait_timeout(Duration::from_millis(10))?.is_none() {
+    ///     child.kill()?;
+    /// }
+    /// assert_eq!(child.wait()?.signal(), Some(9));
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait), and those of ppoll(2).
+    #[doc(alias("poll", "timeout"))]
+    pub fn wait_timeout(&mut self, limit: Duration) -> Result<Option<ExitStatus>> {
+        drop(self.ends.stdin.take());
+        let deadline = Instant::now().checked_add(limit);
+        loop {
+            if let Some(status) = self.try_wait()? {
+                return Ok(Some(status));
+            }
+            if !process::wait_end(self.pidfd.as_fd(), self.pid, deadline)? {
+                return self.try_wait();
+            }
+            if self.status.is_none() && self.try_wait()?.is_none() {
+                // A debugger sees its end first.
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+
+    /// What the child used, once it has been waited for here: not when somebody else has reaped it.
+    #[doc(alias("getrusage", "RUSAGE_CHILDREN"))]
+    #[must_use]
+    pub fn usage(&self) -> Option<ResourceUsage> {
+        self.usage
+    }
+
     fn reap(&mut self, options: i32) -> Result<Option<ExitStatus>> {
-        if self.status.is_none() {
-            self.status = sys::wait(self.pidfd.as_fd(), options)
-                .map_err(|errno| Error::from_errno("waitid", errno.0).on(Subject::Pid(self.pid)).with_hints(&HINTS))?
-                .map(|(code, status)| ExitStatus::new(code, status));
+        if self.status.is_some() {
+            return Ok(self.status);
+        }
+        match sys::wait(self.pidfd.as_fd(), options) {
+            Ok(Some(ended)) => {
+                self.status = Some(ExitStatus::of(&ended));
+                self.usage = Some(ResourceUsage::of(&ended));
+            }
+            Ok(None) => {}
+            Err(errno) => {
+                self.status = Some(process::kept_status(self.pidfd.as_fd()).ok_or_else(|| {
+                    Error::from_errno("waitid", errno.0).on(Subject::Pid(self.pid)).with_hints(&HINTS)
+                })?);
+            }
         }
         Ok(self.status)
     }
@@ -108,54 +208,5 @@ impl AsFd for Child {
     /// The pidfd: readable, for poll(2) and its kin, when the child has ended.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
-    }
-}
-
-/// How a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ExitStatus {
-    /// It called exit with this status.
-    Exited(i32),
-    /// This signal killed it.
-    Signaled {
-        /// The signal's number.
-        signal: i32,
-        /// Whether it dumped core.
-        core_dumped: bool,
-    },
-}
-
-impl ExitStatus {
-    pub(crate) fn new(code: i32, status: i32) -> Self {
-        match code {
-            libc::CLD_EXITED => Self::Exited(status),
-            _ => Self::Signaled { signal: status, core_dumped: code == libc::CLD_DUMPED },
-        }
-    }
-
-    /// Whether it exited with status 0.
-    #[must_use]
-    pub fn success(self) -> bool {
-        self == Self::Exited(0)
-    }
-
-    /// As a shell's `$?` shows it: the status, or 128 and the signal.
-    #[must_use]
-    pub fn shell_code(self) -> i32 {
-        match self {
-            Self::Exited(status) => status,
-            Self::Signaled { signal, .. } => 128 + signal,
-        }
-    }
-}
-
-impl fmt::Display for ExitStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exited(status) => write!(f, "exit status {status}"),
-            Self::Signaled { signal, core_dumped: false } => write!(f, "signal {signal}"),
-            Self::Signaled { signal, core_dumped: true } => write!(f, "signal {signal}, core dumped"),
-        }
     }
 }

@@ -15,23 +15,13 @@ mod credentials;
 mod join;
 mod origin;
 mod resources;
+mod run;
+mod stdio;
 mod steps;
 
 use credentials::Credentials;
 use resources::Resources;
-
-/// Where one of the payload's three standard descriptors comes from.
-#[derive(Debug, Default)]
-#[non_exhaustive]
-pub enum Stdio {
-    /// The caller's own, or `/dev/null` when the caller has none.
-    #[default]
-    Inherit,
-    /// `/dev/null` of the caller's machine.
-    Null,
-    /// This descriptor.
-    Fd(OwnedFd),
-}
+use stdio::Descriptors;
 
 /// A start to be: like [`std::process::Command`], with namespaces, and with nothing inherited by accident.
 ///
@@ -56,12 +46,11 @@ pub struct Command {
     cgroup: Option<std::io::Result<OwnedFd>>,
     roots: Vec<ChildSteps>,
     dir: Option<PathBuf>,
-    stdio: [Stdio; 3],
-    terminal: bool,
-    terminal_size: Option<(u16, u16)>,
+    descriptors: Descriptors,
     credentials: Credentials,
     resources: Resources,
     new_session: bool,
+    new_group: bool,
     die_with_parent: bool,
     set_tid: Vec<i32>,
     sibling: bool,
@@ -87,12 +76,11 @@ impl Command {
             cgroup: None,
             roots: Vec::new(),
             dir: None,
-            stdio: Default::default(),
-            terminal: false,
-            terminal_size: None,
+            descriptors: Descriptors::default(),
             credentials: Credentials::default(),
             resources: Resources::default(),
             new_session: false,
+            new_group: false,
             die_with_parent: false,
             set_tid: Vec::new(),
             sibling: false,
@@ -123,6 +111,19 @@ impl Command {
     /// Sets a variable of the payload's environment.
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.environment.insert(name.as_ref().to_owned(), value.as_ref().to_owned());
+        self
+    }
+
+    /// Sets variables of the payload's environment.
+    pub fn envs(mut self, variables: impl IntoIterator<Item = (impl AsRef<OsStr>, impl AsRef<OsStr>)>) -> Self {
+        let variables = variables.into_iter();
+        self.environment.extend(variables.map(|(name, value)| (name.as_ref().to_owned(), value.as_ref().to_owned())));
+        self
+    }
+
+    /// Leaves a variable out of the payload's environment.
+    pub fn env_remove(mut self, name: impl AsRef<OsStr>) -> Self {
+        self.environment.remove(name.as_ref());
         self
     }
 
@@ -196,41 +197,6 @@ impl Command {
         self
     }
 
-    /// The payload's standard input.
-    pub fn stdin(mut self, stdio: Stdio) -> Self {
-        self.stdio[0] = stdio;
-        self
-    }
-
-    /// The payload's standard output.
-    pub fn stdout(mut self, stdio: Stdio) -> Self {
-        self.stdio[1] = stdio;
-        self
-    }
-
-    /// The payload's standard error.
-    pub fn stderr(mut self, stdio: Stdio) -> Self {
-        self.stdio[2] = stdio;
-        self
-    }
-
-    /// Gives the payload a pseudo-terminal of its own devpts, on all three standard descriptors, as its controlling terminal
-    /// and as `/dev/console`; the caller's end is [`Child::take_terminal`].
-    ///
-    /// The root needs a devpts at `/dev/pts` and a file `/dev/console`.
-    #[doc(alias("pty", "openpt", "TIOCSCTTY"))]
-    pub fn terminal(mut self) -> Self {
-        self.terminal = true;
-        self
-    }
-
-    /// The size of that [`terminal`](Self::terminal) from the beginning, in rows and columns of characters.
-    #[doc(alias = "TIOCSWINSZ")]
-    pub fn terminal_size(mut self, rows: u16, columns: u16) -> Self {
-        self.terminal_size = Some((rows, columns));
-        self
-    }
-
     /// Makes the payload the leader of a new session, without a controlling terminal.
     #[doc(alias = "setsid")]
     pub fn new_session(mut self) -> Self {
@@ -269,7 +235,7 @@ impl Command {
     /// Invalid for what can be known to be wrong beforehand: NUL bytes, a host name over 64 bytes, a reaper without a pid
     /// namespace, an id of 4294967295. [`Unsupported`](crate::ErrorKind::Unsupported) for what this kernel lacks.
     pub fn plan(self) -> Result<Plan> {
-        self.check()?;
+        self.check_values()?;
         self.into_plan()
     }
 
@@ -294,7 +260,25 @@ impl Command {
         self.time.or_else(|| self.namespaces.contains(Namespaces::TIME).then(TimeOffsets::default))
     }
 
-    fn check(&self) -> Result<()> {
+    /// Checks all that [`plan`](Self::plan) checks, without privilege and without effect.
+    ///
+    /// ```
+    /// # use ns_core::Command;
+    /// let error = Command::new("/bin/true").hostname("web").check().unwrap_err();
+    /// assert!(error.to_string().contains("without a UTS namespace this would rename the machine"));
+    /// ```
+    ///
+    /// # Errors
+    /// As [`plan`](Self::plan).
+    pub fn check(&self) -> Result<()> {
+        self.check_values()?;
+        let joining = self.joining()?;
+        self.namespace_steps(&joining)?;
+        self.payload_steps().map(drop)
+    }
+
+    fn check_values(&self) -> Result<()> {
+        self.check_descriptors()?;
         for (call, name) in [("sethostname", &self.hostname), ("setdomainname", &self.domainname)] {
             let Some(name) = name else { continue };
             let subject = || Subject::Value(name.to_string_lossy().into_owned());

@@ -176,6 +176,12 @@ pub(crate) static HINTS: HintTable = HintTable(&[
     ),
     row("write timens_offsets", libc::EPERM, "clock offsets need CAP_SYS_TIME in the user namespace"),
     row("write timens_offsets", libc::ERANGE, "the offset would make the clock negative or too large"),
+    row("openat", libc::ENOENT, "the caller's machine has no devpts to make a terminal in: see mount -t devpts"),
+    row("openat", libc::EACCES, "the caller may not open it: its mode is 666 where a machine is as usual"),
+    row("openat", libc::ENOSPC, "there are too many terminals: see kernel.pty.max"),
+    row("pipe2", libc::EMFILE, "the limit on open files is reached: see ulimit -n"),
+    row("pidfd_open", libc::EMFILE, "the limit on open files is reached: see ulimit -n"),
+    row("pidfd_open", libc::EINVAL, "this is no number of a process, or that of a thread which leads none"),
     row("openat2", libc::ENOENT, "the container has no /dev/pts of its own to make a terminal in"),
     row(
         "waitid",

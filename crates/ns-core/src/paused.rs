@@ -13,9 +13,10 @@ use crate::hint::HINTS;
 use crate::namespaces::Kind;
 use crate::ns_fd::NsFd;
 use crate::plan::{Body, tell};
+use crate::stdio::Ours;
 use crate::sys::{self, Start, Started};
 use crate::watch::Watch;
-use crate::{Backend, Child, ExitStatus};
+use crate::{Backend, Child, ExitStatus, ProcessId};
 
 /// A process that exists, in its new namespaces and its cgroup, and waits before its first own step.
 ///
@@ -33,6 +34,7 @@ pub struct PausedChild {
 struct Waiting {
     pidfd: OwnedFd,
     sync: OwnedFd,
+    ends: Ours,
     start: Start,
     /// Whether the child changes ids while it shares this process's memory.
     needs_guard: bool,
@@ -46,11 +48,12 @@ impl PausedChild {
         clone_step: StepText,
         started: Started,
         sync: OwnedFd,
+        ends: Ours,
         needs_guard: bool,
         watch: Option<Watch>,
     ) -> Self {
         let Started { pid, pidfd, start, backend } = started;
-        Self { waiting: Some(Waiting { pidfd, sync, start, needs_guard, watch }), body, pid, backend, clone_step }
+        Self { waiting: Some(Waiting { pidfd, sync, ends, start, needs_guard, watch }), body, pid, backend, clone_step }
     }
 
     /// Waits until a child that clone3 could not put into its group has moved itself.
@@ -92,6 +95,14 @@ impl PausedChild {
         self.pid
     }
 
+    /// What tells the process from every other, to be written down before it is let go: see [`ProcessId`].
+    ///
+    /// # Errors
+    /// As [`ProcessId::of`].
+    pub fn id(&self) -> Result<ProcessId> {
+        ProcessId::of(self)
+    }
+
     /// A handle on one of the child's namespaces, for its parent to work on: `child.namespace::<Net>()`.
     ///
     /// # Errors
@@ -109,7 +120,7 @@ impl PausedChild {
     /// The error of the step that failed: the system call, its subject, the errno, the hint, and what the kernel said. The
     /// child has then ended and been reaped.
     pub fn resume(mut self, observer: &mut dyn Observer) -> Result<Child> {
-        let Some(Waiting { mut pidfd, sync, start, needs_guard, watch }) = self.waiting.take() else {
+        let Some(Waiting { mut pidfd, sync, mut ends, start, needs_guard, watch }) = self.waiting.take() else {
             return Err(Error::other("resume", "this child was resumed before"));
         };
         let for_watch = |pidfd: &OwnedFd| match &watch {
@@ -135,13 +146,12 @@ impl PausedChild {
             end(pidfd.as_fd());
             return Err(error);
         }
-        let mut terminal = None;
         let mut fault = None;
         let mut buffer = [0; sys::FAULT_SIZE];
         loop {
             match sys::receive(sync.as_fd(), &mut buffer) {
                 Ok((0, _)) => break,
-                Ok((_, Some(fd))) if buffer.first() == Some(&sys::MESSAGE_TERMINAL) => terminal = Some(fd),
+                Ok((_, Some(fd))) if buffer.first() == Some(&sys::MESSAGE_TERMINAL) => ends.terminal = Some(fd),
                 Ok((length, fd)) if buffer.first() == Some(&sys::MESSAGE_SUCCESSOR) => {
                     let number = buffer.get(1..length).and_then(|bytes| bytes.try_into().ok()).map(i32::from_ne_bytes);
                     let Some(number) = number.filter(|&number| number > 0) else { continue };
@@ -188,7 +198,7 @@ impl PausedChild {
                 if let (Some(watch), Some(watched)) = (watch, watched) {
                     watch.over(watched);
                 }
-                Ok(Child::new(pidfd, self.pid, terminal))
+                Ok(Child::new(pidfd, self.pid, ends))
             }
             Some(error) => {
                 let _ = sys::wait(pidfd.as_fd(), 0);
@@ -206,7 +216,7 @@ impl PausedChild {
         }
         let step = self.body.step(reached)?.describe();
         let why = match sys::wait(pidfd, 0) {
-            Ok(Some((code, status))) => format!("the child ended at this step: {}", ExitStatus::new(code, status)),
+            Ok(Some(ended)) => format!("the child ended at this step: {}", ExitStatus::of(&ended)),
             _ => "the child ended at this step".to_owned(),
         };
         let hint =

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use cellkit_core::{ChildStep, ChildSteps, Error, Observer, Result, StepText, Subject};
 
 use crate::hint::HINTS;
+use crate::stdio::{Fresh, Theirs};
 use crate::sys::{CloneOptions, NotStarted, Started};
 use crate::watch::{self, Watch};
 use crate::{Backend, Child, Namespaces, PausedChild, cgroup_memory, sys, with_namespaces};
@@ -16,7 +17,8 @@ use crate::{Backend, Child, Namespaces, PausedChild, cgroup_memory, sys, with_na
 #[derive(Debug)]
 pub(crate) struct List {
     pub(crate) steps: ChildSteps,
-    /// Whether it is this crate's, so that slot 0 is the child's end of the socket pair. The last list always is.
+    /// Whether it is this crate's, so that slot 0 is the child's end of the socket pair. The first and the last list always
+    /// are, and begin with all [`EndSlots`](crate::stdio::EndSlots).
     pub(crate) own: bool,
 }
 
@@ -27,6 +29,7 @@ pub(crate) struct Body {
     pub(crate) shares_memory: bool,
     pub(crate) changes_ids: bool,
     pub(crate) timed: bool,
+    pub(crate) fresh: Fresh,
 }
 
 impl Body {
@@ -176,14 +179,15 @@ impl Plan {
     }
 
     fn spawn_into(&self, cgroup: Option<BorrowedFd<'_>>) -> Result<PausedChild> {
+        let (ends, fresh) = self.body.fresh.make()?;
         let (ours, theirs) = sys::socket_pair().map_err(|errno| Error::from_errno("socketpair", errno.0))?;
         let shares_memory = self.body.shares_memory
             && !with_namespaces::is_among_others()
             && !cgroup.is_some_and(cgroup_memory::is_limited);
-        let (started, watch) = self.start(shares_memory, cgroup, theirs)?;
+        let (started, watch) = self.start(shares_memory, cgroup, theirs, fresh)?;
         let text = self.text_of(started.backend, cgroup.is_some());
         let needs_guard = shares_memory && self.body.changes_ids;
-        let paused = PausedChild::new(Arc::clone(&self.body), text, started, ours, needs_guard, watch);
+        let paused = PausedChild::new(Arc::clone(&self.body), text, started, ours, ends, needs_guard, watch);
         if cgroup.is_some() {
             paused.await_group()?;
         }
@@ -195,6 +199,7 @@ impl Plan {
         shares_memory: bool,
         cgroup: Option<BorrowedFd<'_>>,
         sync: OwnedFd,
+        fresh: Theirs,
     ) -> Result<(Started, Option<Watch>)> {
         let into_cgroup = cgroup.is_some();
         let namespaces = self.namespaces.bits();
@@ -202,7 +207,9 @@ impl Plan {
         let not_started = |why| self.not_started(why, into_cgroup);
         if !watched {
             let options = CloneOptions { namespaces, shares_memory, cgroup, set_tid, sibling };
-            return sys::start(&self.body, options, sync.as_fd()).map(|started| (started, None)).map_err(not_started);
+            return sys::start(&self.body, options, sync.as_fd(), fresh.numbers())
+                .map(|started| (started, None))
+                .map_err(not_started);
         }
         let body = Arc::clone(&self.body);
         let set_tid = set_tid.clone();
@@ -211,7 +218,7 @@ impl Plan {
         let (outcome, watch) = watch::on_a_thread(move || {
             let cgroup = cgroup.as_ref().map(AsFd::as_fd);
             let options = CloneOptions { namespaces, shares_memory, cgroup, set_tid: &set_tid, sibling };
-            sys::start(&body, options, sync.as_fd())
+            sys::start(&body, options, sync.as_fd(), fresh.numbers())
         })?;
         outcome.map(|started| (started, Some(watch))).map_err(not_started)
     }

@@ -6,6 +6,8 @@ use std::os::fd::RawFd;
 
 use cellkit_core::{Slot, StepText, Subject};
 
+use crate::stdio::EndSlots;
+
 mod credentials;
 mod descriptors;
 mod enter;
@@ -14,7 +16,7 @@ mod resources;
 mod terminal;
 
 pub(crate) use credentials::CredentialStep;
-pub(crate) use descriptors::{DescriptorStep, Source};
+pub(crate) use descriptors::{DescriptorStep, MOST_LIFTED, Source};
 pub(crate) use enter::EnterStep;
 pub(crate) use launch::{LaunchStep, Pointers};
 pub(crate) use resources::ResourceStep;
@@ -30,7 +32,7 @@ fn step(call: &'static str, arguments: impl Into<String>, reason: &'static str) 
 /// Slot 0 of this crate's lists holds the child's end of the socket pair.
 #[derive(Debug)]
 pub(crate) enum Step {
-    CloseInherited { sync: Slot, keep: Vec<RawFd> },
+    CloseInherited { ends: EndSlots, keep: Vec<RawFd> },
     AwaitGo { sync: Slot },
     LoopbackUp,
     Hostname(CString),

@@ -6,6 +6,7 @@
 //! * `sys/join.rs` joins namespaces, `sys/nsfs.rs` asks and pins them
 //! * `sys/reaper.rs` is PID 1 when one was asked for
 //! * `sys/sealed.rs` seals programs
+//! * `sys/stdio.rs` has pipes and terminals, `sys/wait.rs` the ends of processes
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -24,7 +25,9 @@ mod message;
 pub(crate) mod nsfs;
 mod reaper;
 pub(crate) mod sealed;
+mod stdio;
 mod steps;
+mod wait;
 
 pub(crate) use cellkit_core::sys::pidfd_send_signal;
 pub(crate) use clone::{BlockedSignals, CAN_SHARE_MEMORY, CloneOptions, NotStarted, Start, Started, start};
@@ -33,6 +36,10 @@ pub(crate) use message::{
     MESSAGE_SUCCESSOR, MESSAGE_TERMINAL, receive, send, socket_pair,
 };
 pub(crate) use nsfs::namespace_type;
+pub(crate) use stdio::{
+    closes_on_exec, descriptor_limit, pipe, poll, set_nonblocking, terminal_peer, write_without_signal,
+};
+pub(crate) use wait::{Ended, PIDFD_INFO_CGROUP, PIDFD_INFO_CREDS, PIDFD_INFO_EXIT, await_end, pidfd_info, reap, wait};
 
 fn exit(status: i32) -> ! {
     loop {
@@ -48,44 +55,6 @@ pub(crate) fn now() -> u64 {
     // SAFETY: the kernel writes one timespec.
     let _ = unsafe { syscall(libc::SYS_clock_gettime, args) };
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-}
-
-/// waitid(2) on a pidfd: `None` when WNOHANG was given and the child still runs, else `(si_code, si_status)`.
-pub(crate) fn wait(pidfd: BorrowedFd<'_>, options: i32) -> Result<Option<(i32, i32)>, Errno> {
-    wait_for(libc::P_PIDFD, pidfd.as_raw_fd() as libc::id_t, options)
-}
-
-/// waitid(2) on the number of a child of this process that nobody has reaped.
-pub(crate) fn reap(child: i32) {
-    let _ = wait_for(libc::P_PID, child as libc::id_t, 0);
-}
-
-/// Waits for the end of a process that need not be a child: poll(2) on its pidfd.
-pub(crate) fn await_end(pidfd: BorrowedFd<'_>) {
-    let mut poll = libc::pollfd { fd: pidfd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    // SAFETY: the kernel reads and writes one pollfd.
-    while unsafe { libc::poll(&raw mut poll, 1, -1) } == -1 && Errno::last() == Errno(libc::EINTR) {}
-}
-
-fn wait_for(kind: libc::idtype_t, id: libc::id_t, options: i32) -> Result<Option<(i32, i32)>, Errno> {
-    loop {
-        // SAFETY: every field of a siginfo_t may be zero.
-        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-        // SAFETY: the kernel writes one siginfo_t.
-        let failed = unsafe { libc::waitid(kind, id, &raw mut info, options | libc::WEXITED) } == -1;
-        if failed {
-            match Errno::last() {
-                Errno(libc::EINTR) => continue,
-                errno => return Err(errno),
-            }
-        }
-        // SAFETY: waitid filled the variant that holds a pid, or left it zero.
-        if unsafe { info.si_pid() } == 0 {
-            return Ok(None);
-        }
-        // SAFETY: waitid filled the variant that holds a status.
-        return Ok(Some((info.si_code, unsafe { info.si_status() })));
-    }
 }
 
 /// ioctl(2) PIDFD_GET_*_NAMESPACE.

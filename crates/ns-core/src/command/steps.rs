@@ -14,75 +14,44 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::path::Path;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
 
-use cellkit_core::{ChildStep, ChildSteps, Error, ProcFd, ProcView, Result, Slot, Subject};
+use cellkit_core::{ChildStep, ChildSteps, Error, ProcFd, ProcView, Result, Subject};
 
-use super::{Command, Stdio};
+use super::Command;
 use crate::ns_fd::AnyNamespace;
 use crate::plan::{Body, List, Origin};
 use crate::program::{c_string, candidates};
-use crate::step::{
-    CredentialStep, DescriptorStep, EnterStep, LaunchStep, Pointers, ResourceStep, Source, Step, TerminalStep,
-};
+use crate::stdio::EndSlots;
+use crate::step::{CredentialStep, EnterStep, LaunchStep, Pointers, ResourceStep, Step};
 use crate::{Capability, CapabilitySet, Namespaces, Plan, sys};
+
+/// What a command joins.
+pub(super) struct Joining {
+    joined: Vec<Arc<dyn AnyNamespace>>,
+    /// Whether the first child only makes the one that becomes the payload.
+    needs_successor: bool,
+    /// Whether the payload comes into a user namespace.
+    new_user: bool,
+}
 
 impl Command {
     /// The lists of steps, in order, and what the clone itself needs.
     pub(super) fn into_plan(self) -> Result<Plan> {
-        let mut after = ChildSteps::new();
-        let sync = after.slot();
-        let joined = self.joined()?;
-        let kinds = joined.iter().fold(Namespaces::empty(), |kinds, namespace| kinds | namespace.kind());
-        let needs_successor = self.needs_successor(kinds);
-        if needs_successor {
-            self.check_successor()?;
-        }
+        let joining = self.joining()?;
         let dumps_alone = sys::kernel_release().is_some_and(|release| release >= (5, 16));
-        let stays_behind = self.init || needs_successor;
-        let alone = joined.is_empty() && !stays_behind && !self.resources.need_own_memory();
+        let stays_behind = self.init || joining.needs_successor;
+        let alone = joining.joined.is_empty() && !stays_behind && !self.resources.need_own_memory();
         let shares_memory = sys::CAN_SHARE_MEMORY && dumps_alone && !self.copies_memory && alone;
-        // Whoever comes into a user namespace, new or not, has every capability there and should be its root.
-        let new_user = (self.namespaces | kinds).contains(Namespaces::USER);
-        let changes_ids = new_user || self.credentials.changes_ids();
+        let changes_ids = joining.new_user || self.credentials.changes_ids();
         // A time namespace is the child's own to make: clone3 would put it in at once, and then its clocks cannot be set.
         let namespaces = self.namespaces.difference(Namespaces::TIME);
-        let timed = self.timed;
+        let (timed, fresh) = (self.timed, self.fresh());
 
-        // What comes after the root, in order.
-        if self.init {
-            if self.die_with_parent {
-                after.push(LaunchStep::DieWithParent { sync });
-            }
-            if self.new_session || self.terminal {
-                // PID 1 too leaves the caller's terminal; the payload gets a session of its own below.
-                after.push(Step::NewSession);
-            }
-            after.push(LaunchStep::Reaper);
-        }
-        let terminal = self.terminal_steps(&mut after, sync);
-        self.descriptor_steps(&mut after, sync, terminal)?;
-        self.resources.steps(&mut after);
-        self.credentials.steps(&mut after, namespaces)?;
-        if self.die_with_parent && !self.init {
-            after.push(LaunchStep::DieWithParent { sync });
-        }
-        if self.credentials.no_new_privs {
-            after.push(CredentialStep::NoNewPrivileges);
-        }
-        after.push(self.resources.umask_step());
-        after.push(Step::ResetDispositions);
-        if let Some(dir) = &self.dir {
-            after.push(Step::Chdir(c_string(dir, "chdir")?));
-        }
-        after.push(Step::VerifyCwd);
-        after.push(Step::UnblockSignals);
-        after.push(self.exec_step()?);
-
-        let before = self.namespace_steps(new_user, &joined, needs_successor)?;
-        let namespaces_joined = joined.iter().map(|namespace| Some(namespace.as_fd()));
+        let after = self.payload_steps()?;
+        let before = self.namespace_steps(&joining)?;
+        let namespaces_joined = joining.joined.iter().map(|namespace| Some(namespace.as_fd()));
         let entering = before.iter().map(ChildStep::inherits).chain(namespaces_joined);
         let foreign = self.roots.iter().flat_map(|list| list.iter().map(ChildStep::inherits));
         let later = after.iter().map(ChildStep::inherits);
@@ -91,9 +60,9 @@ impl Command {
         keep.sort_unstable();
         keep.dedup();
         let mut first = ChildSteps::new();
-        let sync = first.slot();
-        first.push(Step::CloseInherited { sync, keep });
-        first.push(Step::AwaitGo { sync });
+        let ends = EndSlots::first_of(&mut first);
+        first.push(Step::CloseInherited { ends, keep });
+        first.push(Step::AwaitGo { sync: ends.sync });
 
         let foreign = self.roots.into_iter().map(|steps| List { steps, own: false });
         let lists = [List { steps: first, own: true }, List { steps: before, own: true }]
@@ -103,23 +72,73 @@ impl Command {
             .collect();
         let cgroup = self.cgroup.transpose().map_err(|error| Error::from_io("fcntl F_DUPFD_CLOEXEC", &error))?;
         let origin = Origin { set_tid: self.set_tid, sibling: self.sibling, watched: self.die_with_parent };
-        Ok(Plan { body: Arc::new(Body { lists, shares_memory, changes_ids, timed }), namespaces, cgroup, origin })
+        Ok(Plan {
+            body: Arc::new(Body { lists, shares_memory, changes_ids, timed, fresh }),
+            namespaces,
+            cgroup,
+            origin,
+        })
+    }
+
+    /// What there is to join, and what that means for the child.
+    pub(super) fn joining(&self) -> Result<Joining> {
+        let joined = self.joined()?;
+        let kinds = joined.iter().fold(Namespaces::empty(), |kinds, namespace| kinds | namespace.kind());
+        let needs_successor = self.needs_successor(kinds);
+        if needs_successor {
+            self.check_successor()?;
+        }
+        // Whoever comes into a user namespace, new or not, has every capability there and should be its root.
+        let new_user = (self.namespaces | kinds).contains(Namespaces::USER);
+        Ok(Joining { joined, needs_successor, new_user })
+    }
+
+    /// From the root to execve.
+    pub(super) fn payload_steps(&self) -> Result<ChildSteps> {
+        let mut steps = ChildSteps::new();
+        let ends = EndSlots::first_of(&mut steps);
+        let sync = ends.sync;
+        if self.init {
+            if self.die_with_parent {
+                steps.push(LaunchStep::DieWithParent { sync });
+            }
+            if self.new_session || self.wants_terminal() {
+                // PID 1 too leaves the caller's terminal; the payload gets a session of its own below.
+                steps.push(Step::NewSession);
+            }
+            steps.push(LaunchStep::Reaper);
+        }
+        let terminal = self.terminal_steps(&mut steps, &ends);
+        self.descriptor_steps(&mut steps, &ends, terminal, &[])?;
+        self.resources.steps(&mut steps);
+        self.credentials.steps(&mut steps, self.namespaces)?;
+        if self.die_with_parent && !self.init {
+            steps.push(LaunchStep::DieWithParent { sync });
+        }
+        if self.credentials.no_new_privs {
+            steps.push(CredentialStep::NoNewPrivileges);
+        }
+        steps.push(self.resources.umask_step());
+        steps.push(Step::ResetDispositions);
+        if let Some(dir) = &self.dir {
+            steps.push(Step::Chdir(c_string(dir, "chdir")?));
+        }
+        steps.push(Step::VerifyCwd);
+        steps.push(Step::UnblockSignals);
+        steps.push(self.exec_step()?);
+        Ok(steps)
     }
 
     /// From the clone to the root: joins, clocks, ids inside a new user namespace, names.
-    fn namespace_steps(
-        &self,
-        new_user: bool,
-        joined: &[Arc<dyn AnyNamespace>],
-        needs_successor: bool,
-    ) -> Result<ChildSteps> {
+    pub(super) fn namespace_steps(&self, joining: &Joining) -> Result<ChildSteps> {
+        let Joining { joined, needs_successor, new_user } = joining;
         let mut steps = ChildSteps::new();
         // This crate's lists have the socket in their first slot.
         let sync = steps.slot();
         steps.push(ResourceStep::Umask(0));
         self.resources.early_steps(&mut steps)?;
         let into_another = joined.iter().any(|namespace| namespace.kind() == Namespaces::USER);
-        let groups = (new_user && !self.credentials.keep_groups).then_some(CredentialStep::Groups {
+        let groups = (*new_user && !self.credentials.keep_groups).then_some(CredentialStep::Groups {
             ids: Vec::new(),
             reason: "the caller's groups are not the container's",
         });
@@ -133,19 +152,19 @@ impl Command {
             let failed = steps.slot();
             steps.push(EnterStep::Hide);
             steps.push(EnterStep::join(joined, failed));
-            steps.push(EnterStep::LetGo(joined.to_vec()));
+            steps.push(EnterStep::LetGo(joined.clone()));
         }
         if let Some(offsets) = self.new_time() {
             let proc = Arc::new(ProcFd::open(ProcView::Processes)?);
             steps.push(EnterStep::UnshareTime);
             steps.push(EnterStep::TimeOffsets { proc, text: offsets.text() });
         }
-        if needs_successor {
+        if *needs_successor {
             // Joining a user namespace has set it to fs.suid_dumpable.
             steps.push(EnterStep::Hide);
             steps.push(EnterStep::Succeed { sync });
         }
-        if new_user {
+        if *new_user {
             let reason = "files made for the container belong to its root";
             if let Some(groups) = late {
                 steps.push(groups);
@@ -168,64 +187,6 @@ impl Command {
         Ok(steps)
     }
 
-    /// The session and the terminal; where there is one, the slot of the payload's end.
-    fn terminal_steps(&self, steps: &mut ChildSteps, sync: Slot) -> Option<Slot> {
-        if self.new_session || self.terminal {
-            steps.push(Step::NewSession);
-        }
-        if !self.terminal {
-            return None;
-        }
-        let (master, peer, console) = (steps.slot(), steps.slot(), steps.slot());
-        steps.push(TerminalStep::OpenMaster { out: master });
-        steps.push(TerminalStep::UnlockPeer { master });
-        if let Some((rows, columns)) = self.terminal_size {
-            steps.push(TerminalStep::WindowSize { master, rows, columns });
-        }
-        steps.push(TerminalStep::OpenPeer { master, out: peer });
-        steps.push(TerminalStep::SendTerminal { master, sync });
-        steps.push(TerminalStep::ControllingTerminal { peer });
-        steps.push(TerminalStep::CloneConsole { peer, out: console });
-        steps.push(TerminalStep::AttachConsole { console });
-        Some(peer)
-    }
-
-    /// The payload's table of descriptors: each source is first moved above the numbers wanted, then put in its place.
-    fn descriptor_steps(&self, steps: &mut ChildSteps, sync: Slot, terminal: Option<Slot>) -> Result<()> {
-        let keep: Vec<RawFd> = vec![0, 1, 2];
-        let above = 3;
-        let mut places = Vec::new();
-        for (target, stdio) in (0..).zip(&self.stdio) {
-            let source = match (terminal, stdio) {
-                (Some(peer), _) => Source::Slot(peer),
-                // Its own place already.
-                (None, Stdio::Inherit) if sys::is_open(target) => {
-                    let subject = || Subject::Thing(format!("standard descriptor {target}"));
-                    if sys::is_directory(target).map_err(|errno| Error::from_errno("fstat", errno.0).on(subject()))? {
-                        let why = "a directory here would be a way out of the container's root";
-                        return Err(Error::invalid("fstat", why)
-                            .on(subject())
-                            .with_hint("give it a file, a pipe, or /dev/null"));
-                    }
-                    continue;
-                }
-                (None, Stdio::Inherit | Stdio::Null) => Source::Owned(Arc::new(null()?)),
-                (None, Stdio::Fd(fd)) => Source::Owned(Arc::new(
-                    fd.try_clone().map_err(|error| Error::from_io("fcntl F_DUPFD_CLOEXEC", &error))?,
-                )),
-            };
-            let out = steps.slot();
-            steps.push(DescriptorStep::Lift { source, above, out });
-            places.push(DescriptorStep::Place { from: out, target });
-        }
-        for place in places {
-            steps.push(place);
-        }
-        steps.push(DescriptorStep::LiftSync { sync, above });
-        steps.push(DescriptorStep::CloseOthers { sync, keep });
-        Ok(())
-    }
-
     fn exec_step(&self) -> Result<LaunchStep> {
         let path = self.environment.get(OsStr::new("PATH")).map(OsString::as_os_str);
         let paths = candidates(&self.program, path)?;
@@ -246,11 +207,4 @@ impl Command {
         let pointers = Pointers::to(&argv, &envp);
         Ok(LaunchStep::Exec { paths, argv, envp, pointers })
     }
-}
-
-/// `/dev/null` of the caller's machine.
-fn null() -> Result<OwnedFd> {
-    let path = Path::new("/dev/null");
-    let file = std::fs::File::options().read(true).write(true).open(path);
-    file.map(OwnedFd::from).map_err(|error| Error::from_io("openat", &error).on(path))
 }

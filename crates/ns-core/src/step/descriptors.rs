@@ -20,13 +20,34 @@ pub(crate) enum Source {
     Slot(Slot),
 }
 
+/// How many descriptors later steps may need: they are gathered on the child's stack.
+pub(crate) const MOST_LIFTED: usize = 7;
+
 /// One step of the child about its descriptors.
 #[derive(Debug)]
 pub(crate) enum DescriptorStep {
-    Lift { source: Source, above: RawFd, out: Slot },
-    Place { from: Slot, target: RawFd },
-    LiftSync { sync: Slot, above: RawFd },
-    CloseOthers { sync: Slot, keep: Vec<RawFd> },
+    Lift {
+        source: Source,
+        above: RawFd,
+        out: Slot,
+    },
+    Place {
+        from: Slot,
+        target: RawFd,
+    },
+    LiftSync {
+        sync: Slot,
+        above: RawFd,
+    },
+    KeepOnExec {
+        fd: RawFd,
+    },
+    /// `lifted` are the slots of what later steps need: at most [`MOST_LIFTED`].
+    CloseOthers {
+        sync: Slot,
+        keep: Vec<RawFd>,
+        lifted: Vec<Slot>,
+    },
 }
 
 impl DescriptorStep {
@@ -53,6 +74,9 @@ impl DescriptorStep {
             Self::LiftSync { above, .. } => {
                 let arguments = format!("sync, F_DUPFD_CLOEXEC, {above}");
                 step("fcntl", arguments, "out of the way of the payload's numbers")
+            }
+            Self::KeepOnExec { fd } => {
+                step("fcntl", format!("{fd}, F_SETFD, 0"), "the caller's own would not outlive execve")
             }
             Self::CloseOthers { keep, .. } => {
                 let kept = keep.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");

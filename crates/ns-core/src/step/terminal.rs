@@ -5,13 +5,15 @@ use cellkit_core::{Slot, StepText, Subject};
 
 use super::step;
 
-/// One step of the child about its terminal.
+/// One step of the child about its terminal, or its process group.
 #[derive(Debug)]
 pub(crate) enum TerminalStep {
+    NewGroup,
     OpenMaster { out: Slot },
     UnlockPeer { master: Slot },
     WindowSize { master: Slot, rows: u16, columns: u16 },
     OpenPeer { master: Slot, out: Slot },
+    Grant { peer: Slot, uid: u32 },
     SendTerminal { master: Slot, sync: Slot },
     ControllingTerminal { peer: Slot },
     CloneConsole { peer: Slot, out: Slot },
@@ -21,6 +23,7 @@ pub(crate) enum TerminalStep {
 impl TerminalStep {
     pub(crate) fn text(&self) -> StepText {
         match self {
+            Self::NewGroup => step("setpgid", "0, 0", "signals to the caller's process group are not for the payload"),
             Self::OpenMaster { out } => step(
                 "openat2",
                 format!("AT_FDCWD, \"/dev/pts/ptmx\", O_RDWR|O_NOCTTY, NO_SYMLINKS → {out}"),
@@ -35,6 +38,9 @@ impl TerminalStep {
             Self::OpenPeer { master, out } => {
                 let arguments = format!("{master}, TIOCGPTPEER, O_RDWR|O_NOCTTY → {out}");
                 step("ioctl", arguments, "the peer, by descriptor and not by a path that could be swapped")
+            }
+            Self::Grant { peer, uid } => {
+                step("fchown", format!("{peer}, {uid}, -1"), "the terminal is its user's, where it can be given away")
             }
             Self::SendTerminal { master, .. } => {
                 let arguments = format!("sync, SCM_RIGHTS {master}");

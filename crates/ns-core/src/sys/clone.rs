@@ -13,6 +13,7 @@ use super::legacy::{self, GroupMove};
 use super::{exit, message, now};
 use crate::Backend;
 use crate::plan::Body;
+use crate::stdio::ENDS;
 
 /// `struct clone_args` of linux/sched.h. The C library's crate has constants that overflow to 0: these are our own.
 #[repr(C)]
@@ -195,13 +196,25 @@ pub(crate) enum NotStarted {
     Group(Errno),
 }
 
-/// clone3 and, in the child, the plan. `sync` is the child's end of the socket pair, still open in the parent.
-pub(crate) fn start(body: &Arc<Body>, options: CloneOptions<'_>, sync: BorrowedFd<'_>) -> Result<Started, NotStarted> {
+/// clone3 and, in the child, the plan. `sync` is the child's end of the socket pair, `fresh` are those of what this start
+/// made, all still open in the parent.
+pub(crate) fn start(
+    body: &Arc<Body>,
+    options: CloneOptions<'_>,
+    sync: BorrowedFd<'_>,
+    fresh: [RawFd; ENDS - 1],
+) -> Result<Started, NotStarted> {
     let clone3_failed = |errno| NotStarted::Clone(Backend::Clone3, errno);
     let mut fds: Vec<Vec<RawFd>> = body.lists.iter().map(|list| vec![ChildFds::EMPTY; list.steps.slots()]).collect();
     for (table, list) in fds.iter_mut().zip(&body.lists) {
         if let (true, Some(first)) = (list.own, table.first_mut()) {
             *first = sync.as_raw_fd();
+        }
+    }
+    // The first list closes what is not among them, the last puts them in place.
+    for index in [0, fds.len().saturating_sub(1)] {
+        for (place, fd) in fds.get_mut(index).into_iter().flatten().skip(1).zip(fresh) {
+            *place = fd;
         }
     }
     let before = |(call, errno)| NotStarted::Before(call, errno);

@@ -39,7 +39,7 @@ pub(crate) fn socket_pair() -> Result<(OwnedFd, OwnedFd), Errno> {
 }
 
 /// Out of the way of the payload's descriptors: a caller that has closed one of its own would get that number.
-fn lifted(fd: OwnedFd) -> Result<OwnedFd, Errno> {
+pub(super) fn lifted(fd: OwnedFd) -> Result<OwnedFd, Errno> {
     if fd.as_raw_fd() > 2 {
         return Ok(fd);
     }

@@ -36,7 +36,11 @@ unsafe impl ChildStep for Step {
 
     fn run(&self, fds: &mut ChildFds<'_>) -> Done {
         match self {
-            Self::CloseInherited { sync, keep } => close_all_but(3, keep, fds.get(*sync)?),
+            Self::CloseInherited { ends, keep } => {
+                // A slot of what was not asked for is empty, and so names no descriptor.
+                let ends = ends.all().map(|slot| fds.get(slot).unwrap_or(ChildFds::EMPTY));
+                close_all_but(3, keep, &ends)
+            }
             Self::AwaitGo { sync } => await_go(fds.get(*sync)?),
             Self::LoopbackUp => loopback_up(),
             Self::Hostname(name) => set_name(libc::SYS_sethostname, name),

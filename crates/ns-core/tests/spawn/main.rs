@@ -14,7 +14,10 @@ mod parent;
 mod resources;
 mod root;
 mod rootless;
+mod stdio;
 mod sys;
+mod terminal;
+mod waiting;
 
 /// Runs `command` with its output in a pipe, and answers how it ended and what it wrote.
 fn output(command: Command) -> Result<(ExitStatus, String)> {

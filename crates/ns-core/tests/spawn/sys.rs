@@ -1,6 +1,8 @@
 //! What the tests do to themselves that no library offers safely.
 #![allow(unsafe_code)]
 
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
 /// signal(2) with SIG_IGN.
 pub(crate) fn ignore(signal: i32) {
     // SAFETY: no handler is installed.
@@ -13,11 +15,41 @@ pub(crate) fn default(signal: i32) {
     unsafe { libc::signal(signal, libc::SIG_DFL) };
 }
 
+/// close(2), whoever owns it: in a fork.
+pub(crate) fn close(fd: i32) {
+    // SAFETY: no pointers; the caller runs in a fork that uses nothing that might own it.
+    unsafe { libc::close(fd) };
+}
+
+/// fcntl(2) F_SETFD with FD_CLOEXEC.
+pub(crate) fn close_on_exec(fd: i32) {
+    // SAFETY: no pointers.
+    assert_ne!(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }, -1);
+}
+
+/// A duplicate with a number from `least` on.
+pub(crate) fn above(least: i32, fd: &impl AsRawFd) -> OwnedFd {
+    // SAFETY: no pointers.
+    let fd = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, least) };
+    assert_ne!(fd, -1);
+    // SAFETY: just made.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// A duplicate with just this number, which must be free.
+pub(crate) fn at(number: i32, fd: &impl AsRawFd) -> OwnedFd {
+    // SAFETY: no pointers.
+    assert_eq!(unsafe { libc::dup3(fd.as_raw_fd(), number, libc::O_CLOEXEC) }, number);
+    // SAFETY: just made, and the number was free.
+    unsafe { OwnedFd::from_raw_fd(number) }
+}
+
 /// Runs `work` in a fork, which is then killed; answers what `work` answered.
 pub(crate) fn in_a_fork(work: impl FnOnce() -> i32) -> i32 {
     use std::io::{Read, Write};
     let (reader, writer) = nix::unistd::pipe().expect("pipe");
-    let (mut reader, mut writer) = (std::fs::File::from(reader), std::fs::File::from(writer));
+    // High, so that `work` may do with low numbers what it likes.
+    let (mut reader, mut writer) = (std::fs::File::from(reader), std::fs::File::from(above(200, &writer)));
     // SAFETY: the test runs alone in its process, whose other threads only wait for it.
     let pid = unsafe { libc::fork() };
     if pid == 0 {

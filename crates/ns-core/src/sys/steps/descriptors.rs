@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use cellkit_core::{ChildFds, ChildStep, Errno, HintTable, StepText};
 
 use super::{Done, numbers};
-use crate::step::{DescriptorStep, Source};
+use crate::step::{DescriptorStep, MOST_LIFTED, Source};
 
 // SAFETY: every arm makes raw system calls on data that `self` owns, and does nothing else.
 unsafe impl ChildStep for DescriptorStep {
@@ -39,7 +39,16 @@ unsafe impl ChildStep for DescriptorStep {
                 let lifted = lift(fds.get(*sync)?, *above)?;
                 fds.set(*sync, lifted)
             }
-            Self::CloseOthers { sync, keep } => close_all_but(0, keep, fds.get(*sync)?),
+            Self::KeepOnExec { fd } => {
+                numbers(libc::SYS_fcntl, [*fd as usize, libc::F_SETFD as usize, 0, 0, 0]).map(drop)
+            }
+            Self::CloseOthers { sync, keep, lifted } => {
+                let mut more = [ChildFds::EMPTY; MOST_LIFTED + 1];
+                for (place, slot) in more.iter_mut().zip([sync].into_iter().chain(lifted)) {
+                    *place = fds.get(*slot)?;
+                }
+                close_all_but(0, keep, &more)
+            }
         }
     }
 }
@@ -56,29 +65,19 @@ fn close_range(first: RawFd, last: RawFd) -> Done {
     numbers(libc::SYS_close_range, [first as usize, last as u32 as usize, 0, 0, 0]).map(drop)
 }
 
-/// Closes every descriptor from `first` on, but for those in `keep` (ascending) and `sync`.
-pub(super) fn close_all_but(first: RawFd, keep: &[RawFd], sync: RawFd) -> Done {
+/// Closes every descriptor from `first` on, but for those in `keep` (ascending) and in `more` (few, in any order).
+pub(super) fn close_all_but(first: RawFd, keep: &[RawFd], more: &[RawFd]) -> Done {
+    let mut keep = keep.iter().copied().peekable();
     let mut next = first;
-    let mut close_up_to = |kept: RawFd| {
-        if kept < next {
-            return Ok(());
-        }
-        let start = next;
-        next = kept + 1;
-        close_range(start, kept - 1)
-    };
-    let mut sync_pending = true;
-    for &kept in keep {
-        if sync_pending && sync < kept {
-            sync_pending = false;
-            close_up_to(sync)?;
-        }
-        close_up_to(kept)?;
+    loop {
+        while keep.next_if(|fd| *fd < next).is_some() {}
+        let others = more.iter().copied().filter(|fd| *fd >= next);
+        let Some(kept) = others.chain(keep.peek().copied()).min() else {
+            return close_range(next, RawFd::MAX);
+        };
+        close_range(next, kept.saturating_sub(1))?;
+        next = kept.saturating_add(1);
     }
-    if sync_pending {
-        close_up_to(sync)?;
-    }
-    close_range(next, RawFd::MAX)
 }
 
 /// What the reaper in `reaper.rs` needs too.

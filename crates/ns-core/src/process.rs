@@ -1,0 +1,157 @@
+//! A process that is not a child of ours: to signal it, and to wait for its end.
+#![forbid(unsafe_code)]
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use cellkit_core::{Error, Result, Subject};
+
+use crate::hint::HINTS;
+use crate::{ExitStatus, ProcessId, ProcessInfo, sys};
+
+/// Any process, known by its pidfd: its number may be reused, the handle never means another process.
+///
+/// It is had from a [`ProcessId`] that was written down, or from a number, which is only safe for a process whose number
+/// cannot be reused meanwhile. For children of one's own there is [`Child`](crate::Child).
+#[derive(Debug)]
+pub struct Process {
+    pidfd: OwnedFd,
+    pid: i32,
+}
+
+impl Process {
+    /// The process that has this number now.
+    ///
+    /// * C call: pidfd_open(2), Linux 5.3. No privileges.
+    ///
+    /// ```
+    /// let me = ns_core::Process::open(std::process::id() as i32)?;
+    /// assert!(!me.has_ended()?);
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Gone`](crate::ErrorKind::Gone) when no process has it; Invalid for a number below 1, and for that of a thread;
+    /// [`Limit`](crate::ErrorKind::Limit) when there are too many descriptors.
+    ///
+    /// See <https://man7.org/linux/man-pages/man2/pidfd_open.2.html>.
+    #[doc(alias = "pidfd_open")]
+    pub fn open(pid: i32) -> Result<Self> {
+        let pidfd = cellkit_core::sys::pidfd_open(pid).map_err(|errno| {
+            Error::from_errno("pidfd_open", errno.0).on(Subject::Pid(pid)).with_hints(&HINTS).or_gone()
+        })?;
+        Ok(Self { pidfd, pid })
+    }
+
+    /// Its number in the caller's pid namespace: for messages, not for system calls.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// What tells the process from every other.
+    ///
+    /// # Errors
+    /// As [`ProcessId::of`].
+    pub fn id(&self) -> Result<ProcessId> {
+        ProcessId::of(self)
+    }
+
+    /// What the kernel knows about it: its parent, ids and cgroup.
+    ///
+    /// # Errors
+    /// As [`ProcessInfo::of`].
+    pub fn info(&self) -> Result<ProcessInfo> {
+        ProcessInfo::of(self)
+    }
+
+    /// Sends a signal.
+    ///
+    /// * C call: pidfd_send_signal(2), Linux 5.1.
+    ///
+    /// # Errors
+    /// [`Gone`](crate::ErrorKind::Gone) when it has been reaped; Invalid for a number that is no signal; Permission.
+    ///
+    /// See <https://man7.org/linux/man-pages/man2/pidfd_send_signal.2.html>.
+    #[doc(alias("kill", "pidfd_send_signal"))]
+    pub fn signal(&self, signal: i32) -> Result<()> {
+        self::signal(self.pidfd.as_fd(), self.pid, signal)
+    }
+
+    /// Sends SIGKILL.
+    ///
+    /// # Errors
+    /// As [`signal`](Self::signal).
+    pub fn kill(&self) -> Result<()> {
+        self.signal(libc::SIGKILL)
+    }
+
+    /// Whether it has ended, reaped by its parent or not.
+    ///
+    /// # Errors
+    /// Those of ppoll(2).
+    pub fn has_ended(&self) -> Result<bool> {
+        self.wait_end(Duration::ZERO)
+    }
+
+    /// Waits until it has ended, for at most `limit`, and answers whether it has. Its parent may not have reaped it yet.
+    ///
+    /// * C call: ppoll(2) on the pidfd, Linux 5.3.
+    ///
+    /// # Errors
+    /// Those of ppoll(2).
+    #[doc(alias = "poll")]
+    pub fn wait_end(&self, limit: Duration) -> Result<bool> {
+        wait_end(self.pidfd.as_fd(), self.pid, Instant::now().checked_add(limit))
+    }
+
+    /// How it ended: known once its parent has reaped it, for as long as somebody holds a pidfd that is older than that.
+    ///
+    /// * C call: ioctl(2) PIDFD_GET_INFO with PIDFD_INFO_EXIT, Linux 6.15. On older kernels the answer is `None`.
+    #[doc(alias = "PIDFD_INFO_EXIT")]
+    #[must_use]
+    pub fn exit_status(&self) -> Option<ExitStatus> {
+        kept_status(self.pidfd.as_fd())
+    }
+}
+
+pub(crate) fn signal(pidfd: BorrowedFd<'_>, pid: i32, signal: i32) -> Result<()> {
+    sys::pidfd_send_signal(pidfd, signal)
+        .map_err(|errno| Error::from_errno("pidfd_send_signal", errno.0).on(Subject::Pid(pid)).or_gone())
+}
+
+/// Whether the process has ended before `deadline`; without one it waits for ever.
+pub(crate) fn wait_end(pidfd: BorrowedFd<'_>, pid: i32, deadline: Option<Instant>) -> Result<bool> {
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let [ended] = sys::poll([Some((pidfd, libc::POLLIN))], left)
+            .map_err(|errno| Error::from_errno("ppoll", errno.0).on(Subject::Pid(pid)))?;
+        if ended {
+            return Ok(true);
+        }
+        // Not only when poll says so: an interrupted one answers the same.
+        if left == Some(Duration::ZERO) {
+            return Ok(false);
+        }
+    }
+}
+
+/// The status that the kernel keeps for holders of a pidfd when a process has been reaped.
+pub(crate) fn kept_status(pidfd: BorrowedFd<'_>) -> Option<ExitStatus> {
+    let info = sys::pidfd_info(pidfd, sys::PIDFD_INFO_EXIT).ok()?;
+    (info.mask & sys::PIDFD_INFO_EXIT != 0).then(|| ExitStatus::from_raw(info.exit_code))
+}
+
+impl From<Process> for OwnedFd {
+    /// The pidfd.
+    fn from(process: Process) -> Self {
+        process.pidfd
+    }
+}
+
+impl AsFd for Process {
+    /// The pidfd: readable, for poll(2) and its kin, when the process has ended.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+}

@@ -1,0 +1,126 @@
+//! Pipes and terminals, in the parent.
+#![allow(unsafe_code)]
+
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::ptr;
+use std::time::Duration;
+
+use cellkit_core::Errno;
+use cellkit_core::sys::{own, syscall};
+
+use super::message::lifted;
+
+fn ioctl(fd: &OwnedFd, request: libc::Ioctl, argument: usize) -> Result<usize, Errno> {
+    // SAFETY: the terminal requests below take a number, or read the int or the winsize that the argument points to.
+    unsafe { syscall(libc::SYS_ioctl, [fd.as_raw_fd() as usize, request as usize, argument, 0, 0, 0]) }
+}
+
+/// pipe2(2): a reader and a writer, close-on-exec, neither of them one of the three standard descriptors.
+pub(crate) fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
+    let mut pair = [-1; 2];
+    // SAFETY: the kernel writes two descriptors.
+    if unsafe { libc::pipe2(pair.as_mut_ptr(), libc::O_CLOEXEC) } == -1 {
+        return Err(Errno::last());
+    }
+    let [reader, writer] = pair;
+    // SAFETY: just made.
+    let reader = unsafe { own(reader) };
+    // SAFETY: just made.
+    let writer = unsafe { own(writer) };
+    Ok((lifted(reader)?, lifted(writer)?))
+}
+
+/// Unlocks a pseudo-terminal, sets its size, and opens its peer: close-on-exec, not one of the standard descriptors.
+pub(crate) fn terminal_peer(master: &OwnedFd, size: Option<(u16, u16)>) -> Result<OwnedFd, Errno> {
+    let locked = 0i32;
+    ioctl(master, libc::TIOCSPTLCK, ptr::from_ref(&locked) as usize)?;
+    if let Some((rows, columns)) = size {
+        let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        ioctl(master, libc::TIOCSWINSZ, ptr::from_ref(&size) as usize)?;
+    }
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    let peer = ioctl(master, libc::TIOCGPTPEER, flags as usize)?;
+    // SAFETY: just returned by the ioctl.
+    lifted(unsafe { own(peer as RawFd) })
+}
+
+/// fcntl(2) F_SETFL with O_NONBLOCK, for a pipe's end that nobody else has.
+pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    // SAFETY: no pointers.
+    match unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) } {
+        -1 => Err(Errno::last()),
+        _ => Ok(()),
+    }
+}
+
+/// ppoll(2): which of the descriptors are ready, or have hung up; those asked for with `None` are not. Without a limit it
+/// waits for ever; an interrupted wait answers that none is.
+pub(crate) fn poll<const N: usize>(
+    wanted: [Option<(BorrowedFd<'_>, i16)>; N],
+    limit: Option<Duration>,
+) -> Result<[bool; N], Errno> {
+    // The kernel skips negative descriptors.
+    let mut fds = wanted.map(|wanted| match wanted {
+        Some((fd, events)) => libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 },
+        None => libc::pollfd { fd: -1, events: 0, revents: 0 },
+    });
+    // A limit that the kernel's seconds cannot hold is none that anybody lives to see.
+    let limit = limit.and_then(|limit| {
+        let tv_sec = libc::time_t::try_from(limit.as_secs()).ok()?;
+        Some(libc::timespec { tv_sec, tv_nsec: limit.subsec_nanos() as _ })
+    });
+    let limit = limit.as_ref().map_or(ptr::null(), ptr::from_ref);
+    // SAFETY: the kernel reads and writes N pollfds and reads one timespec, if any; no signal mask is given.
+    match unsafe { libc::ppoll(fds.as_mut_ptr(), N as libc::nfds_t, limit, ptr::null()) } {
+        -1 => match Errno::last() {
+            Errno(libc::EINTR) => Ok([false; N]),
+            errno => Err(errno),
+        },
+        _ => Ok(fds.map(|fd| fd.revents != 0)),
+    }
+}
+
+/// write(2) to a pipe that may have lost its reader: EPIPE, and no SIGPIPE whatever the caller does with that signal.
+///
+/// The signal that such a write raises is for the writing thread. It is held back there for the moment, taken away if this
+/// write raised it, and left pending if it was pending before.
+pub(crate) fn write_without_signal(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> {
+    const SIGPIPE: u64 = 1 << (libc::SIGPIPE - 1);
+    let mask = |how: i32, set: &u64, old: Option<&mut u64>| {
+        let old = old.map_or(0, |old| ptr::from_mut(old) as usize);
+        let args = [how as usize, ptr::from_ref(set) as usize, old, 8, 0, 0];
+        // SAFETY: both sets are eight bytes, as said.
+        let _ = unsafe { syscall(libc::SYS_rt_sigprocmask, args) };
+    };
+    let mut pending = 0u64;
+    // SAFETY: the kernel writes a set of eight bytes, as said.
+    let _ = unsafe { syscall(libc::SYS_rt_sigpending, [ptr::from_mut(&mut pending) as usize, 8, 0, 0, 0, 0]) };
+    let mut old = 0u64;
+    mask(libc::SIG_BLOCK, &SIGPIPE, Some(&mut old));
+    let answer = cellkit_core::sys::write(fd.as_raw_fd(), bytes);
+    if answer == Err(Errno(libc::EPIPE)) && pending & SIGPIPE == 0 {
+        let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        let args = [ptr::from_ref(&SIGPIPE) as usize, 0, ptr::from_ref(&now) as usize, 8, 0, 0];
+        // SAFETY: the set is eight bytes, as said; no information is asked for; the timespec is read.
+        let _ = unsafe { syscall(libc::SYS_rt_sigtimedwait, args) };
+    }
+    mask(libc::SIG_SETMASK, &old, None);
+    answer
+}
+
+/// The calling process's limit on the numbers of descriptors, and whether one of them closes on execve.
+pub(crate) fn descriptor_limit() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel writes one struct rlimit.
+    match unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } {
+        0 => limit.rlim_cur,
+        _ => u64::MAX,
+    }
+}
+
+/// Whether the calling process's descriptor of this number closes on execve.
+pub(crate) fn closes_on_exec(fd: RawFd) -> bool {
+    // SAFETY: no pointers.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+    flags != -1 && flags & libc::FD_CLOEXEC != 0
+}
