@@ -6,6 +6,8 @@ use std::process::{Command, Output};
 
 mod hostname;
 mod lsns;
+mod netns_named;
+mod nsenter;
 mod readme;
 
 /// The example of this name, ready to be given arguments.
