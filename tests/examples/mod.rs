@@ -8,6 +8,7 @@ mod hostname;
 mod lsns;
 mod netns_named;
 mod nsenter;
+mod probe;
 mod readme;
 
 /// The example of this name, ready to be given arguments.

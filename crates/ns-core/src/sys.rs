@@ -18,10 +18,12 @@ use cellkit_core::sys::{own, syscall};
 use crate::{Limit, Resource};
 
 mod clone;
+pub(crate) mod features;
 pub(crate) mod join;
 mod legacy;
 pub(crate) mod look;
 mod message;
+pub(crate) mod nest;
 pub(crate) mod nsfs;
 mod reaper;
 pub(crate) mod sealed;

@@ -1,0 +1,90 @@
+//! What `probe` reads, as pure functions.
+#![forbid(unsafe_code)]
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// The value of a line `Name:\tvalue` of `/proc/PID/status`.
+pub(crate) fn status_field<'a>(status: &'a [u8], name: &str) -> Option<&'a str> {
+    let line =
+        status.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(name.as_bytes())?.strip_prefix(b":"))?;
+    std::str::from_utf8(line).ok().map(str::trim)
+}
+
+/// The directory of the caller's group in the hierarchy that counts processes: version 2, or version 1 with the controller
+/// `pids`; from `/proc/PID/cgroup` and `/proc/PID/mountinfo`.
+pub(crate) fn pids_group(cgroup: &[u8], mountinfo: &[u8]) -> Option<PathBuf> {
+    let lines = || cgroup.split(|&byte| byte == b'\n');
+    // 4:pids:/jobs/7, or 0::/jobs/7
+    let path_of = |controller: &[u8]| {
+        lines().find_map(|line| {
+            let mut fields = line.splitn(3, |&byte| byte == b':');
+            let (_, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
+            controllers.split(|&byte| byte == b',').any(|name| name == controller).then_some(path)
+        })
+    };
+    let candidates = [(path_of(b"pids"), &b"cgroup"[..], &b"pids"[..]), (path_of(b""), b"cgroup2", b"")];
+    candidates.into_iter().find_map(|(path, kind, option)| {
+        let path = path?;
+        mountinfo.split(|&byte| byte == b'\n').find_map(|line| below_mount(line, kind, option, path))
+    })
+}
+
+/// Where `path` of the hierarchy is, if this line of a mountinfo mounts that hierarchy so far up.
+fn below_mount(line: &[u8], kind: &[u8], option: &[u8], path: &[u8]) -> Option<PathBuf> {
+    let mut fields = line.split(|&byte| byte == b' ');
+    let (root, target) = (fields.nth(3)?, fields.next()?);
+    fields.find(|field| *field == b"-")?;
+    let (found, options) = (fields.next()?, fields.nth(1)?);
+    let is_it = found == kind && (option.is_empty() || options.split(|&byte| byte == b',').any(|name| name == option));
+    let inside = path.strip_prefix(root.strip_suffix(b"/").unwrap_or(root))?;
+    let inside = inside.strip_prefix(b"/").or(inside.is_empty().then_some(inside))?;
+    let is_plain = !target.contains(&b'\\') && !inside.split(|&byte| byte == b'/').any(|part| part == b"..");
+    (is_it && is_plain).then(|| Path::new(OsStr::from_bytes(target)).join(OsStr::from_bytes(inside)))
+}
+
+/// A number that is all there is in a file.
+pub(crate) fn number(content: &[u8]) -> Option<u64> {
+    crate::list::text::decimal(content.trim_ascii())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn fields_of_a_status() {
+        let status = b"Name:\tx\nNSpid:\t71\t3\t1\nSeccomp:\t2\nSeccomp_filters:\t1\n";
+        assert_eq!(status_field(status, "Seccomp"), Some("2"));
+        assert_eq!(status_field(status, "NSpid"), Some("71\t3\t1"));
+        assert_eq!((status_field(status, "Sec"), status_field(b"", "Name")), (None, None));
+    }
+
+    #[test]
+    fn the_group_that_counts_processes() {
+        let two = b"30 24 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
+        let found =
+            |cgroup: &str, mounts: &[u8]| pids_group(cgroup.as_bytes(), mounts).map(|path| path.display().to_string());
+        assert_eq!(found("0::/a/b\n", two).as_deref(), Some("/sys/fs/cgroup/a/b"));
+        assert_eq!(found("0::/\n", two).as_deref(), Some("/sys/fs/cgroup/"));
+        let one = b"31 24 0:27 / /sys/fs/cgroup/pids rw - cgroup pids rw,pids\n\
+            32 24 0:28 / /sys/fs/cgroup/cpu rw - cgroup cpu rw,cpu\n\
+            33 24 0:26 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
+        assert_eq!(found("7:cpu:/c\n4:pids:/a\n0::/u\n", one).as_deref(), Some("/sys/fs/cgroup/pids/a"));
+        // Mounted from further down, and from somewhere else.
+        let part = b"30 24 0:26 /a /cg rw - cgroup2 cgroup2 rw\n";
+        assert_eq!(found("0::/a/b\n", part).as_deref(), Some("/cg/b"));
+        assert_eq!(found("0::/a\n", part).as_deref(), Some("/cg/"));
+        assert_eq!((found("0::/ab\n", part), found("0::/../x\n", two), found("", two)), (None, None, None));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_anything_panic(one: Vec<u8>, two: Vec<u8>, name in "[ -~]{0,8}") {
+            let _ = (status_field(&one, &name), pids_group(&one, &two), number(&one));
+        }
+    }
+}
