@@ -1,14 +1,15 @@
 //! `cellrun`: the command.
 #![forbid(unsafe_code)]
 
-use cellrun::{cli::Cli, exit};
+use cellrun::cli::{Cli, Verb};
+use cellrun::exit;
 use clap::Parser;
 use clap::error::ErrorKind;
 use std::io::Write;
 
 fn main() {
     let status = match Cli::try_parse() {
-        Ok(cli) => cellrun::run(cli).unwrap_or_else(|error| {
+        Ok(cli) => sealed(&cli).and_then(|()| cellrun::run(cli)).unwrap_or_else(|error| {
             let _ = writeln!(std::io::stderr(), "cellrun: {error:#}");
             exit::status_of(&error)
         }),
@@ -26,6 +27,15 @@ fn main() {
         }
     };
     std::process::exit(status);
+}
+
+/// The root of a container can reach the program that it is started from, by `/proc/PID/exe`: what it then has is nothing
+/// that could be changed.
+fn sealed(cli: &Cli) -> cellkit_core::Result<()> {
+    match &cli.command {
+        Verb::Box(args) if !args.explain => ns_core::seal_this_program().map(drop),
+        _ => Ok(()),
+    }
 }
 
 /// clap's own report is a page: what is wrong stands in its first paragraph, what is missing on lines of its own.

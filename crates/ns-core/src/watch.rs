@@ -36,14 +36,17 @@ pub(crate) fn on_a_thread<T: Send + 'static>(start: impl FnOnce() -> T + Send + 
     let (answer, started) = channel();
     let (watch, children): (Sender<OwnedFd>, Receiver<OwnedFd>) = channel();
     let body = move || {
-        let _ = answer.send(start());
+        let started = start();
+        // Not before: a reaper keeps the name that its maker has.
+        sys::sealed::name_this_thread(c"ns-core watch");
+        let _ = answer.send(started);
         if let Ok(pidfd) = children.recv() {
             sys::await_end(pidfd.as_fd());
         }
     };
     // The new thread inherits the mask: no handler of this program's ever runs on its small stack.
     let signals = sys::BlockedSignals::new().map_err(|errno| Error::from_errno("rt_sigprocmask", errno.0))?;
-    let thread = std::thread::Builder::new().name("ns-core watch".into()).stack_size(STACK_SIZE).spawn(body);
+    let thread = std::thread::Builder::new().stack_size(STACK_SIZE).spawn(body);
     drop(signals);
     thread.map_err(|error| {
         Error::from_io("pthread_create", &error).with_hint("a limit on threads is reached: see ulimit -u, pids.max")
