@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cellkit_core::{ChildSteps, Error, Result, Subject};
 
@@ -34,6 +35,7 @@ use stdio::Descriptors;
 #[derive(Debug)]
 pub struct Command {
     program: OsString,
+    program_fd: Option<Arc<OwnedFd>>,
     args: Vec<OsString>,
     arg0: Option<OsString>,
     environment: BTreeMap<OsString, OsString>,
@@ -64,6 +66,7 @@ impl Command {
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         Self {
             program: program.as_ref().to_owned(),
+            program_fd: None,
             args: Vec::new(),
             arg0: None,
             environment: std::env::vars_os().collect(),
@@ -88,6 +91,28 @@ impl Command {
             copies_memory: false,
             timed: false,
         }
+    }
+
+    /// A command that runs the program behind a descriptor, whatever is at its path by then, or in no path at all. `arg0`
+    /// is what it sees as `argv[0]`.
+    ///
+    /// The payload does not get the descriptor. So a script cannot be run like this, whose interpreter would have to open
+    /// it again: that fails with ENOENT, and a hint.
+    ///
+    /// * C call: execveat(2) with AT_EMPTY_PATH, Linux 3.19. O_PATH descriptors will do.
+    ///
+    /// ```
+    /// use ns_core::Command;
+    ///
+    /// let echo = std::fs::File::open("/bin/true").unwrap();
+    /// assert!(Command::from_fd(echo, "true").spawn()?.wait()?.success());
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
+    /// See execveat(2): <https://man7.org/linux/man-pages/man2/execveat.2.html>.
+    #[doc(alias("execveat", "fexecve"))]
+    pub fn from_fd(program: impl Into<OwnedFd>, arg0: impl AsRef<OsStr>) -> Self {
+        Self { program_fd: Some(Arc::new(program.into())), ..Self::new(arg0) }
     }
 
     /// Adds an argument.

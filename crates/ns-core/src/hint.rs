@@ -63,8 +63,6 @@ pub(crate) static HINTS: HintTable = HintTable(&[
         libc::EBUSY,
         "somebody has mapped the memory for writing, which seals it against being sealed",
     ),
-    row("open_tree", libc::EPERM, "a mount of a program needs CAP_SYS_ADMIN: a sealed copy in memory needs nothing"),
-    row("open_tree", libc::EINVAL, "the program is in no mount of this mount namespace, such as a memfd: copy it"),
     row("pread64", libc::EBADF, "the program must be open for reading, not with O_PATH"),
     row("execve", libc::EACCES, "the file is not executable or is a directory, or its file system is mounted noexec"),
     row("execve", libc::ENOEXEC, "neither a program for this machine nor a script that begins with #!"),

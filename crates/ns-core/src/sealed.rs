@@ -111,7 +111,16 @@ impl SealedProgram {
     /// See mount_setattr(2): <https://man7.org/linux/man-pages/man2/mount_setattr.2.html>.
     #[doc(alias("open_tree", "mount_setattr"))]
     pub fn mount(program: impl AsFd) -> Result<Self> {
-        let fail = |call: &'static str| move |errno: Errno| Error::from_errno(call, errno.0).with_hints(&HINTS);
+        let fail = |call: &'static str| {
+            move |errno: Errno| {
+                let error = Error::from_errno(call, errno.0);
+                match errno.0 {
+                    libc::EPERM => error.with_hint("it needs CAP_SYS_ADMIN: a sealed copy in memory needs nothing"),
+                    libc::EINVAL => error.with_hint("the program is in no mount of this mount namespace: copy it"),
+                    _ => error,
+                }
+            }
+        };
         let fd = sys::sealed::clone_mount(program.as_fd()).map_err(fail("open_tree"))?;
         sys::sealed::make_read_only(fd.as_fd()).map_err(fail("mount_setattr"))?;
         Ok(Self { fd, seal: Seal::ReadOnlyMount })

@@ -17,7 +17,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
 
-use cellkit_core::{ChildStep, ChildSteps, Error, ProcFd, ProcView, Result, Subject};
+use cellkit_core::{ChildStep, ChildSteps, Error, ProcFd, ProcView, Result, Slot, Subject};
 
 use super::Command;
 use crate::ns_fd::AnyNamespace;
@@ -109,7 +109,7 @@ impl Command {
             steps.push(LaunchStep::Reaper);
         }
         let terminal = self.terminal_steps(&mut steps, &ends);
-        self.descriptor_steps(&mut steps, &ends, terminal, &[])?;
+        let program = self.descriptor_steps(&mut steps, &ends, terminal, self.program_fd.as_slice())?;
         self.resources.steps(&mut steps);
         self.credentials.steps(&mut steps, self.namespaces)?;
         if self.die_with_parent && !self.init {
@@ -125,7 +125,7 @@ impl Command {
         }
         steps.push(Step::VerifyCwd);
         steps.push(Step::UnblockSignals);
-        steps.push(self.exec_step()?);
+        steps.push(self.exec_step(program.first().copied())?);
         Ok(steps)
     }
 
@@ -187,9 +187,8 @@ impl Command {
         Ok(steps)
     }
 
-    fn exec_step(&self) -> Result<LaunchStep> {
-        let path = self.environment.get(OsStr::new("PATH")).map(OsString::as_os_str);
-        let paths = candidates(&self.program, path)?;
+    /// `program` is where its descriptor is, when it was given as one.
+    fn exec_step(&self, program: Option<Slot>) -> Result<LaunchStep> {
         let arg0 = self.arg0.as_ref().unwrap_or(&self.program);
         let argv =
             std::iter::once(arg0).chain(&self.args).map(|arg| c_string(arg, "execve")).collect::<Result<Vec<_>>>()?;
@@ -205,6 +204,11 @@ impl Command {
             envp.push(c_string(entry, "execve")?);
         }
         let pointers = Pointers::to(&argv, &envp);
+        if let Some(program) = program {
+            return Ok(LaunchStep::ExecFd { program, argv, envp, pointers });
+        }
+        let path = self.environment.get(OsStr::new("PATH")).map(OsString::as_os_str);
+        let paths = candidates(&self.program, path)?;
         Ok(LaunchStep::Exec { paths, argv, envp, pointers })
     }
 }

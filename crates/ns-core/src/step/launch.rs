@@ -8,9 +8,23 @@ use cellkit_core::{Slot, StepText, Subject};
 /// See [`Step`](super::Step). Running them is `sys/steps/launch.rs`.
 #[derive(Debug)]
 pub(crate) enum LaunchStep {
-    DieWithParent { sync: Slot },
+    DieWithParent {
+        sync: Slot,
+    },
     Reaper,
-    Exec { paths: Vec<CString>, argv: Vec<CString>, envp: Vec<CString>, pointers: Pointers },
+    /// Of the descriptor that an earlier step has put there.
+    ExecFd {
+        program: Slot,
+        argv: Vec<CString>,
+        envp: Vec<CString>,
+        pointers: Pointers,
+    },
+    Exec {
+        paths: Vec<CString>,
+        argv: Vec<CString>,
+        envp: Vec<CString>,
+        pointers: Pointers,
+    },
 }
 
 /// The NULL-terminated pointer arrays that execve wants, into the strings of the same step, made by `sys`.
@@ -40,6 +54,11 @@ impl LaunchStep {
                 "SIGCHLD",
                 "PID 1 stays behind: it reaps orphans and forwards signals to the payload",
             ),
+            Self::ExecFd { program, argv, envp, .. } => {
+                let arguments = format!("{program}, \"\", {argv:?}, {} variables, AT_EMPTY_PATH", envp.len());
+                let subject = argv.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+                StepText::new("execveat", arguments, "the payload").on(Subject::Value(subject))
+            }
             Self::Exec { paths, argv, envp, .. } => {
                 let shown = match paths.as_slice() {
                     [path] => format!("{path:?}"),

@@ -10,6 +10,7 @@ mod container;
 mod contract;
 mod credentials;
 mod errors;
+mod from_fd;
 mod parent;
 mod resources;
 mod root;

@@ -29,6 +29,19 @@ unsafe impl ChildStep for LaunchStep {
                 parent_lives(fds.get(*sync)?)
             }
             Self::Reaper => reaper::split(),
+            Self::ExecFd { program, pointers, .. } => {
+                let args = [
+                    fds.get(*program)? as usize,
+                    c"".as_ptr() as usize,
+                    pointers.argv.as_ptr() as usize,
+                    pointers.envp.as_ptr() as usize,
+                    libc::AT_EMPTY_PATH as usize,
+                    0,
+                ];
+                // SAFETY: an empty C string; argv and envp are arrays of pointers to C strings of the same step, ending in
+                // NULL.
+                unsafe { syscall(libc::SYS_execveat, args) }.map(drop)
+            }
             Self::Exec { paths, pointers, .. } => {
                 exec(paths.iter().map(|path| &**path), &pointers.argv, &pointers.envp)
             }
