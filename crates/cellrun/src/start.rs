@@ -161,7 +161,7 @@ impl Start {
             Some(group) => self.plan.spawn_paused_in(group)?,
             None => self.plan.spawn_paused()?,
         };
-        trace.made(self.clone_step(), begun.elapsed());
+        trace.made(child.clone_step().clone(), begun.elapsed());
 
         let begun = Instant::now();
         record.process = Some(child.id()?);

@@ -10,6 +10,7 @@ mod many;
 mod mounts;
 mod payload;
 mod reaper;
+mod sealed;
 mod terminal;
 mod tree;
 mod unprivileged;
