@@ -10,9 +10,12 @@ use std::sync::Arc;
 use cellkit_core::{ChildSteps, Error, Result, Subject};
 
 use crate::namespaces::TimeOffsets;
+use crate::step::Front;
+use crate::sys::PreExec;
 use crate::{Child, Namespaces, PausedChild, Plan};
 
 mod credentials;
+mod init;
 mod join;
 mod origin;
 mod resources;
@@ -56,7 +59,8 @@ pub struct Command {
     die_with_parent: bool,
     set_tid: Vec<i32>,
     sibling: bool,
-    init: bool,
+    reaper: Option<Front>,
+    pub(crate) pre_exec: Vec<PreExec>,
     copies_memory: bool,
     timed: bool,
 }
@@ -87,7 +91,8 @@ impl Command {
             die_with_parent: false,
             set_tid: Vec::new(),
             sibling: false,
-            init: false,
+            reaper: None,
+            pre_exec: Vec::new(),
             copies_memory: false,
             timed: false,
         }
@@ -229,17 +234,6 @@ impl Command {
         self
     }
 
-    /// Puts a reaper in front of the payload as PID 1, with [`Namespaces::PID`]: it reaps orphans, passes signals on, and
-    /// ends as the payload ends (128 and the signal when one killed it).
-    ///
-    /// The reaper keeps a copy of the caller's memory as it was, which nobody in the container may read (it is not
-    /// dumpable); start it from a program that holds no secrets it could not bear there.
-    #[doc(alias("tini", "zombie"))]
-    pub fn init(mut self) -> Self {
-        self.init = true;
-        self
-    }
-
     /// Gives the child a copy of the caller's memory, as fork(2) does, instead of sharing it until execve. The plan then
     /// says so; where it must be, it happens unasked: see [`Plan::shares_memory`].
     #[doc(alias = "CLONE_VM")]
@@ -326,7 +320,7 @@ impl Command {
         }
         self.check_joins()?;
         self.check_origin()?;
-        if self.init && !self.namespaces.contains(Namespaces::PID) {
+        if self.reaper == Some(Front::Pid1) && !self.namespaces.contains(Namespaces::PID) {
             return Err(Error::invalid("clone", "a reaper needs a pid namespace to be PID 1 of"));
         }
         self.credentials.check()?;

@@ -89,6 +89,7 @@ impl Plan {
     /// * when it is started by a thread that is in namespaces of others: inside [`with_namespaces`](crate::with_namespaces),
     ///   or after [`enter`](crate::enter). That is found out at the start, whatever is said here;
     /// * when a reaper stays behind, which would share memory for as long as the container lives;
+    /// * when a closure was given to [`Command::pre_exec`](crate::Command::pre_exec);
     /// * when its oom_score_adj is set, which the kernel keeps the same for all that share memory;
     /// * when it is born in a cgroup that has a memory limit, or below one: the out-of-memory killer kills every process
     ///   that shares its victim's memory, the caller too. That is found out at the start, whatever is said here;

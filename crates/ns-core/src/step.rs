@@ -18,7 +18,7 @@ mod terminal;
 pub(crate) use credentials::CredentialStep;
 pub(crate) use descriptors::{DescriptorStep, MOST_LIFTED, Source};
 pub(crate) use enter::EnterStep;
-pub(crate) use launch::{LaunchStep, Pointers};
+pub(crate) use launch::{Front, LaunchStep, Pointers};
 pub(crate) use resources::ResourceStep;
 pub(crate) use terminal::TerminalStep;
 

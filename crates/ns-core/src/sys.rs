@@ -4,7 +4,7 @@
 //! * `sys/message.rs` is the socket between the two
 //! * `sys/steps.rs` runs this crate's steps
 //! * `sys/join.rs` joins namespaces, `sys/nsfs.rs` asks and pins them
-//! * `sys/reaper.rs` is PID 1 when one was asked for
+//! * `sys/reaper.rs` is PID 1 when one was asked for, `sys/pre_exec.rs` runs closures of the caller's
 //! * `sys/sealed.rs` seals programs
 //! * `sys/stdio.rs` has pipes and terminals, `sys/wait.rs` the ends of processes
 #![allow(unsafe_code)]
@@ -25,6 +25,7 @@ pub(crate) mod look;
 mod message;
 pub(crate) mod nest;
 pub(crate) mod nsfs;
+mod pre_exec;
 mod reaper;
 pub(crate) mod sealed;
 mod stdio;
@@ -38,6 +39,7 @@ pub(crate) use message::{
     MESSAGE_SUCCESSOR, MESSAGE_TERMINAL, receive, send, socket_pair,
 };
 pub(crate) use nsfs::namespace_type;
+pub(crate) use pre_exec::PreExec;
 pub(crate) use stdio::{
     closes_on_exec, descriptor_limit, pipe, poll, set_nonblocking, terminal_peer, write_without_signal,
 };

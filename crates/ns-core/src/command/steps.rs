@@ -24,7 +24,7 @@ use crate::ns_fd::AnyNamespace;
 use crate::plan::{Body, List, Origin};
 use crate::program::{c_string, candidates};
 use crate::stdio::EndSlots;
-use crate::step::{CredentialStep, EnterStep, LaunchStep, Pointers, ResourceStep, Step};
+use crate::step::{CredentialStep, EnterStep, Front, LaunchStep, Pointers, ResourceStep, Step};
 use crate::{Capability, CapabilitySet, Namespaces, Plan, sys};
 
 /// What a command joins.
@@ -41,8 +41,9 @@ impl Command {
     pub(super) fn into_plan(self) -> Result<Plan> {
         let joining = self.joining()?;
         let dumps_alone = sys::kernel_release().is_some_and(|release| release >= (5, 16));
-        let stays_behind = self.init || joining.needs_successor;
-        let alone = joining.joined.is_empty() && !stays_behind && !self.resources.need_own_memory();
+        let stays_behind = self.reaper.is_some() || joining.needs_successor;
+        let alone =
+            joining.joined.is_empty() && !stays_behind && self.pre_exec.is_empty() && !self.resources.need_own_memory();
         let shares_memory = sys::CAN_SHARE_MEMORY && dumps_alone && !self.copies_memory && alone;
         let changes_ids = joining.new_user || self.credentials.changes_ids();
         // A time namespace is the child's own to make: clone3 would put it in at once, and then its clocks cannot be set.
@@ -98,7 +99,7 @@ impl Command {
         let mut steps = ChildSteps::new();
         let ends = EndSlots::first_of(&mut steps);
         let sync = ends.sync;
-        if self.init {
+        if let Some(front) = self.reaper {
             if self.die_with_parent {
                 steps.push(LaunchStep::DieWithParent { sync });
             }
@@ -106,13 +107,15 @@ impl Command {
                 // PID 1 too leaves the caller's terminal; the payload gets a session of its own below.
                 steps.push(Step::NewSession);
             }
-            steps.push(LaunchStep::Reaper);
+            steps.push(LaunchStep::Reaper(front));
         }
         let terminal = self.terminal_steps(&mut steps, &ends);
         let program = self.descriptor_steps(&mut steps, &ends, terminal, self.program_fd.as_slice())?;
         self.resources.steps(&mut steps);
         self.credentials.steps(&mut steps, self.namespaces)?;
-        if self.die_with_parent && !self.init {
+        // Whoever kills PID 1 kills its namespace; the kernel knows no such thing of a subreaper, which is the payload's parent.
+        let orphaned = self.die_with_parent && self.reaper.is_none() || self.reaper == Some(Front::Subreaper);
+        if orphaned {
             steps.push(LaunchStep::DieWithParent { sync });
         }
         if self.credentials.no_new_privs {
@@ -122,6 +125,9 @@ impl Command {
         steps.push(Step::ResetDispositions);
         if let Some(dir) = &self.dir {
             steps.push(Step::Chdir(c_string(dir, "chdir")?));
+        }
+        for closure in &self.pre_exec {
+            steps.push(closure.clone());
         }
         steps.push(Step::VerifyCwd);
         steps.push(Step::UnblockSignals);

@@ -11,7 +11,7 @@ pub(crate) enum LaunchStep {
     DieWithParent {
         sync: Slot,
     },
-    Reaper,
+    Reaper(Front),
     /// Of the descriptor that an earlier step has put there.
     ExecFd {
         program: Slot,
@@ -25,6 +25,15 @@ pub(crate) enum LaunchStep {
         envp: Vec<CString>,
         pointers: Pointers,
     },
+}
+
+/// What the reaper in front of the payload is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Front {
+    /// The first process of a pid namespace.
+    Pid1,
+    /// Any other process, to whom the kernel gives the orphans among its descendants.
+    Subreaper,
 }
 
 /// The NULL-terminated pointer arrays that execve wants, into the strings of the same step, made by `sys`.
@@ -49,7 +58,12 @@ impl LaunchStep {
             Self::DieWithParent { .. } => {
                 StepText::new("prctl", "PR_SET_PDEATHSIG, SIGKILL", "the container ends with the process that owns it")
             }
-            Self::Reaper => StepText::new(
+            Self::Reaper(Front::Subreaper) => StepText::new(
+                "clone",
+                "SIGCHLD",
+                "a subreaper stays behind: it reaps orphans and forwards signals to the payload",
+            ),
+            Self::Reaper(Front::Pid1) => StepText::new(
                 "clone",
                 "SIGCHLD",
                 "PID 1 stays behind: it reaps orphans and forwards signals to the payload",

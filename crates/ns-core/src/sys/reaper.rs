@@ -1,7 +1,17 @@
-//! PID 1 of a container that asked for one: it reaps every orphan, passes signals on to the payload and ends as it ends.
+//! The reaper in front of a payload: it reaps every orphan, passes signals on to the payload and ends as it ends.
 //!
-//! It is a process of its own with a copy of its parent's memory, never sharing it (the plan sees to that): it lives as long
-//! as the container. No program is run for it, nothing is allocated: it is this loop.
+//! It is PID 1 of a new pid namespace, or else a subreaper, whom the kernel gives the orphans among its descendants. It is
+//! a process of its own with a copy of its parent's memory, never sharing it (the plan sees to that): it lives as long as
+//! the payload. No program is run for it, nothing is allocated: it is one loop, asleep in rt_sigtimedwait(2) between
+//! signals.
+//!
+//! * All signals are blocked, and are taken one by one. SIGCHLD is never ignored, whatever the caller does with it: the
+//!   kernel would reap the payload itself and its status would be lost.
+//! * What a process sends is passed on, to the payload alone: a payload that wants its children to hear it has means of its
+//!   own. What the kernel sends, such as a terminal's Ctrl-C, has gone to the payload's process group already.
+//! * A payload that stops (Ctrl-Z) stops a subreaper too, so that the shell that started it sees a stopped job; the SIGCONT
+//!   that wakes it is passed on. PID 1 cannot be stopped from inside of its namespace, and stays awake.
+//! * Several children may end behind one SIGCHLD: all that have are reaped.
 #![allow(unsafe_code)]
 
 use std::ptr;
@@ -10,13 +20,16 @@ use cellkit_core::Errno;
 use cellkit_core::sys::{close, read, syscall};
 
 use super::{exit, steps};
+use crate::step::Front;
 use crate::{Capabilities, Capability, CapabilitySet};
 
 /// Forks: the new process returns and becomes the payload, this one becomes the reaper and never returns.
 ///
 /// The payload goes on when the reaper has sealed itself, and not before: it waits for the end of a pipe whose other end
 /// the reaper closes last.
-pub(super) fn split() -> Result<(), Errno> {
+pub(super) fn split(front: Front) -> Result<(), Errno> {
+    // In both: SIGCHLD that the caller ignores would be ignored by the reaper.
+    steps::reset_dispositions()?;
     // The payload's own memory is another one from execve on; until then neither is anybody's business.
     steps::prctl(libc::PR_SET_DUMPABLE, 0)?;
     let mut pipe = [-1; 2];
@@ -32,8 +45,11 @@ pub(super) fn split() -> Result<(), Errno> {
     let answer = unsafe { syscall(libc::SYS_clone, [0, libc::SIGCHLD as usize, 0, 0, 0, 0]) }?;
     if answer != 0 {
         // What fails here is reported as any other step, and the end of PID 1 is the end of the payload.
+        if front == Front::Subreaper {
+            steps::prctl(libc::PR_SET_CHILD_SUBREAPER, 1)?;
+        }
         seal()?;
-        reap(answer as i32)
+        reap(answer as i32, front)
     }
     // SAFETY: made above, used by nobody else in this process.
     unsafe { close(writer) };
@@ -61,7 +77,7 @@ fn seal() -> Result<(), Errno> {
     steps::close_everything()
 }
 
-fn reap(payload: i32) -> ! {
+fn reap(payload: i32, front: Front) -> ! {
     // Every signal is blocked since before clone3, and is taken here one by one.
     let all = u64::MAX;
     loop {
@@ -69,7 +85,7 @@ fn reap(payload: i32) -> ! {
         let args = [ptr::from_ref(&all) as usize, ptr::from_mut(&mut info) as usize, 0, 8, 0, 0];
         // SAFETY: the set is eight bytes, as said, and the kernel writes one siginfo of 128 bytes.
         match unsafe { syscall(libc::SYS_rt_sigtimedwait, args) } {
-            Ok(signal) if signal as i32 == libc::SIGCHLD => reap_all(payload),
+            Ok(signal) if signal as i32 == libc::SIGCHLD => reap_all(payload, front),
             // The kernel's own signals (a terminal's, say) went to whom they were meant for; a person's are passed on.
             Ok(signal) if info.code <= 0 => {
                 // SAFETY: no pointers. The payload has not been reaped, so the number is its own.
@@ -81,12 +97,20 @@ fn reap(payload: i32) -> ! {
 }
 
 /// Reaps whatever has died; ends when the payload has, as it did.
-fn reap_all(payload: i32) {
+fn reap_all(payload: i32, front: Front) {
+    const STOPPED: i32 = 0x7f;
+    // Who looks for stops takes each of them once.
+    let options = libc::WNOHANG | if front == Front::Subreaper { libc::WUNTRACED } else { 0 };
     loop {
         let mut status = 0i32;
-        let args = [usize::MAX, ptr::from_mut(&mut status) as usize, libc::WNOHANG as usize, 0, 0, 0];
+        let args = [usize::MAX, ptr::from_mut(&mut status) as usize, options as usize, 0, 0, 0];
         // SAFETY: the kernel writes one int; no resource usage is asked for.
         match unsafe { syscall(libc::SYS_wait4, args) } {
+            Ok(pid) if status & 0xff == STOPPED => {
+                if pid as i32 == payload {
+                    stop();
+                }
+            }
             Ok(pid) if pid as i32 == payload => {
                 // Death by signal becomes 128 + signal: PID 1 cannot kill itself.
                 let signal = status & 0x7f;
@@ -97,5 +121,14 @@ fn reap_all(payload: i32) {
             // One that cannot wait would stay for ever.
             Err(_) => exit(125),
         }
+    }
+}
+
+/// Stops this process, until somebody wakes it.
+fn stop() {
+    // SAFETY: no arguments.
+    if let Ok(own) = unsafe { syscall(libc::SYS_getpid, [0; 6]) } {
+        // SAFETY: no pointers.
+        let _ = unsafe { syscall(libc::SYS_kill, [own, libc::SIGSTOP as usize, 0, 0, 0, 0]) };
     }
 }

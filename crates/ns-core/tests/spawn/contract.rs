@@ -190,3 +190,13 @@ fn the_parents_death_ends_a_paused_child() {
         assert!(ended, "the child outlived its parent");
     });
 }
+
+#[test]
+fn closures_run_last_and_their_errors_are_reported() {
+    let (_, text) = output(sys::with_closure(sh("umask"), None)).expect("start");
+    assert_eq!(text, "closure\n0077\n");
+    let plan = sys::with_closure(sh("umask"), None).plan().expect("plan");
+    assert!(!plan.shares_memory() && plan.to_string().contains("pre_exec()"));
+    let error = sys::with_closure(sh("umask"), Some(libc::EXDEV)).output().expect_err("refused");
+    assert_eq!((error.operation(), error.raw_os_error()), ("pre_exec", Some(libc::EXDEV)));
+}

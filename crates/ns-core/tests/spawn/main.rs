@@ -12,6 +12,7 @@ mod credentials;
 mod errors;
 mod from_fd;
 mod parent;
+mod reaper;
 mod resources;
 mod root;
 mod rootless;

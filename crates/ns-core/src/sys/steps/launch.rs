@@ -28,7 +28,7 @@ unsafe impl ChildStep for LaunchStep {
                 prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as usize)?;
                 parent_lives(fds.get(*sync)?)
             }
-            Self::Reaper => reaper::split(),
+            Self::Reaper(front) => reaper::split(*front),
             Self::ExecFd { program, pointers, .. } => {
                 let args = [
                     fds.get(*program)? as usize,
