@@ -14,7 +14,7 @@ use crate::hint::HINTS;
 use crate::namespaces::{Kind, Namespaces, by_kind};
 use crate::ns_fd::{AnyNamespace, NsFd, NsId};
 use crate::sys::{self, join};
-use crate::with_namespaces::note_entered;
+use crate::with_namespaces::{copy_memory_from_now_on, copy_memory_in_this_thread};
 
 /// Moves the calling process, which has one thread, into all of these namespaces, as nsenter(1) does.
 ///
@@ -28,6 +28,9 @@ use crate::with_namespaces::note_entered;
 /// * [`Mount`](crate::Mount): root and working directory become the root of that namespace. Open what you need before.
 /// * A [`Command`](crate::Command) that is started afterwards gets a copy of the memory, as one that
 ///   [joins](crate::Command::join) does.
+/// * Trust: who has power in the user namespace may trace this process as soon as it sees it, and reach its memory and its
+///   descriptors. For a command in a container that is not yours use [`Command::join`](crate::Command::join), which
+///   closes and hides what it must.
 /// * Privileges: CAP_SYS_ADMIN in the user namespace that owns each, also in the caller's own for all kinds but
 ///   [`User`](crate::User); [`Mount`](crate::Mount) needs CAP_SYS_CHROOT too.
 ///
@@ -62,7 +65,7 @@ pub fn enter(namespaces: &[&dyn AnyNamespace]) -> Result<()> {
         }
     }
     if !targets.is_empty() {
-        note_entered();
+        copy_memory_from_now_on();
     }
     join::join_all(&targets).map_err(|failed| {
         let name = named.get(failed.index).map(ToString::to_string).unwrap_or_default();
@@ -131,7 +134,7 @@ pub fn enter_process(pidfd: impl AsFd, kinds: Namespaces) -> Result<()> {
     if wanted.is_empty() {
         return Ok(());
     }
-    note_entered();
+    copy_memory_from_now_on();
     join::setns(pidfd.as_raw_fd(), wanted.bits() as i32).map_err(|errno| {
         let subject = Subject::Namespace(format!("the {} of a process", wanted.c_names()));
         Error::from_errno("setns", errno.0).on(subject).with_hints(&HINTS).or_gone()
@@ -176,7 +179,9 @@ impl Here {
 ///
 /// * C call: unshare(2).
 /// * [`PID`](Namespaces::PID) and [`TIME`](Namespaces::TIME) concern children only: the next child is PID 1. After either,
-///   the kernel starts no further *threads* for the caller (EAGAIN or EINVAL from whatever starts one).
+///   the kernel starts no further *threads* for the caller (EINVAL from whatever starts one); and after
+///   [`TIME`](Namespaces::TIME), before Linux 6.3, no vfork(2), as which the standard library starts programs. A
+///   [`Command`](crate::Command) starts all the same.
 /// * [`MOUNT`](Namespaces::MOUNT): the new one is a copy, whose mounts still propagate to and from the old one where they
 ///   were shared: make them private or slaves before you mount.
 /// * [`USER`](Namespaces::USER): no id is mapped in it until somebody writes the maps.
@@ -210,6 +215,10 @@ pub fn unshare(kinds: Namespaces) -> Result<()> {
         let hint = "unshare before the first thread is started; or start a process there: Command::namespaces";
         need_one_thread("unshare", "a user namespace is entered by whole processes only", hint)
             .map_err(|error| error.on(subject()))?;
+    }
+    if kinds.contains(Namespaces::TIME) && sys::kernel_release().is_some_and(|release| release < (6, 3)) {
+        // Until then the kernel refuses a child that shares memory across two time namespaces.
+        copy_memory_in_this_thread();
     }
     sys::unshare(kinds.bits()).map_err(|errno| Error::from_errno("unshare", errno.0).on(subject()).with_hints(&HINTS))
 }

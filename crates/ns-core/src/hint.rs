@@ -216,8 +216,6 @@ pub(crate) static HINTS: HintTable = HintTable(&[
         libc::ESRCH,
         "there is no such process, or it is not in that pid namespace or one below it, or cannot be seen from here",
     ),
-    row("open_tree", libc::EPERM, "a pin is a mount: it needs CAP_SYS_ADMIN over this mount namespace"),
-    row("move_mount", libc::EPERM, "a pin is a mount: it needs CAP_SYS_ADMIN over this mount namespace"),
     row("umount2", libc::EPERM, "a pin is a mount: removing it needs CAP_SYS_ADMIN over this mount namespace"),
     row("umount2", libc::EINVAL, "this pin is of a more privileged mount namespace, and locked in this one"),
     row("unlink", libc::EBUSY, "there was one pin upon another: unpin once more"),

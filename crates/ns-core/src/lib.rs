@@ -25,6 +25,20 @@
 //! # Ok::<(), ns_core::Error>(())
 //! ```
 //!
+//! # Namespaces that exist already
+//!
+//! An [`NsFd`] is a handle on one, typed by its kind, which says what it is and to what it belongs. It comes from a
+//! process by its pidfd, from the calling thread, or from a file.
+//!
+//! | to | use | what goes there |
+//! |---|---|---|
+//! | run a program there | [`Command::join`], [`Command::join_process`] | the child, safe from whoever is there |
+//! | do a little there and come back | [`with_namespaces`] | a thread of its own, which ends after the work |
+//! | move there and stay | [`enter`], [`enter_process`] | the calling process, which must have one thread |
+//! | make new ones and stay | [`unshare`] | the calling thread |
+//! | keep one without a process | [`NsFd::pin`], [`unpin`], [`pins`] | nobody |
+//! | see all there are | [`list`] | nobody |
+//!
 //! # Theory of operation
 //!
 //! There is exactly one `clone3`, with CLONE_PIDFD, CLONE_CLEAR_SIGHAND, the new namespaces and, if wanted,

@@ -27,6 +27,17 @@ use crate::sys;
 /// another namespace once this one is gone, so an id that is kept for later is worth something only while something
 /// (a handle, a process, a pin) keeps the namespace.
 ///
+/// ```
+/// use std::collections::HashSet;
+///
+/// use ns_core::{NsFd, NsId, Uts};
+///
+/// let mut seen: HashSet<NsId> = HashSet::new();
+/// assert!(seen.insert(NsFd::<Uts>::of_this_thread()?.id()));
+/// assert!(!seen.insert(NsFd::<Uts>::of_this_thread()?.id()));
+/// # Ok::<(), ns_core::Error>(())
+/// ```
+///
 /// See namespaces(7): <https://man7.org/linux/man-pages/man7/namespaces.7.html>.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NsId {
@@ -62,6 +73,14 @@ impl fmt::Display for NsId {
 /// A namespace of any kind: an [`NsFd`] whose kind is known when the program runs.
 ///
 /// It is sealed: only [`NsFd`] is one, so that a descriptor behind it has been verified.
+///
+/// ```
+/// use ns_core::{AnyNamespace, Ipc, Namespaces, NsFd, Uts};
+///
+/// let mixed: [&dyn AnyNamespace; 2] = [&NsFd::<Uts>::of_this_thread()?, &NsFd::<Ipc>::of_this_thread()?];
+/// assert_eq!(mixed[0].kind() | mixed[1].kind(), Namespaces::UTS | Namespaces::IPC);
+/// # Ok::<(), ns_core::Error>(())
+/// ```
 pub trait AnyNamespace: AsFd + fmt::Debug + fmt::Display + Send + Sync + private::Sealed {
     /// Its kind: a set of exactly one.
     fn kind(&self) -> Namespaces;
@@ -211,7 +230,7 @@ impl<K: Kind> NsFd<K> {
         let path = path.as_ref();
         // Not blocking: a FIFO that somebody put there would wait for its writer.
         let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
-        let file = file.map_err(|error| Error::from_io("openat", &error).on(path).with_hints(&HINTS))?;
+        let file = file.map_err(|error| Error::from_io("openat", &error).on(path))?;
         let is_empty_file = file.metadata().is_ok_and(|data| data.is_file() && data.len() == 0);
         Self::verified(file.into(), Subject::Path(path.to_owned())).map_err(|error| match is_empty_file {
             true => error.with_hint(

@@ -95,7 +95,10 @@ impl<K: Kind> NsFd<K> {
             (Namespaces::MOUNT, Errno(libc::EINVAL)) => {
                 error.with_hint("a mount namespace is pinned only on a private mount: mount --make-private")
             }
-            _ => error.with_hints(&HINTS),
+            (_, Errno(libc::EPERM)) => {
+                error.with_hint("a pin is a mount: it needs CAP_SYS_ADMIN over this mount namespace")
+            }
+            _ => error,
         }
     }
 }
@@ -104,7 +107,7 @@ impl<K: Kind> NsFd<K> {
 fn taken(path: &Path, error: &io::Error) -> Error {
     let refused = Error::from_io("openat", error).on(path);
     if error.kind() != io::ErrorKind::AlreadyExists {
-        return refused.with_hints(&HINTS);
+        return refused;
     }
     let hint = match Pin::at(path) {
         Ok(Some(pin)) => format!("a {} namespace ({}) is pinned there: unpin it, or take it", pin.kind.name(), pin.id),
@@ -123,6 +126,13 @@ fn taken(path: &Path, error: &io::Error) -> Error {
 ///
 /// * C calls: umount2(2) MNT_DETACH | UMOUNT_NOFOLLOW; unlink(2).
 /// * Privileges: as [`NsFd::pin`].
+///
+/// ```
+/// use ns_core::ErrorKind;
+///
+/// // What is no pin is left alone.
+/// assert_eq!(ns_core::unpin("/etc/passwd").expect_err("no pin").kind(), ErrorKind::Invalid);
+/// ```
 ///
 /// # Errors
 /// NotFound; Invalid for what is no pin, which is left alone; Permission. Busy (EBUSY) from unlink(2) when there was one pin
@@ -146,7 +156,15 @@ pub fn unpin(path: impl AsRef<Path>) -> Result<()> {
     fs::remove_file(path).map_err(|error| Error::from_io("unlink", &error).on(path).with_hints(&HINTS))
 }
 
-/// A file to which a namespace is pinned.
+/// A file to which a namespace is pinned: a row of [`pins`].
+///
+/// ```no_run
+/// for pin in ns_core::pins("/run/netns")? {
+///     let net = pin.open()?;
+///     assert_eq!((net.kind(), net.id()), (pin.kind, pin.id));
+/// }
+/// # Ok::<(), ns_core::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Pin {
@@ -185,7 +203,7 @@ impl Pin {
 fn open_nsfs(path: &Path) -> Result<Option<OwnedFd>> {
     let open = |flags| {
         let file = File::options().read(true).custom_flags(flags | libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
-        file.map(OwnedFd::from).map_err(|error| Error::from_io("openat", &error).on(path).with_hints(&HINTS))
+        file.map(OwnedFd::from).map_err(|error| Error::from_io("openat", &error).on(path))
     };
     let is_nsfs = |fd: &OwnedFd| {
         let magic = cellkit_core::sys::fs_magic(fd.as_raw_fd());
@@ -219,7 +237,7 @@ fn open_nsfs(path: &Path) -> Result<Option<OwnedFd>> {
 #[doc(alias = "ip netns list")]
 pub fn pins(dir: impl AsRef<Path>) -> Result<Vec<Pin>> {
     let dir = dir.as_ref();
-    let entries = fs::read_dir(dir).map_err(|error| Error::from_io("openat", &error).on(dir).with_hints(&HINTS))?;
+    let entries = fs::read_dir(dir).map_err(|error| Error::from_io("openat", &error).on(dir))?;
     let mut pins = Vec::new();
     for entry in entries {
         let path = entry.map_err(|error| Error::from_io("getdents64", &error).on(dir))?.path();
@@ -243,8 +261,16 @@ const NETNS_DIR: &str = "/run/netns";
 /// * Privileges: CAP_SYS_ADMIN in the user namespace that owns the caller's mount namespace, and those to make the
 ///   directory.
 ///
+/// ```no_run
+/// use ns_core::{Net, NsFd, ensure_netns_dir};
+///
+/// // ip netns attach here $$
+/// NsFd::<Net>::of_this_thread()?.pin(ensure_netns_dir()?.join("here"))?;
+/// # Ok::<(), ns_core::Error>(())
+/// ```
+///
 /// # Errors
-/// Those of the calls above.
+/// Those of the calls above, mostly Permission; another kind of file in its place is NotADirectory, which is Invalid.
 ///
 /// See ip-netns(8): <https://man7.org/linux/man-pages/man8/ip-netns.8.html>.
 #[doc(alias("/run/netns", "/var/run/netns"))]

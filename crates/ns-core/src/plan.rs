@@ -183,7 +183,7 @@ impl Plan {
         let (ends, fresh) = self.body.fresh.make()?;
         let (ours, theirs) = sys::socket_pair().map_err(|errno| Error::from_errno("socketpair", errno.0))?;
         let shares_memory = self.body.shares_memory
-            && !with_namespaces::is_among_others()
+            && !with_namespaces::must_copy_memory()
             && !cgroup.is_some_and(cgroup_memory::is_limited);
         let (started, watch) = self.start(shares_memory, cgroup, theirs, fresh)?;
         let text = self.text_of(started.backend, cgroup.is_some());

@@ -65,10 +65,18 @@ pub fn with_namespaces<T: Send>(namespaces: &[&dyn AnyNamespace], work: impl FnO
     thread::scope(|scope| {
         let thread = thread::Builder::new().name("in namespaces".into()).spawn_scoped(scope, || {
             join_here(&others)?;
-            INSIDE.set(true);
+            copy_memory_in_this_thread();
             Ok(work())
         });
-        let thread = thread.map_err(|error| Error::from_io("clone", &error).with_hints(&HINTS))?;
+        let thread = thread.map_err(|error| {
+            let refused = Error::from_io("clone", &error);
+            match refused.raw_os_error() {
+                Some(libc::EINVAL) => {
+                    refused.with_hint("the children of this thread are to be in other namespaces: it starts no threads")
+                }
+                _ => refused.with_hints(&HINTS),
+            }
+        })?;
         thread.join().unwrap_or_else(|payload| panic::resume_unwind(payload))
     })
 }
@@ -96,20 +104,24 @@ fn join_here(namespaces: &[&dyn AnyNamespace]) -> Result<()> {
 }
 
 thread_local! {
-    /// Whether this thread was made by [`with_namespaces`].
-    static INSIDE: Cell<bool> = const { Cell::new(false) };
+    /// Whether what this thread starts must not share its memory.
+    static COPIES: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether this process has been moved by [`enter`](crate::enter).
-static ENTERED: AtomicBool = AtomicBool::new(false);
+/// Whether what this process starts must not.
+static ALL_COPY: AtomicBool = AtomicBool::new(false);
 
-/// Notes that the process is where others may be, who could see and trace its children.
-pub(crate) fn note_entered() {
-    ENTERED.store(true, Ordering::Relaxed);
+/// The calling process goes where others may be, who could see and trace its children before their execve.
+pub(crate) fn copy_memory_from_now_on() {
+    ALL_COPY.store(true, Ordering::Relaxed);
 }
 
-/// Whether the calling thread is in namespaces that somebody else may be in: what it starts there must not share its
-/// memory.
-pub(crate) fn is_among_others() -> bool {
-    INSIDE.get() || ENTERED.load(Ordering::Relaxed)
+/// As [`copy_memory_from_now_on`], for what the calling thread starts.
+pub(crate) fn copy_memory_in_this_thread() {
+    COPIES.set(true);
+}
+
+/// Whether what the calling thread starts now must get a copy of the memory.
+pub(crate) fn must_copy_memory() -> bool {
+    COPIES.get() || ALL_COPY.load(Ordering::Relaxed)
 }

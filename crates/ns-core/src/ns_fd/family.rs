@@ -106,6 +106,22 @@ impl<K: Nested> NsFd<K> {
     /// * Privileges: none, but the parent must be the caller's own (for a pid namespace: the one its children will be in) or
     ///   below it.
     ///
+    /// ```no_run
+    /// use ns_core::{NsFd, Pid};
+    ///
+    /// /// Whether `inner` is `outer` or somewhere below it.
+    /// fn is_below(inner: NsFd<Pid>, outer: &NsFd<Pid>) -> ns_core::Result<bool> {
+    ///     let mut level = Some(inner);
+    ///     while let Some(at) = level {
+    ///         if at == *outer {
+    ///             return Ok(true);
+    ///         }
+    ///         level = at.parent()?;
+    ///     }
+    ///     Ok(false)
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// Permission (EPERM) when the parent is out of that sight.
     ///
@@ -128,6 +144,14 @@ impl NsFd<User> {
     /// * C call: ioctl(2) NS_GET_OWNER_UID, Linux 4.11. Privileges: none.
     /// * A uid that is not mapped where the caller is shows as the overflow uid, which is 65534 (see
     ///   `/proc/sys/kernel/overflowuid`).
+    ///
+    /// ```
+    /// use ns_core::{NsFd, User};
+    ///
+    /// let uid = NsFd::<User>::of_this_thread()?.owner_uid()?;
+    /// println!("made by {uid}");
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
     ///
     /// # Errors
     /// None that this type leaves possible.
@@ -166,6 +190,17 @@ impl<K: ForChildren> NsFd<K> {
     ///   `/proc/PID/ns/pid_for_children`.
     /// * Privileges: as [`of_process`](Self::of_process).
     ///
+    /// ```no_run
+    /// use std::os::fd::BorrowedFd;
+    ///
+    /// use ns_core::{NsFd, Pid};
+    ///
+    /// /// Whether the process has called unshare(2) for a pid namespace.
+    /// fn has_unshared(pidfd: BorrowedFd<'_>) -> ns_core::Result<bool> {
+    ///     Ok(NsFd::<Pid>::for_children(pidfd)? != NsFd::of_process(pidfd)?)
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// As [`of_process`](Self::of_process). A new pid namespace in which no child was started yet is not in /proc: then
     /// it is NotFound or [`Gone`](crate::ErrorKind::Gone) on kernels without the request.
@@ -179,6 +214,14 @@ impl<K: ForChildren> NsFd<K> {
     /// The namespace that the next child of the calling thread will be in.
     ///
     /// * File: `/proc/PID/task/TID/ns/pid_for_children` or `time_for_children`.
+    ///
+    /// ```
+    /// use ns_core::{NsFd, Time};
+    ///
+    /// // Before anybody calls unshare(2), children are where their parent is.
+    /// assert_eq!(NsFd::<Time>::for_children_of_this_thread()?, NsFd::of_this_thread()?);
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`for_children`](Self::for_children); NotFound for a new pid namespace in which no child was started yet.

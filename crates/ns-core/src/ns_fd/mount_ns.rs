@@ -15,6 +15,16 @@ impl NsFd<Mount> {
     ///
     /// * C call: ioctl(2) NS_GET_MNTNS_ID, Linux 6.11. Privileges: none.
     ///
+    /// ```
+    /// use ns_core::{ErrorKind, Mount, NsFd};
+    ///
+    /// match NsFd::<Mount>::of_this_thread()?.mount_namespace_id() {
+    ///     Ok(number) => println!("listmount(2) takes {number}"),
+    ///     Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported),
+    /// }
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Unsupported`](crate::ErrorKind::Unsupported) on older kernels.
     ///

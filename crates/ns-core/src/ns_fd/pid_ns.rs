@@ -72,6 +72,16 @@ impl NsFd<Pid> {
     /// call, and stays theirs.
     ///
     /// * C calls: ioctl(2) NS_GET_PID_FROM_PIDNS, Linux 6.11; pidfd_open(2).
+    /// * Privileges: none.
+    ///
+    /// ```no_run
+    /// use ns_core::{NsFd, Pid};
+    ///
+    /// // The init of a container, of whose pid namespace there is a pin.
+    /// let init = NsFd::<Pid>::open("/run/web/pid")?.open_process(1)?;
+    /// # drop(init);
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
     ///
     /// # Errors
     /// NotFound (ESRCH) when there is no such process, or it cannot be seen from where the caller is; Invalid for the number
@@ -178,6 +188,21 @@ mod tests {
         assert_eq!(nspid(b"Name:\tNSpid:\nNSpid:\t4\t17\t1\nNSpgid:\t4\n").expect("numbers"), [4, 17, 1]);
         for wrong in [&b"Name:\ta\n"[..], b"NSpid:\tx\n", b""] {
             assert_eq!(nspid(wrong).expect_err("no numbers").kind(), ErrorKind::Parse);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn numbers_come_back_as_they_were(numbers in proptest::collection::vec(1..i32::MAX, 1..33)) {
+            let words: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+            let status = format!("Name:\tNSpid: 7\nNSpid:\t{}\nNSsid:\t1\n", words.join("\t"));
+            proptest::prop_assert_eq!(nspid(status.as_bytes()).expect("numbers"), numbers);
+        }
+
+        #[test]
+        fn whatever_a_status_holds_is_no_panic(status in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+            let _ = nspid(&[b"NSpid:", status.as_slice()].concat());
+            let _ = nspid(&status);
         }
     }
 

@@ -35,3 +35,10 @@ fn run(program: &str, args: &[&str]) -> String {
     assert!(output.status.success(), "{program} {args:?}: {}: {errors}", output.status);
     String::from_utf8(output.stdout).expect("text").trim_end().to_owned()
 }
+
+/// The release of the running kernel, such as 6.18.
+fn kernel() -> (u32, u32) {
+    let release = run("uname", &["-r"]);
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse().ok());
+    (numbers.next().expect("major"), numbers.next().expect("minor"))
+}

@@ -8,7 +8,7 @@ use ns_core::{
     in_initial_user_namespace, unshare,
 };
 
-use crate::{KINDS, end, link, run, sleeper, sys};
+use crate::{KINDS, end, kernel, link, run, sleeper, sys};
 
 fn pidfd_of(pid: u32) -> OwnedFd {
     cellkit_core::sys::pidfd_open(pid as i32).expect("pidfd_open")
@@ -74,6 +74,102 @@ fn a_handle_is_verified() {
         assert_eq!(NsFd::<Uts>::of_process(&pidfd).expect_err("dead").kind(), ErrorKind::Gone);
         assert_eq!(NsFd::<Uts>::of_pid(i32::MAX).expect_err("nobody").kind(), ErrorKind::NotFound);
         assert_eq!(NsFd::<Uts>::of_pid(-1).expect_err("no number").kind(), ErrorKind::Invalid);
+    });
+}
+
+#[test]
+fn a_pidfd_needs_no_proc() {
+    faultkit::require!(root, kernel(6.11));
+    faultkit::isolated!(|| {
+        let child = sleeper(Namespaces::NET | Namespaces::PID);
+        let expected = [link(child.pid(), "net"), link(child.pid(), "pid")];
+        sys::in_a_fork(|| {
+            unshare(Namespaces::MOUNT).expect("unshare");
+            run("mount", &["-t", "tmpfs", "cover", "/proc"]);
+            // Without this capability there is no private procfs either.
+            sys::drop_sys_admin();
+            assert!(NsFd::<Net>::of_this_thread().is_err(), "the machine's own is covered, and not believed");
+            let (net, pid): (NsFd<Net>, NsFd<Pid>) = (child.namespace().expect("net"), child.namespace().expect("pid"));
+            assert_eq!([net.to_string(), pid.to_string()], expected);
+        });
+        end(child);
+    });
+}
+
+#[test]
+fn a_number_that_was_given_again_is_nobody_elses() {
+    faultkit::require!(root);
+    faultkit::isolated!(|| {
+        let first = sleeper(Namespaces::UTS);
+        let (number, pidfd) = (first.pid(), first.as_fd().try_clone_to_owned().expect("dup"));
+        end(first);
+        let second = Command::new("/bin/sleep").arg("100").set_tid([number]).spawn().expect("the same number");
+        assert_eq!(second.pid(), number);
+        let here = NsFd::<Pid>::of_this_thread().expect("pid");
+        for error in [
+            NsFd::<Uts>::of_process(&pidfd).map(drop).expect_err("dead"),
+            NsFd::<Pid>::for_children(&pidfd).map(drop).expect_err("dead"),
+            here.pid_of(&pidfd).map(drop).expect_err("dead"),
+            ns_core::enter_process(&pidfd, Namespaces::UTS).expect_err("dead"),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Gone, "{error:#}");
+        }
+        end(second);
+    });
+}
+
+#[test]
+fn the_first_of_each_kind() {
+    faultkit::require!(root);
+    faultkit::isolated!(|| {
+        let child = sleeper(Namespaces::CONTAINER - Namespaces::USER);
+        assert!(!child.namespace::<Uts>().unwrap().is_initial().expect("uts"));
+        assert!(!child.namespace::<Ipc>().unwrap().is_initial().expect("ipc"));
+        assert!(!child.namespace::<Pid>().unwrap().is_initial().expect("pid"));
+        assert!(!child.namespace::<Cgroup>().unwrap().is_initial().expect("cgroup"));
+        // These two have had a number of their own for a short time only.
+        let is_new = kernel() >= (6, 17);
+        for answer in [child.namespace::<Net>().unwrap().is_initial(), child.namespace::<Mount>().unwrap().is_initial()]
+        {
+            match answer {
+                Ok(initial) => assert!(is_new && !initial),
+                Err(error) => {
+                    assert!(!is_new && error.kind() == ErrorKind::Unsupported, "{error:#}");
+                    assert!(error.to_string().contains("6.17"), "{error}");
+                }
+            }
+        }
+        end(child);
+    });
+}
+
+#[test]
+fn what_an_older_kernel_lacks_is_said_with_the_first_that_has_it() {
+    faultkit::require!(root);
+    faultkit::isolated!(|| {
+        let mount = NsFd::<Mount>::of_this_thread().expect("mnt");
+        let pid = NsFd::<Pid>::of_this_thread().expect("pid");
+        for (answer, since) in [
+            (mount.mount_namespace_id().map(drop), "6.11"),
+            (mount.mount_count().map(drop), "6.12"),
+            (mount.next().map(drop), "6.12"),
+            (mount.previous().map(drop), "6.12"),
+            (pid.pid_from_pidns(1).map(drop), "6.11"),
+            (pid.open_process(1).map(drop), "6.11"),
+        ] {
+            match answer {
+                // Walking is for the machine's first pid namespace only.
+                Err(error) if error.kind() != ErrorKind::Permission => {
+                    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:#}");
+                    assert!(error.to_string().contains(since), "{error}");
+                }
+                _ => {}
+            }
+        }
+        // This one works on every kernel.
+        let child = sleeper(Namespaces::PID);
+        assert_eq!(child.namespace::<Pid>().expect("pid").pid_of(&child).expect("number"), 1);
+        end(child);
     });
 }
 
@@ -301,15 +397,12 @@ fn where_children_will_be() {
             }
             let error = NsFd::<Pid>::for_children_of_this_thread().expect_err("empty");
             assert_eq!(error.kind(), ErrorKind::NotFound, "{error:#}");
-            let mut child = std::process::Command::new("/bin/sleep");
-            let child = child.arg("100").spawn();
-            let mut child = child.expect("sleep");
+            let child = Command::new("/bin/sleep").arg("100").spawn().expect("sleep");
             let expected = link("self", "pid_for_children");
             assert_eq!(NsFd::<Pid>::for_children(&me).expect("pid").to_string(), expected);
             assert_eq!(NsFd::<Pid>::for_children_of_this_thread().expect("pid").to_string(), expected);
-            assert_eq!(NsFd::<Pid>::of_pid(child.id() as i32).expect("pid").to_string(), expected);
-            child.kill().expect("kill");
-            child.wait().expect("wait");
+            assert_eq!(NsFd::<Pid>::of_pid(child.pid()).expect("pid").to_string(), expected);
+            end(child);
         });
     });
 }

@@ -7,7 +7,7 @@ use ns_core::{
     unshare,
 };
 
-use crate::{KINDS, end, link, run, sleeper, sys};
+use crate::{KINDS, end, kernel, link, run, sleeper, sys};
 
 #[test]
 fn several_at_once_in_whatever_order() {
@@ -157,7 +157,9 @@ fn new_ones_of_every_kind() {
             let before = KINDS.map(|kind| link("self", kind));
             unshare(Namespaces::empty()).expect("nothing");
             assert_eq!(KINDS.map(|kind| link("self", kind)), before);
-            unshare(Namespaces::all()).expect("unshare");
+            // Before 6.3 the standard library starts no program in another time namespace.
+            let new = if kernel() >= (6, 3) { Namespaces::all() } else { Namespaces::CONTAINER };
+            unshare(new).expect("unshare");
             for (kind, before) in KINDS.iter().zip(&before) {
                 let children_only = ["pid", "time"].contains(kind);
                 assert_eq!(link("self", kind) == *before, children_only, "{kind}");
