@@ -176,6 +176,7 @@ pub struct Sweep<'a> {
     recover: Box<dyn Fn() + 'a>,
     limit: Duration,
     stride: usize,
+    ends_of_rows: bool,
 }
 
 type Body<'a> = dyn Fn(&Counted<'_>) -> Result<(), Failure> + 'a;
@@ -211,6 +212,7 @@ impl<'a> Sweep<'a> {
             recover: Box::new(|| {}),
             limit: Duration::from_secs(10) * crate::slowness(),
             stride: 1,
+            ends_of_rows: false,
         }
     }
 
@@ -237,6 +239,13 @@ impl<'a> Sweep<'a> {
     /// How long one run may take: ten seconds unless told, and more in an emulated machine.
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit * crate::slowness();
+        self
+    }
+
+    /// Of calls of the same name that follow each other, only the first and the last: for the second errno and those after
+    /// it, which say nothing new at each of the 40 calls of one loop.
+    pub fn ends_of_rows(mut self) -> Self {
+        self.ends_of_rows = true;
         self
     }
 
@@ -275,6 +284,9 @@ impl<'a> Sweep<'a> {
         for (task, calls) in calls.iter().enumerate() {
             for number in (1..).step_by(self.stride) {
                 let known = calls.get(number - 1);
+                if self.ends_of_rows && is_within_row(calls, number - 1) {
+                    continue;
+                }
                 if let Some(why) = known.and_then(|call| self.spares(fault, call)) {
                     *swept.spared.entry(why).or_default() += 1;
                     continue;
@@ -364,6 +376,13 @@ fn settled(before: &Ledger) -> Vec<String> {
         }
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// Whether the calls before and after this one have its name too.
+fn is_within_row(calls: &[Call], index: usize) -> bool {
+    let name = |index: Option<usize>| calls.get(index?).map(|call| &call.name);
+    let this = name(Some(index));
+    this.is_some() && name(index.checked_sub(1)) == this && name(index.checked_add(1)) == this
 }
 
 fn is_alone() -> bool {

@@ -69,6 +69,26 @@ fn every_call_of_an_honest_body_fails_once() {
 }
 
 #[test]
+fn of_a_row_only_the_ends_are_met_when_asked() {
+    faultkit::isolated!(|| {
+        let sweep = Sweep::new(|counted| {
+            let read = || {
+                let mut file = File::open("/etc/passwd")?;
+                (0..10).try_for_each(|_| file.read_exact(&mut [0; 1]))
+            };
+            counted.run(read).map_err(failure)
+        });
+        let mut met = Vec::new();
+        sweep.ends_of_rows().each(Fault::Fail(libc::EIO), |run| {
+            met.push((run.call.number, run.call.name.clone()));
+            Ok(())
+        });
+        let reads: Vec<usize> = met.iter().filter(|(_, name)| name == "read").map(|(number, _)| *number).collect();
+        assert_eq!(reads, [2, 11], "{met:?}");
+    });
+}
+
+#[test]
 fn a_leak_on_the_way_of_an_error_is_named() {
     faultkit::isolated!(|| {
         let sweep = Sweep::new(|counted| {
