@@ -194,6 +194,8 @@ impl fmt::Debug for Sweep<'_> {
 pub struct Swept {
     /// How many runs met the fault.
     pub runs: usize,
+    /// How many calls were not made again in three more runs, by a body whose calls vary.
+    pub unmet: usize,
     /// How many calls were left alone, for each reason.
     pub spared: BTreeMap<&'static str, usize>,
 }
@@ -203,7 +205,7 @@ const MOST_PROBLEMS: usize = 25;
 
 impl<'a> Sweep<'a> {
     /// A sweep over what `body` runs in [`Counted::run`]. The body is run in a fork each time; it must succeed when nothing
-    /// is injected, and make the same calls each time. Children that the test itself has must not end meanwhile.
+    /// is injected, and should make the same calls each time. Children that the test itself has must not end meanwhile.
     pub fn new(body: impl Fn(&Counted<'_>) -> Result<(), Failure> + 'a) -> Self {
         Self {
             body: Box::new(body),
@@ -280,7 +282,7 @@ impl<'a> Sweep<'a> {
         let here = Ledger::quick();
         let calls = self.calls();
         let mut problems = Vec::new();
-        let mut swept = Swept { runs: 0, spared: BTreeMap::new() };
+        let mut swept = Swept { runs: 0, unmet: 0, spared: BTreeMap::new() };
         for (task, calls) in calls.iter().enumerate() {
             for number in (1..).step_by(self.stride) {
                 let known = calls.get(number - 1);
@@ -291,15 +293,26 @@ impl<'a> Sweep<'a> {
                     *swept.spared.entry(why).or_default() += 1;
                     continue;
                 }
-                let page = SharedPage::new().unwrap_or_else(|e| panic!("mmap: {e}"));
+                let mut page = SharedPage::new().unwrap_or_else(|e| panic!("mmap: {e}"));
                 let spares = |call: &Call| self.spares(fault, call).is_some();
-                let trace = self.run(&page, Some(&Target { task, number, fault, spares: &spares }));
+                let target = Target { task, number, fault, spares: &spares };
+                let mut trace = self.run(&page, Some(&target));
+                for _ in 0..3 {
+                    if trace.hit.is_some() || trace.spared || known.is_none() || !trace.hung.is_empty() {
+                        break;
+                    }
+                    page = SharedPage::new().unwrap_or_else(|e| panic!("mmap: {e}"));
+                    trace = self.run(&page, Some(&target));
+                }
                 let Some(call) = &trace.hit else {
                     match known {
                         // Past the last one.
                         None => break,
-                        Some(_) if trace.spared => continue,
-                        Some(call) => problems.push(format!("{call} was not made the next time: calls must not vary")),
+                        Some(call) if !trace.hung.is_empty() => {
+                            problems.push(format!("{call}, without a fault, hangs: {}", trace.hung.join("; ")));
+                        }
+                        Some(_) if trace.spared => {}
+                        Some(_) => swept.unmet += 1,
                     }
                     continue;
                 };

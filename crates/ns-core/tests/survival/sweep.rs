@@ -2,9 +2,10 @@
 //! in a start where a way around is documented, and nothing is left.
 
 use std::fs::File;
+use std::io::Write;
 
 use faultkit::{Call, Counted, End, Failure, Fault, Run, Sweep};
-use ns_core::{Command, Namespaces, Net, Stdio, TimeOffsets};
+use ns_core::{Command, ExitStatus, Namespaces, Net, Stdio, TimeOffsets};
 
 use crate::{failure, sys};
 
@@ -96,6 +97,21 @@ fn judge(run: &Run) -> Result<(), String> {
     }
 }
 
+/// A kill of the child is an error of its start that names the step, or, in the execve itself, how its payload ended.
+fn killed(run: &Run) -> Result<(), String> {
+    match &run.end {
+        End::Killed => Ok(()),
+        End::Returned(Err(failure)) if run.call.name == "execve" && failure.operation == "exit" => Ok(()),
+        End::Returned(Err(failure))
+            if (names(&failure.operation, &run.call.name) || run.call.name == "close")
+                && failure.text.contains("at this step: signal 9") =>
+        {
+            Ok(())
+        }
+        other => Err(format!("{other:?}")),
+    }
+}
+
 const ERRNOS: [i32; 7] =
     [libc::EINTR, libc::EMFILE, libc::ENOMEM, libc::EAGAIN, libc::ENOSPC, libc::ENOSYS, libc::EPERM];
 
@@ -155,7 +171,7 @@ mod root {
         let mut sweep = sweep.stride(stride);
         for errno in errnos {
             let swept = sweep.each(Fault::Fail(*errno), &judge);
-            assert!(swept.runs * stride > 50, "{swept:?}");
+            assert!(swept.runs * stride > 50 && swept.unmet == 0, "{swept:?}");
             sweep = sweep.ends_of_rows();
         }
     }
@@ -211,21 +227,6 @@ mod root {
         });
     }
 
-    /// A kill of the child is an error of its start that names the step, or, in the execve itself, how its payload ended.
-    fn killed(run: &Run) -> Result<(), String> {
-        match &run.end {
-            End::Killed => Ok(()),
-            End::Returned(Err(failure)) if run.call.name == "execve" && failure.operation == "exit" => Ok(()),
-            End::Returned(Err(failure))
-                if (names(&failure.operation, &run.call.name) || run.call.name == "close")
-                    && failure.text.contains("at this step: signal 9") =>
-            {
-                Ok(())
-            }
-            other => Err(format!("{other:?}")),
-        }
-    }
-
     #[test]
     fn a_kill_of_either_at_any_call_leaves_nothing() {
         faultkit::require!(root, cgroup2);
@@ -235,6 +236,70 @@ mod root {
             sweep.each(Fault::Kill, killed);
             sweep.each(Fault::KillCaller, killed);
             std::fs::remove_dir(&dir).expect("nobody is left in the group");
+        });
+    }
+
+    /// The payload would run for hours: it has to end with its parent, whenever that dies.
+    #[test]
+    fn a_child_that_ends_with_its_parent_does_so_at_any_call() {
+        faultkit::require!(root);
+        faultkit::isolated!(|| {
+            let sweep = Sweep::new(|counted| {
+                let command = Command::new("/bin/sleep").arg("10000").namespaces(Namespaces::UTS).kill_with_parent();
+                let start = || {
+                    let mut child = command.plan()?.spawn()?;
+                    child.kill()?;
+                    child.wait()
+                };
+                counted.run(start).map(drop).map_err(|error| failure(&error))
+            });
+            let swept = sweep.ends_of_rows().each(Fault::KillCaller, killed);
+            // What the thread does that waits beside the child depends on who is faster.
+            assert!(swept.runs > 50 && swept.unmet < 10, "{swept:?}");
+        });
+    }
+}
+
+mod rootless {
+    use super::*;
+
+    #[test]
+    fn every_call_of_a_start_in_a_user_namespace_fails() {
+        faultkit::require!(userns);
+        faultkit::isolated!(|| {
+            let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+            let start = |command: Command, writer: std::os::fd::OwnedFd| -> Result<ExitStatus, Failure> {
+                let io =
+                    |name: &'static str| move |error: std::io::Error| Failure::new(name, error.raw_os_error(), error);
+                let paused = command.spawn_paused().map_err(|error| failure(&error))?;
+                for (file, text) in
+                    [("setgroups", "deny"), ("uid_map", &format!("0 {uid} 1")), ("gid_map", &format!("0 {gid} 1"))]
+                {
+                    let path = format!("/proc/{}/{file}", paused.pid());
+                    let mut map = File::options().write(true).open(path).map_err(io("openat"))?;
+                    map.write_all(text.as_bytes()).map_err(io("write"))?;
+                }
+                let mut child = paused.resume(&mut ()).map_err(|error| failure(&error))?;
+                drop(writer);
+                child.wait().or_else(|error| child.wait().and(Err(error))).map_err(|error| failure(&error))
+            };
+            let sweep = sweep(|counted| {
+                let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).expect("pipe");
+                let command = Command::new("/bin/cat")
+                    .namespaces(Namespaces::USER | Namespaces::UTS)
+                    .hostname("mine")
+                    .keep_groups()
+                    .stdin(Stdio::Fd(reader));
+                let status = counted.run(|| start(command, writer))?;
+                if status.success() { Ok(()) } else { Err(Failure::new("exit", None, status)) }
+            });
+            let sweep = sweep.ends_of_rows();
+            for errno in [libc::ENOMEM, libc::EPERM] {
+                let swept = sweep.each(Fault::Fail(errno), judge);
+                assert!(swept.runs > 50 && swept.unmet == 0, "{swept:?}");
+            }
+            sweep.each(Fault::Kill, killed);
+            sweep.each(Fault::KillCaller, killed);
         });
     }
 }
