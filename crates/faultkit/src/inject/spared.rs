@@ -28,7 +28,12 @@ pub(super) const SPARED: &[Spared] = &[
         },
         why: "the C library's and the runtime's own locks and threads, which do not look at the answer or abort",
     },
-    Spared { is: |call| call.name == "getpid", why: "it cannot fail, and the marks are made of it" },
+    Spared {
+        is: |call| {
+            ["getpid", "gettid", "getppid", "getuid", "geteuid", "getgid", "getegid"].contains(&call.name.as_str())
+        },
+        why: "they cannot fail, and have no way to say so",
+    },
     Spared {
         is: |call| call.name == "fcntl" && call.args[1] == libc::F_GETFD as u64,
         why: "the standard library's own check of a descriptor, in debug builds, and a question that cannot fail",

@@ -30,11 +30,11 @@ fn descriptors_run_out_at_every_place() {
                 Ok(()) => break,
                 Err(error) => {
                     failures += 1;
-                    assert_eq!(
-                        (error.raw_os_error(), error.kind()),
-                        (Some(libc::EMFILE), ErrorKind::Limit),
-                        "{error:#}"
-                    );
+                    // The plan says it of the numbers that it needs itself, the kernel of the rest.
+                    let planned =
+                        error.kind() == ErrorKind::Invalid && error.to_string().contains("the limit on open files");
+                    let met = (error.raw_os_error(), error.kind()) == (Some(libc::EMFILE), ErrorKind::Limit);
+                    assert!(planned || met, "{error:#}");
                 }
             }
         }

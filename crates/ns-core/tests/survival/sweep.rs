@@ -54,6 +54,7 @@ fn withstood(call: &Call, errno: i32) -> Option<&'static str> {
         (_, name) if errno == libc::EINTR && interruptible.contains(&name) => Some("an interrupted call is made again"),
         (_, "openat2") if errno == libc::EAGAIN => Some("a lookup beside a rename is made again"),
         (true, "uname") => Some("a kernel of unknown version counts as old: the child gets a copy of the memory"),
+        (true, "prlimit64") => Some("a limit that cannot be read is the kernel's to hold, later"),
         (true, "fsopen" | "fsconfig" | "fsmount") => Some("without a private procfs, the machine's own is verified"),
         (true, "prctl") if call.args[0] == libc::PR_GET_DUMPABLE as u64 => Some("what cannot be read is set again"),
         (true, "waitid") if call.args[3] & libc::WNOWAIT as u64 != 0 => Some("its status will tell how it ended"),
