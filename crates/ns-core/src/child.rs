@@ -22,13 +22,18 @@ pub struct Child {
     pidfd: OwnedFd,
     pid: i32,
     pub(crate) ends: Ours,
+    listener: Option<OwnedFd>,
     status: Option<ExitStatus>,
     usage: Option<ResourceUsage>,
 }
 
 impl Child {
     pub(crate) fn new(pidfd: OwnedFd, pid: i32, ends: Ours) -> Self {
-        Self { pidfd, pid, ends, status: None, usage: None }
+        Self { pidfd, pid, ends, listener: None, status: None, usage: None }
+    }
+
+    pub(crate) fn with_listener(self, listener: Option<OwnedFd>) -> Self {
+        Self { listener, ..self }
     }
 
     /// The number of the process in the caller's pid namespace: for messages, not for system calls.
@@ -63,6 +68,17 @@ impl Child {
     /// Takes the caller's end of the terminal that [`Command::terminal`](crate::Command::terminal) asked for.
     pub fn take_terminal(&mut self) -> Option<OwnedFd> {
         self.ends.terminal.take()
+    }
+
+    /// Takes the listener of the filter that [`Seccomp::listener`](crate::Seccomp::listener) asked for: readable, for poll(2)
+    /// and its kin, when there is a call to answer by ioctl(2) SECCOMP_IOCTL_NOTIF_RECV and SECCOMP_IOCTL_NOTIF_SEND.
+    ///
+    /// When it is closed, also by dropping this handle with it, such calls answer ENOSYS.
+    ///
+    /// See <https://man7.org/linux/man-pages/man2/seccomp_unotify.2.html>.
+    #[doc(alias = "SECCOMP_FILTER_FLAG_NEW_LISTENER")]
+    pub fn take_seccomp_listener(&mut self) -> Option<OwnedFd> {
+        self.listener.take()
     }
 
     /// A handle on one of the child's namespaces: `child.namespace::<Net>()`.

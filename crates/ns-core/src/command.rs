@@ -14,6 +14,7 @@ use crate::step::Front;
 use crate::sys::PreExec;
 use crate::{Child, Namespaces, PausedChild, Plan};
 
+mod confinement;
 mod credentials;
 mod init;
 mod join;
@@ -23,6 +24,7 @@ mod run;
 mod stdio;
 mod steps;
 
+use confinement::Confinement;
 use credentials::Credentials;
 use resources::Resources;
 use stdio::Descriptors;
@@ -53,6 +55,7 @@ pub struct Command {
     dir: Option<PathBuf>,
     descriptors: Descriptors,
     credentials: Credentials,
+    confinement: Confinement,
     resources: Resources,
     new_session: bool,
     new_group: bool,
@@ -85,6 +88,7 @@ impl Command {
             dir: None,
             descriptors: Descriptors::default(),
             credentials: Credentials::default(),
+            confinement: Confinement::default(),
             resources: Resources::default(),
             new_session: false,
             new_group: false,
@@ -293,7 +297,7 @@ impl Command {
         self.check_values()?;
         let joining = self.joining()?;
         self.namespace_steps(&joining)?;
-        self.payload_steps().map(drop)
+        self.payload_steps(joining.new_user).map(drop)
     }
 
     fn check_values(&self) -> Result<()> {

@@ -53,13 +53,14 @@
 //!     │  clone3 ──────────────────────────────────► │ closes what it must not inherit
 //!     │  writes uid_map, gid_map, attaches veth     │ waits
 //!     │  "go" ────────────────────────────────────► │ runs the plan
-//!     │ ◄──────────────── terminal (if one was asked for)
+//!     │ ◄──────────────── terminal, listener of a seccomp filter (if they were asked for)
 //!     │ ◄──────────────── fault {step, errno, text} │ and ends, or
 //!     │ ◄──────────────── end of file               │ execve: the kernel closed the child's end
 //! ```
 //!
 //! End of file on the child's side (its parent died) ends the child. End of file on the parent's side means that the
-//! child's memory is its own by now, since the kernel swaps it before it closes descriptors, in `execve` as in death.
+//! child's memory is its own by now, since the kernel swaps it before it closes descriptors, in `execve` as in death. A child
+//! under its seccomp filter, which need allow it nothing but execve, leaves its fault in memory instead of sending it.
 //!
 //! # What the payload gets
 //!
@@ -77,6 +78,7 @@
 //! | scheduling policy, nice value, I/O priority | the caller's where it is no more than usual; else SCHED_OTHER, 0, none | [`Command::scheduler`], [`Command::nice`], [`Command::io_priority`] |
 //! | timer slack, personality | the kernel's own: 50 µs, PER_LINUX | [`Command::timer_slack`], [`Command::personality`] |
 //! | resource limits, oom_score_adj, memory policy, secure bits | the caller's | [`Command::rlimit`], [`Command::oom_score_adj`], [`Command::memory_policy`], [`Command::securebits`] |
+//! | seccomp filter, landlock ruleset | those that the caller is under, and no others | [`Command::seccomp`], [`Command::landlock`] |
 //! | environment | the caller's | [`Command::env`], [`Command::env_clear`] |
 //!
 //! Whether a payload can be traced and dumped is not its starter's to say: execve makes it so, unless its user may not read
@@ -111,6 +113,7 @@ mod program;
 mod rlimit;
 mod scheduling;
 mod sealed;
+mod seccomp;
 mod securebits;
 mod stdio;
 mod step;
@@ -143,6 +146,7 @@ pub use process_info::{Ids, ProcessInfo};
 pub use rlimit::{Limit, Resource, Rlimit};
 pub use scheduling::{IoPriority, MemoryPolicy, Scheduler};
 pub use sealed::{Seal, SealedProgram, seal_this_program};
+pub use seccomp::{BpfInstruction, Seccomp, SeccompAction, SeccompCall};
 pub use securebits::Securebits;
 pub use stdio::Stdio;
 pub use with_namespaces::with_namespaces;

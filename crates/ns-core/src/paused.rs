@@ -146,12 +146,14 @@ impl PausedChild {
             end(pidfd.as_fd());
             return Err(error);
         }
+        let mut listener = None;
         let mut fault = None;
         let mut buffer = [0; sys::FAULT_SIZE];
         loop {
             match sys::receive(sync.as_fd(), &mut buffer) {
                 Ok((0, _)) => break,
                 Ok((_, Some(fd))) if buffer.first() == Some(&sys::MESSAGE_TERMINAL) => ends.terminal = Some(fd),
+                Ok((_, Some(fd))) if buffer.first() == Some(&sys::MESSAGE_LISTENER) => listener = Some(fd),
                 Ok((length, fd)) if buffer.first() == Some(&sys::MESSAGE_SUCCESSOR) => {
                     let number = buffer.get(1..length).and_then(|bytes| bytes.try_into().ok()).map(i32::from_ne_bytes);
                     let Some(number) = number.filter(|&number| number > 0) else { continue };
@@ -191,14 +193,15 @@ impl PausedChild {
             tell(&self.body, starts.get(..made).unwrap_or(&[]), sys::now(), observer);
         }
         // End of file: the child has left this memory, by execve or by death.
-        let reached = start.reached();
+        let (reached, failed) = start.reached();
         drop((start, guard));
+        let fault = fault.or_else(|| failed.and_then(|errno| self.failed(reached, errno)));
         match fault.or_else(|| self.ended_early(pidfd.as_fd(), reached)) {
             None => {
                 if let (Some(watch), Some(watched)) = (watch, watched) {
                     watch.over(watched);
                 }
-                Ok(Child::new(pidfd, self.pid, ends))
+                Ok(Child::new(pidfd, self.pid, ends).with_listener(listener))
             }
             Some(error) => {
                 let _ = sys::wait(pidfd.as_fd(), 0);
@@ -224,6 +227,16 @@ impl PausedChild {
         let error = Error::other(step.call, why).with_hint(hint);
         Some(match step.subject {
             Some(subject) => error.on(subject),
+            None => error,
+        })
+    }
+
+    /// The error of step `number`, which could not send what it was: it had a filter before it.
+    fn failed(&self, number: usize, errno: Errno) -> Option<Error> {
+        let step = self.body.step(number)?;
+        let error = Error::at_step(step.describe(), errno);
+        Some(match step.hints() {
+            Some(hints) => error.with_hints(hints),
             None => error,
         })
     }

@@ -30,11 +30,18 @@ pub(crate) struct Body {
     pub(crate) changes_ids: bool,
     pub(crate) timed: bool,
     pub(crate) fresh: Fresh,
+    /// With a seccomp filter: how many steps are made under it.
+    pub(crate) filtered: Option<usize>,
 }
 
 impl Body {
     pub(crate) fn count(&self) -> usize {
         self.lists.iter().map(|list| list.steps.len()).sum()
+    }
+
+    /// Whether step `number` is made under the payload's seccomp filter, so that a failure is told by memory alone.
+    pub(crate) fn is_filtered(&self, number: usize) -> bool {
+        self.filtered.is_some_and(|steps| number + steps >= self.count())
     }
 
     /// The texts of all steps, in order.

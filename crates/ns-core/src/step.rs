@@ -8,6 +8,7 @@ use cellkit_core::{Slot, StepText, Subject};
 
 use crate::stdio::EndSlots;
 
+mod confinement;
 mod credentials;
 mod descriptors;
 mod enter;
@@ -15,6 +16,7 @@ mod launch;
 mod resources;
 mod terminal;
 
+pub(crate) use confinement::ConfinementStep;
 pub(crate) use credentials::CredentialStep;
 pub(crate) use descriptors::{DescriptorStep, MOST_LIFTED, Source};
 pub(crate) use enter::EnterStep;

@@ -36,7 +36,7 @@ pub(crate) use cellkit_core::sys::pidfd_send_signal;
 pub(crate) use clone::{BlockedSignals, CAN_SHARE_MEMORY, CloneOptions, NotStarted, Start, Started, start};
 pub(crate) use message::{
     FAULT_HEAD, FAULT_IN_GROUP_MOVE, FAULT_IN_GROUP_NAMESPACE, FAULT_SIZE, MESSAGE_FAULT, MESSAGE_IN_GROUP,
-    MESSAGE_SUCCESSOR, MESSAGE_TERMINAL, receive, send, socket_pair,
+    MESSAGE_LISTENER, MESSAGE_SUCCESSOR, MESSAGE_TERMINAL, receive, send, socket_pair,
 };
 pub(crate) use nsfs::namespace_type;
 pub(crate) use pre_exec::PreExec;
@@ -139,6 +139,11 @@ fn known([option, a, b]: [usize; 3]) -> Result<Option<bool>, Errno> {
         Err(Errno(libc::EINVAL)) => Ok(None),
         Err(errno) => Err(errno),
     }
+}
+
+/// Whether `fd` is a landlock ruleset.
+pub(crate) fn is_landlock_ruleset(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+    steps::is_landlock_ruleset(fd)
 }
 
 /// The hard limit of this process.

@@ -15,7 +15,7 @@ use cellkit_core::{ChildSteps, Error, Result, Subject};
 use super::Command;
 use crate::program::c_string;
 use crate::step::CredentialStep;
-use crate::{Capabilities, Capability, CapabilitySet, Keyring, Namespaces, Securebits};
+use crate::{Capabilities, Capability, CapabilitySet, Keyring, Securebits};
 
 /// The most supplementary groups that the kernel takes.
 const NGROUPS_MAX: usize = 65536;
@@ -197,11 +197,11 @@ impl Credentials {
     }
 
     /// User, groups and capabilities of the payload.
-    pub(super) fn steps(&self, steps: &mut ChildSteps, namespaces: Namespaces) -> Result<()> {
+    pub(super) fn steps(&self, steps: &mut ChildSteps, other_user: bool) -> Result<()> {
         let sets = self.capabilities;
         // Dropping from the bounding set is a privilege; who has none cannot, and has nothing to drop from but what
         // set-user-id programs would give: that is what no_new_privs is for.
-        if self.child_has(Capability::SETPCAP, namespaces)? && sets.bounding != CapabilitySet::FULL {
+        if self.child_has(Capability::SETPCAP, other_user)? && sets.bounding != CapabilitySet::FULL {
             steps.push(CredentialStep::BoundCapabilities(sets.bounding));
         }
         let reason = "the payload's user";
@@ -230,14 +230,14 @@ impl Credentials {
         Ok(())
     }
 
-    /// Whether the child has this capability before it gives any up: of its own in a new user namespace, or its caller's.
-    pub(super) fn child_has(&self, capability: Capability, namespaces: Namespaces) -> Result<bool> {
-        Ok(namespaces.contains(Namespaces::USER) || CapabilitySet::of_this_thread()?.contains(capability))
+    /// Whether the child has this capability before it gives any up: in another user namespace than its caller's it has all
+    /// of them, else its caller's.
+    pub(super) fn child_has(&self, capability: Capability, other_user: bool) -> Result<bool> {
+        Ok(other_user || CapabilitySet::of_this_thread()?.contains(capability))
     }
 
     /// Whether the payload still has this capability, effective, right before its execve.
-    #[expect(dead_code, reason = "asked by the next commit")]
-    pub(super) fn payload_has(&self, capability: Capability, namespaces: Namespaces) -> Result<bool> {
-        Ok(self.capabilities.effective.contains(capability) && self.child_has(capability, namespaces)?)
+    pub(super) fn payload_has(&self, capability: Capability, other_user: bool) -> Result<bool> {
+        Ok(self.capabilities.effective.contains(capability) && self.child_has(capability, other_user)?)
     }
 }

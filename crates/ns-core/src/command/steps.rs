@@ -4,8 +4,8 @@
 //!   before the root   close, wait for "go", what needs the caller's privileges, join, clocks, ids of a new user
 //!                     namespace, keyring, loopback, names
 //!   the root          the lists of other crates
-//!   after the root    reaper, session, terminal, descriptors, limits and scheduling, credentials, umask, signals,
-//!                     directory, execve
+//!   after the root    reaper, session, terminal, landlock, descriptors, limits and scheduling, credentials, umask, signals,
+//!                     directory, seccomp filter, execve
 //! ```
 //!
 //! The order matters: ids inside a new user namespace come before the first file is made, since a file of an unmapped
@@ -33,7 +33,7 @@ pub(super) struct Joining {
     /// Whether the first child only makes the one that becomes the payload.
     needs_successor: bool,
     /// Whether the payload comes into a user namespace.
-    new_user: bool,
+    pub(super) new_user: bool,
 }
 
 impl Command {
@@ -50,7 +50,7 @@ impl Command {
         let namespaces = self.namespaces.difference(Namespaces::TIME);
         let (timed, fresh) = (self.timed, self.fresh());
 
-        let after = self.payload_steps()?;
+        let (after, filtered) = self.payload_steps(joining.new_user)?;
         let before = self.namespace_steps(&joining)?;
         let namespaces_joined = joining.joined.iter().map(|namespace| Some(namespace.as_fd()));
         let entering = before.iter().map(ChildStep::inherits).chain(namespaces_joined);
@@ -74,7 +74,7 @@ impl Command {
         let cgroup = self.cgroup.transpose().map_err(|error| Error::from_io("fcntl F_DUPFD_CLOEXEC", &error))?;
         let origin = Origin { set_tid: self.set_tid, sibling: self.sibling, watched: self.die_with_parent };
         Ok(Plan {
-            body: Arc::new(Body { lists, shares_memory, changes_ids, timed, fresh }),
+            body: Arc::new(Body { lists, shares_memory, changes_ids, timed, fresh, filtered }),
             namespaces,
             cgroup,
             origin,
@@ -94,8 +94,8 @@ impl Command {
         Ok(Joining { joined, needs_successor, new_user })
     }
 
-    /// From the root to execve.
-    pub(super) fn payload_steps(&self) -> Result<ChildSteps> {
+    /// From the root to execve, and how many of these steps are made under the payload's seccomp filter.
+    pub(super) fn payload_steps(&self, new_user: bool) -> Result<(ChildSteps, Option<usize>)> {
         let mut steps = ChildSteps::new();
         let ends = EndSlots::first_of(&mut steps);
         let sync = ends.sync;
@@ -110,15 +110,24 @@ impl Command {
             steps.push(LaunchStep::Reaper(front));
         }
         let terminal = self.terminal_steps(&mut steps, &ends);
+        let no_new_privs = self.credentials.no_new_privs;
+        let may = |has: Result<bool>| has.map(|has| has || no_new_privs);
+        let may_restrict = may(self.credentials.child_has(Capability::SYS_ADMIN, new_user))?;
+        if let Some(step) = self.confinement.landlock_step(may_restrict)? {
+            if no_new_privs {
+                steps.push(CredentialStep::NoNewPrivileges);
+            }
+            steps.push(step);
+        }
         let program = self.descriptor_steps(&mut steps, &ends, terminal, self.program_fd.as_slice())?;
         self.resources.steps(&mut steps);
-        self.credentials.steps(&mut steps, self.namespaces)?;
+        self.credentials.steps(&mut steps, new_user)?;
         // Whoever kills PID 1 kills its namespace; the kernel knows no such thing of a subreaper, which is the payload's parent.
         let orphaned = self.die_with_parent && self.reaper.is_none() || self.reaper == Some(Front::Subreaper);
         if orphaned {
             steps.push(LaunchStep::DieWithParent { sync });
         }
-        if self.credentials.no_new_privs {
+        if no_new_privs && !self.confinement.wants_landlock() {
             steps.push(CredentialStep::NoNewPrivileges);
         }
         steps.push(self.resources.umask_step());
@@ -131,8 +140,11 @@ impl Command {
         }
         steps.push(Step::VerifyCwd);
         steps.push(Step::UnblockSignals);
-        steps.push(self.exec_step(program.first().copied())?);
-        Ok(steps)
+        let exec = self.exec_step(program.first().copied())?;
+        let may_filter = may(self.credentials.payload_has(Capability::SYS_ADMIN, new_user))?;
+        let filtered = self.confinement.seccomp_steps(&mut steps, sync, &exec, self.timed, may_filter)?;
+        steps.push(exec);
+        Ok((steps, filtered))
     }
 
     /// From the clone to the root: joins, clocks, ids inside a new user namespace, names.

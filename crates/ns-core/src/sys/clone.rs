@@ -4,7 +4,7 @@
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use cellkit_core::sys::syscall;
 use cellkit_core::{ChildFds, Errno};
@@ -101,18 +101,18 @@ impl StepTimes {
     }
 }
 
-/// The number of the step that the child is in. A child with a copy of the memory writes it where both can reach it.
+/// The number of the step that the child is in and, above it, the errno with which it failed. A child with a copy of the memory writes it where both can reach it.
 enum Reached {
-    Here(AtomicU32),
+    Here(AtomicU64),
     Shared(Mapping),
 }
 
 impl Reached {
-    fn word(&self) -> &AtomicU32 {
+    fn word(&self) -> &AtomicU64 {
         match self {
             Self::Here(word) => word,
             // SAFETY: the mapping is page-aligned, zeroed, longer than the word, and lives as long as self.
-            Self::Shared(memory) => unsafe { AtomicU32::from_ptr(memory.address.cast()) },
+            Self::Shared(memory) => unsafe { AtomicU64::from_ptr(memory.address.cast()) },
         }
     }
 }
@@ -146,12 +146,14 @@ impl Start {
         unsafe { &*times }.as_ref()
     }
 
-    /// The number of the step that the child was in, once it has left this memory.
-    pub(crate) fn reached(&self) -> usize {
+    /// The number of the step that the child was in, once it has left this memory, and the errno if that failed.
+    pub(crate) fn reached(&self) -> (usize, Option<Errno>) {
         // SAFETY: alive until drop; the child does not write this field, only the atomic in it or behind it.
         let reached = unsafe { &raw const (*self.0.as_ptr()).reached };
         // SAFETY: as above, and a shared borrow of what is only reached as an atomic.
-        unsafe { &*reached }.word().load(Ordering::Acquire) as usize
+        let word = unsafe { &*reached }.word().load(Ordering::Acquire);
+        let errno = (word >> 32) as i32;
+        (word as u32 as usize, (errno != 0).then_some(Errno(errno)))
     }
 }
 
@@ -220,9 +222,9 @@ pub(crate) fn start(
     let before = |(call, errno)| NotStarted::Before(call, errno);
     let times = if body.timed { Some(StepTimes::new(body.count()).map_err(before)?) } else { None };
     let (stack, reached) = if options.shares_memory {
-        (Some(Mapping::stack().map_err(before)?), Reached::Here(AtomicU32::new(0)))
+        (Some(Mapping::stack().map_err(before)?), Reached::Here(AtomicU64::new(0)))
     } else {
-        (None, Reached::Shared(Mapping::new(size_of::<AtomicU32>(), libc::MAP_SHARED).map_err(before)?))
+        (None, Reached::Shared(Mapping::new(size_of::<AtomicU64>(), libc::MAP_SHARED).map_err(before)?))
     };
     let mut pidfd: RawFd = -1;
     let mut args = CloneArgs {
@@ -378,13 +380,17 @@ unsafe extern "C" fn child_main(given: *mut libc::c_void) -> ! {
     let mut number = 0;
     for (index, list) in body.lists.iter().enumerate() {
         for step in list.steps.iter() {
-            given.reached.word().store(number as u32, Ordering::Release);
+            given.reached.word().store(number as u64, Ordering::Release);
             if let Some(place) = given.times.as_ref().and_then(|times| times.get().get(number)) {
                 place.store(now(), Ordering::Relaxed);
             }
             let Some(table) = given.fds.get_mut(index) else { exit(125) };
             let mut fds = ChildFds::new(table);
             if let Err(errno) = step.run(&mut fds) {
+                given.reached.word().store(number as u64 | (errno.0 as u64) << 32, Ordering::Release);
+                if body.is_filtered(number) {
+                    exit(125);
+                }
                 // The last list is our own, and its first slot follows the socket wherever it was moved.
                 let sync = given.fds.last().and_then(|table| table.first()).copied();
                 let kernel_text = |text: &mut [u8]| {

@@ -11,6 +11,8 @@ use cellkit_core::sys::{own, syscall};
 /// The first byte of each message on the socket pair.
 pub(crate) const MESSAGE_FAULT: u8 = b'F';
 pub(crate) const MESSAGE_TERMINAL: u8 = b'T';
+/// With the listener of its seccomp filter.
+pub(crate) const MESSAGE_LISTENER: u8 = b'L';
 /// The child has moved itself into its group: see `sys/legacy.rs`.
 pub(crate) const MESSAGE_IN_GROUP: u8 = b'G';
 /// Followed by the successor's number, and with its pidfd: see `sys/steps/enter.rs`.

@@ -8,6 +8,7 @@ use std::ptr;
 use cellkit_core::sys::{self as raw, syscall};
 use cellkit_core::{ChildFds, ChildStep, Errno, HintTable, StepText};
 
+mod confinement;
 mod credentials;
 mod descriptors;
 mod enter;
@@ -16,6 +17,7 @@ mod resources;
 mod terminal;
 
 use crate::step::Step;
+pub(super) use confinement::is_landlock_ruleset;
 pub(super) use credentials::{capget, set_capabilities};
 use descriptors::close_all_but;
 pub(super) use descriptors::close_everything;

@@ -6,6 +6,7 @@ use std::io::Read;
 use ns_core::{Command, ExitStatus, Result, Stdio};
 
 mod backend;
+mod confinement;
 mod container;
 mod contract;
 mod credentials;

@@ -232,3 +232,116 @@ pub(crate) fn with_closure(command: ns_core::Command, errno: Option<i32>) -> ns_
     // SAFETY: two system calls, on memory of the closure's own.
     unsafe { command.pre_exec(closure) }
 }
+
+/// Answers the next call that a seccomp listener is asked about with `errno`; who made which.
+pub(crate) fn answer_call(listener: std::os::fd::BorrowedFd<'_>, errno: i32) -> (i32, i32) {
+    use std::os::fd::AsRawFd;
+    const SECCOMP_IOCTL_NOTIF_RECV: libc::Ioctl = 0xc050_2100_u32 as _;
+    const SECCOMP_IOCTL_NOTIF_SEND: libc::Ioctl = 0xc018_2101_u32 as _;
+    let mut notification = [0u64; 10];
+    // SAFETY: the kernel writes one struct seccomp_notif of 80 bytes.
+    let answer = unsafe { libc::ioctl(listener.as_raw_fd(), SECCOMP_IOCTL_NOTIF_RECV, notification.as_mut_ptr()) };
+    assert_eq!(answer, 0, "receive: {}", std::io::Error::last_os_error());
+    // id; pid and flags; then seccomp_data, which begins with the number.
+    let words: Vec<u32> = notification
+        .iter()
+        .flat_map(|long| long.to_ne_bytes())
+        .collect::<Vec<u8>>()
+        .chunks(4)
+        .map(|bytes| u32::from_ne_bytes(bytes.try_into().expect("four")))
+        .collect();
+    #[repr(C)]
+    struct Response {
+        id: u64,
+        value: i64,
+        error: i32,
+        flags: u32,
+    }
+    let response = Response { id: notification[0], value: 0, error: -errno, flags: 0 };
+    // SAFETY: the kernel reads one struct seccomp_notif_resp.
+    let answer = unsafe { libc::ioctl(listener.as_raw_fd(), SECCOMP_IOCTL_NOTIF_SEND, &raw const response) };
+    assert_eq!(answer, 0, "send: {}", std::io::Error::last_os_error());
+    (words[2] as i32, words[4] as i32)
+}
+
+/// What became of one system call under a filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Filtered {
+    /// The kernel did not take the filter.
+    Refused(i32),
+    /// The call answered this errno, 0 for none.
+    Errno(i32),
+    /// The caller was killed by it.
+    Killed,
+}
+
+/// Installs a filter in a fork, and makes one call there.
+pub(crate) fn under_filter(program: &[u8], number: libc::c_long, arguments: [u64; 6]) -> Filtered {
+    use std::io::Read;
+    use std::os::fd::AsRawFd;
+    let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).expect("pipe");
+    // The instructions are words of four bytes.
+    let words: Vec<u64> =
+        program.chunks_exact(8).map(|bytes| u64::from_ne_bytes(bytes.try_into().expect("8"))).collect();
+    let filter = libc::sock_fprog { len: words.len() as u16, filter: words.as_ptr().cast_mut().cast() };
+    // SAFETY: the fork makes system calls only.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        // SAFETY: no pointers.
+        unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+        // SAFETY: the kernel reads the program, which lives on.
+        let taken = unsafe { libc::syscall(libc::SYS_seccomp, 1, 0, &raw const filter) };
+        let mut said = [0u8, 0, 0, 0, 0];
+        let mut errno = std::io::Error::last_os_error().raw_os_error().unwrap_or(0);
+        if taken == 0 {
+            let [a, b, c, d, e, f] = arguments;
+            // SAFETY: the call takes no arguments: these are for the filter only.
+            let answer = unsafe { libc::syscall(number, a, b, c, d, e, f) };
+            errno =
+                if answer == -1 { std::io::Error::last_os_error().raw_os_error().unwrap_or(0) } else { answer as i32 };
+            said[0] = 1;
+        }
+        said[1..].copy_from_slice(&errno.to_ne_bytes());
+        // SAFETY: five bytes of this stack.
+        unsafe { libc::write(writer.as_raw_fd(), said.as_ptr().cast(), said.len()) };
+        // SAFETY: no pointers.
+        unsafe { libc::_exit(0) };
+    }
+    drop(writer);
+    let mut said = Vec::new();
+    std::fs::File::from(reader).read_to_end(&mut said).expect("read");
+    // SAFETY: no status is asked for.
+    unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
+    match said.as_slice() {
+        [0, errno @ ..] => Filtered::Refused(i32::from_ne_bytes(errno.try_into().expect("4"))),
+        [1, errno @ ..] => Filtered::Errno(i32::from_ne_bytes(errno.try_into().expect("4"))),
+        _ => Filtered::Killed,
+    }
+}
+
+/// A landlock ruleset that allows to write and make files below `dir` only; `None` where there is no landlock.
+pub(crate) fn landlock_only_below(dir: &std::path::Path) -> Option<std::os::fd::OwnedFd> {
+    use std::os::fd::{AsRawFd, FromRawFd};
+    const WRITE_FILE: u64 = 1 << 1;
+    const MAKE_REG: u64 = 1 << 8;
+    let handled = WRITE_FILE | MAKE_REG;
+    // SAFETY: the kernel reads eight bytes, the first version of struct landlock_ruleset_attr.
+    let fd = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, &raw const handled, 8, 0) };
+    if fd == -1 {
+        return None;
+    }
+    // SAFETY: just made.
+    let ruleset = unsafe { std::os::fd::OwnedFd::from_raw_fd(fd as i32) };
+    #[repr(C, packed)]
+    struct PathBeneath {
+        allowed: u64,
+        parent: i32,
+    }
+    let parent = std::fs::File::open(dir).expect("dir");
+    let rule = PathBeneath { allowed: handled, parent: parent.as_raw_fd() };
+    // SAFETY: the kernel reads one struct landlock_path_beneath_attr.
+    let answer = unsafe { libc::syscall(libc::SYS_landlock_add_rule, ruleset.as_raw_fd(), 1, &raw const rule, 0) };
+    assert_eq!(answer, 0, "landlock_add_rule");
+    // Standard output is a pipe, which landlock leaves alone.
+    Some(ruleset)
+}
