@@ -85,6 +85,8 @@
 //! the program's file. What can be said is how much it dumps: [`Resource::Core`].
 #![deny(unsafe_code)]
 
+#[cfg(feature = "tokio")]
+mod asynchronous;
 mod backend;
 mod bitmap;
 mod capabilities;

@@ -43,7 +43,11 @@ impl Suite {
         let which = package.map_or_else(|| vec!["--workspace"], |package| vec!["--package", package]);
         for arguments in [&["test", "--no-run"][..], &["build", "--bins"]] {
             let mut command = cargo();
-            command.args(arguments).args(&which).args(["--quiet", "--message-format=json-render-diagnostics"]);
+            command.args(arguments).args(&which).args([
+                "--all-features",
+                "--quiet",
+                "--message-format=json-render-diagnostics",
+            ]);
             let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
             if !output.status.success() {
                 return Err(format!("cargo {} failed", arguments.join(" ")).into());

@@ -53,7 +53,11 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         phase(&mut tally, "house rules", |_| house_rules());
         phase(&mut tally, "clippy", |_| clippy());
         phase(&mut tally, "documentation", |_| {
-            cargo_ok(cargo().args(["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"))
+            cargo_ok(
+                cargo()
+                    .args(["doc", "--workspace", "--all-features", "--no-deps", "--quiet"])
+                    .env("RUSTDOCFLAGS", "-D warnings"),
+            )
         });
     }
     let mut suite = Suite::default();
@@ -118,6 +122,7 @@ fn clippy() -> Result<()> {
     cargo_ok(cargo().args([
         "clippy",
         "--workspace",
+        "--all-features",
         "--all-targets",
         "--keep-going",
         "--quiet",
@@ -130,6 +135,7 @@ fn clippy() -> Result<()> {
     command.args([
         "clippy",
         "--workspace",
+        "--all-features",
         "--lib",
         "--exclude",
         "faultkit",
@@ -256,7 +262,7 @@ impl OrdinaryUser<'_> {
 /// Cargo alone can run these. Their harness prints the same lines.
 fn doc_tests(tally: &mut Tally) -> Result<()> {
     let mut command = cargo();
-    let output = command.args(["test", "--workspace", "--doc", "--no-fail-fast"]).output()?;
+    let output = command.args(["test", "--workspace", "--all-features", "--doc", "--no-fail-fast"]).output()?;
     let stdout = String::from_utf8_lossy(&output.stdout);
     let count = |verdict: &str| {
         let lines = stdout.lines().filter(|line| line.starts_with("test ") && line.contains(" ... "));

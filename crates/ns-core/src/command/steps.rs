@@ -107,6 +107,8 @@ impl Command {
                 // PID 1 too leaves the caller's terminal; the payload gets a session of its own below.
                 steps.push(Step::NewSession);
             }
+            // Before they part: a reaper that ignores SIGCHLD would not hear of its payload's end.
+            steps.push(Step::ResetDispositions);
             steps.push(LaunchStep::Reaper(front));
         }
         let terminal = self.terminal_steps(&mut steps, &ends);
@@ -131,7 +133,9 @@ impl Command {
             steps.push(CredentialStep::NoNewPrivileges);
         }
         steps.push(self.resources.umask_step());
-        steps.push(Step::ResetDispositions);
+        if self.reaper.is_none() {
+            steps.push(Step::ResetDispositions);
+        }
         if let Some(dir) = &self.dir {
             steps.push(Step::Chdir(c_string(dir, "chdir")?));
         }

@@ -5,8 +5,8 @@
 //! the payload. No program is run for it, nothing is allocated: it is one loop, asleep in rt_sigtimedwait(2) between
 //! signals.
 //!
-//! * All signals are blocked, and are taken one by one. SIGCHLD is never ignored, whatever the caller does with it: the
-//!   kernel would reap the payload itself and its status would be lost.
+//! * All signals are blocked, and are taken one by one. SIGCHLD is not ignored, whatever the caller does with it (a step before
+//!   this one sees to that): the kernel would reap the payload itself, and its status would be lost.
 //! * What a process sends is passed on, to the payload alone: a payload that wants its children to hear it has means of its
 //!   own. What the kernel sends, such as a terminal's Ctrl-C, has gone to the payload's process group already.
 //! * A payload that stops (Ctrl-Z) stops a subreaper too, so that the shell that started it sees a stopped job; the SIGCONT
@@ -28,8 +28,6 @@ use crate::{Capabilities, Capability, CapabilitySet};
 /// The payload goes on when the reaper has sealed itself, and not before: it waits for the end of a pipe whose other end
 /// the reaper closes last.
 pub(super) fn split(front: Front) -> Result<(), Errno> {
-    // In both: SIGCHLD that the caller ignores would be ignored by the reaper.
-    steps::reset_dispositions()?;
     // The payload's own memory is another one from execve on; until then neither is anybody's business.
     steps::prctl(libc::PR_SET_DUMPABLE, 0)?;
     let mut pipe = [-1; 2];

@@ -108,13 +108,13 @@ pub(crate) fn write_without_signal(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<u
     answer
 }
 
-/// The calling process's limit on the numbers of descriptors, and whether one of them closes on execve.
-pub(crate) fn descriptor_limit() -> u64 {
+/// The calling process's limit on the numbers of descriptors.
+pub(crate) fn descriptor_limit() -> Result<u64, Errno> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the kernel writes one struct rlimit.
     match unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } {
-        0 => limit.rlim_cur,
-        _ => u64::MAX,
+        -1 => Err(Errno::last()),
+        _ => Ok(limit.rlim_cur),
     }
 }
 

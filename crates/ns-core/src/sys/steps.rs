@@ -127,7 +127,7 @@ fn verify_cwd() -> Done {
     if path[0] == b'/' { Ok(()) } else { Err(Errno(libc::ENOENT)) }
 }
 
-pub(super) fn reset_dispositions() -> Done {
+fn reset_dispositions() -> Done {
     // struct sigaction of the kernel: SIG_DFL, no flags, no restorer, an empty mask, on every machine all zero.
     let default = [0usize; 8];
     for signal in (1..=64).filter(|signal| ![libc::SIGKILL, libc::SIGSTOP].contains(signal)) {

@@ -5,6 +5,8 @@ use std::io::Read;
 
 use ns_core::{Command, ExitStatus, Result, Stdio};
 
+#[cfg(feature = "tokio")]
+mod asynchronous;
 mod backend;
 mod confinement;
 mod container;
