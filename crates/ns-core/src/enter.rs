@@ -8,11 +8,11 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
-use cellkit_core::{Error, ProcFd, ProcView, ProcessDir, Result, Subject};
+use cellkit_core::{Errno, Error, ProcFd, ProcView, Result, Subject};
 
 use crate::hint::HINTS;
 use crate::namespaces::{Kind, Namespaces, by_kind};
-use crate::ns_fd::{AnyNamespace, NsFd, NsId};
+use crate::ns_fd::{AnyNamespace, NsFd, NsId, ThisThread};
 use crate::sys::{self, join};
 use crate::with_namespaces::{copy_memory_from_now_on, copy_memory_in_this_thread};
 
@@ -55,7 +55,7 @@ use crate::with_namespaces::{copy_memory_from_now_on, copy_memory_in_this_thread
 pub fn enter(namespaces: &[&dyn AnyNamespace]) -> Result<()> {
     refuse_twice("setns", namespaces)?;
     need_one_thread("setns", "namespaces are joined by one thread, which would be alone in them", JOIN_HINT)?;
-    let here = Here::look()?;
+    let here = Here::default();
     let mut targets = Vec::with_capacity(namespaces.len());
     let mut named = Vec::with_capacity(namespaces.len());
     for namespace in namespaces {
@@ -124,7 +124,7 @@ pub(crate) fn refuse_twice(call: &'static str, namespaces: &[&dyn AnyNamespace])
 pub fn enter_process(pidfd: impl AsFd, kinds: Namespaces) -> Result<()> {
     need_one_thread("setns", "namespaces are joined by one thread, which would be alone in them", JOIN_HINT)?;
     let pidfd = pidfd.as_fd();
-    let here = Here::look()?;
+    let here = Here::default();
     let mut wanted = Namespaces::empty();
     for kind in kinds.iter() {
         if !here.is(kind, of_process(pidfd, kind)?) {
@@ -154,18 +154,15 @@ pub(crate) fn namespace_of_process(pidfd: BorrowedFd<'_>, kind: Namespaces) -> R
 }
 
 /// Where the calling thread is; for pid and time, where its children will be.
-pub(crate) struct Here(ProcessDir);
+#[derive(Default)]
+pub(crate) struct Here(ThisThread);
 
 impl Here {
-    pub(crate) fn look() -> Result<Self> {
-        ProcFd::open(ProcView::Processes)?.this_thread().map(Self)
-    }
-
     /// Whether the thread is in that namespace already. What /proc does not show (a pid namespace without its first
     /// process) it cannot be in.
     pub(crate) fn is(&self, kind: Namespaces, id: NsId) -> bool {
-        fn id_of<K: Kind>(thread: &ProcessDir) -> Result<NsId> {
-            NsFd::<K>::adopt(thread.namespace(K::FOR_CHILDREN)?).map(|namespace| namespace.id())
+        fn id_of<K: Kind>(thread: &ThisThread) -> Result<NsId> {
+            thread.for_children::<K>().map(|namespace| namespace.id())
         }
         by_kind!(kind, K => id_of::<K>(&self.0)).is_ok_and(|here| here == id)
     }
@@ -231,7 +228,14 @@ pub(crate) fn need_one_thread(call: &'static str, why: &str, hint: &'static str)
     let step = Duration::from_millis(1);
     let mut waited = Duration::ZERO;
     loop {
-        match threads()? {
+        // The kernel's own condition: this does nothing in a process with one thread, and fails in others.
+        let threads = match sys::unshare(libc::CLONE_THREAD as u64) {
+            Ok(()) => return Ok(()),
+            Err(Errno(libc::EINVAL)) if waited < LAST_BREATH => 2,
+            // For the message; or there is a filter that forbids unshare.
+            Err(_) => threads()?,
+        };
+        match threads {
             0 | 1 => return Ok(()),
             _ if waited < LAST_BREATH => {
                 std::thread::sleep(step);

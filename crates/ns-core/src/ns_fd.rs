@@ -1,6 +1,7 @@
 //! A handle on one namespace, typed by its kind.
 #![forbid(unsafe_code)]
 
+use std::cell::OnceCell;
 use std::fmt;
 use std::fs::File;
 use std::hash::{Hash, Hasher};
@@ -9,7 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use cellkit_core::{Errno, Error, ProcFd, ProcView, Result, Subject};
+use cellkit_core::{Errno, Error, ProcFd, ProcView, ProcessDir, Result, Subject};
 
 mod family;
 mod mount_ns;
@@ -19,6 +20,7 @@ pub use family::{Nested, in_initial_user_namespace};
 
 use crate::hint::HINTS;
 use crate::namespaces::{Kind, Namespaces, by_kind};
+use crate::program::c_string;
 use crate::sys;
 
 /// What names a namespace on a running machine: device and inode number of its file.
@@ -148,7 +150,8 @@ impl<K: Kind> NsFd<K> {
 
     /// The namespace that the calling thread is in.
     ///
-    /// * File: `/proc/PID/task/TID/ns/KIND`.
+    /// * C calls: pidfd_open(2) PIDFD_THREAD and ioctl(2) PIDFD_GET_*_NAMESPACE, which need no /proc (Linux 6.11); before that
+    ///   `/proc/PID/task/TID/ns/KIND`.
     ///
     /// ```
     /// use ns_core::{NsFd, Uts};
@@ -161,7 +164,7 @@ impl<K: Kind> NsFd<K> {
     /// # Errors
     /// Those of opening /proc.
     pub fn of_this_thread() -> Result<Self> {
-        Self::adopt(ProcFd::open(ProcView::Processes)?.this_thread()?.namespace(K::NAME)?)
+        ThisThread::default().namespace(K::PIDFD_REQUEST, K::NAME)
     }
 
     /// The namespace that the process with this number is in. The number may be another process's by now: where you have
@@ -203,11 +206,6 @@ impl<K: Kind> NsFd<K> {
         Ok(Self { fd, id: self.id, kind: PhantomData })
     }
 
-    /// As [`of_this_thread`](Self::of_this_thread); for pid and time, the one that its next child will be in.
-    pub(crate) fn where_children_will_be() -> Result<Self> {
-        Self::adopt(ProcFd::open(ProcView::Processes)?.this_thread()?.namespace(K::FOR_CHILDREN)?)
-    }
-
     /// The namespace of the file at `path`: a pin such as `/run/netns/web`, or a link such as `/proc/self/ns/net`.
     ///
     /// * C calls: openat(2); ioctl(2) NS_GET_NSTYPE, by which the kind is verified.
@@ -228,6 +226,7 @@ impl<K: Kind> NsFd<K> {
     /// See open(2), ioctl_nsfs(2): <https://man7.org/linux/man-pages/man2/ioctl_nsfs.2.html>.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
+        c_string(path, "openat")?;
         // Not blocking: a FIFO that somebody put there would wait for its writer.
         let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
         let file = file.map_err(|error| Error::from_io("openat", &error).on(path))?;
@@ -293,6 +292,43 @@ pub(crate) fn any_from_fd(fd: OwnedFd) -> Result<Box<dyn AnyNamespace>> {
     match u64::try_from(flag).ok().and_then(Namespaces::from_bits) {
         Some(kind) => by_kind!(kind, K => boxed::<K>(fd)),
         None => refused("a sort of namespace that is newer than this library"),
+    }
+}
+
+/// The calling thread, as its own pidfd shows it, or /proc on kernels that do not.
+pub(crate) struct ThisThread {
+    pidfd: Option<OwnedFd>,
+    proc: OnceCell<ProcessDir>,
+}
+
+impl Default for ThisThread {
+    fn default() -> Self {
+        Self { pidfd: sys::pidfd_of_this_thread().ok(), proc: OnceCell::new() }
+    }
+}
+
+impl ThisThread {
+    /// Where it is, or, for pid and time, where its next child will be.
+    pub(crate) fn for_children<K: Kind>(&self) -> Result<NsFd<K>> {
+        self.namespace(K::FOR_CHILDREN_REQUEST, K::FOR_CHILDREN)
+    }
+
+    fn namespace<K: Kind>(&self, request: u8, name: &'static str) -> Result<NsFd<K>> {
+        let by_pidfd = self.pidfd.as_ref().and_then(|pidfd| sys::pidfd_namespace(pidfd.as_fd(), request).ok());
+        match by_pidfd {
+            Some(fd) => NsFd::adopt(fd),
+            None => NsFd::adopt(self.proc()?.namespace(name)?),
+        }
+    }
+
+    fn proc(&self) -> Result<&ProcessDir> {
+        match self.proc.get() {
+            Some(dir) => Ok(dir),
+            None => {
+                let dir = ProcFd::open(ProcView::Processes)?.this_thread()?;
+                Ok(self.proc.get_or_init(|| dir))
+            }
+        }
     }
 }
 

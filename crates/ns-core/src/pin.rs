@@ -15,11 +15,9 @@
 //! on a mount that is private, since it could otherwise come to hold itself.
 #![forbid(unsafe_code)]
 
-use std::ffi::CString;
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -28,6 +26,7 @@ use cellkit_core::{Errno, Error, Result};
 use crate::hint::HINTS;
 use crate::namespaces::{Kind, Namespaces};
 use crate::ns_fd::{AnyNamespace, NsFd, NsId, any_from_fd};
+use crate::program::c_string;
 use crate::sys::nsfs;
 
 const NSFS_MAGIC: i64 = 0x6e73_6673;
@@ -70,6 +69,7 @@ impl<K: Kind> NsFd<K> {
     #[doc(alias("nsfs", "bind mount", "ip netns attach"))]
     pub fn pin(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
+        c_string(path, "openat")?;
         // As ip-netns(8) makes it: nobody reads or writes the file itself.
         let file = File::options().write(true).create_new(true).mode(0o000).open(path);
         let file = file.map_err(|error| taken(path, &error))?;
@@ -142,6 +142,7 @@ fn taken(path: &Path, error: &io::Error) -> Error {
 #[doc(alias("umount2", "ip netns del"))]
 pub fn unpin(path: impl AsRef<Path>) -> Result<()> {
     let path = path.as_ref();
+    let c_path = c_string(path, "umount2")?;
     if Pin::at(path)?.is_none() {
         let error = Error::invalid("umount2", "nothing is pinned here").on(path);
         return Err(match fs::symlink_metadata(path) {
@@ -151,7 +152,6 @@ pub fn unpin(path: impl AsRef<Path>) -> Result<()> {
             _ => error,
         });
     }
-    let c_path = c_path(path, "umount2")?;
     nsfs::unmount(&c_path).map_err(|errno| Error::from_errno("umount2", errno.0).on(path).with_hints(&HINTS))?;
     fs::remove_file(path).map_err(|error| Error::from_io("unlink", &error).on(path).with_hints(&HINTS))
 }
@@ -237,6 +237,7 @@ fn open_nsfs(path: &Path) -> Result<Option<OwnedFd>> {
 #[doc(alias = "ip netns list")]
 pub fn pins(dir: impl AsRef<Path>) -> Result<Vec<Pin>> {
     let dir = dir.as_ref();
+    c_string(dir, "openat")?;
     let entries = fs::read_dir(dir).map_err(|error| Error::from_io("openat", &error).on(dir))?;
     let mut pins = Vec::new();
     for entry in entries {
@@ -285,7 +286,7 @@ pub fn ensure_netns_dir() -> Result<&'static Path> {
     let dir = File::open(path).map_err(|error| Error::from_io("openat", &error).on(path))?;
     // `ip netns add` holds this lock meanwhile: two that bind at once would hide the pins of one of them.
     nsfs::lock(dir.as_fd()).map_err(|errno| Error::from_errno("flock", errno.0).on(path))?;
-    let c_path = c_path(path, "mount")?;
+    let c_path = c_string(path, "mount")?;
     let fail = |errno: Errno| Error::from_errno("mount", errno.0).on(path).with_hints(&HINTS);
     match nsfs::make_shared(&c_path) {
         // It is no mount yet.
@@ -296,8 +297,4 @@ pub fn ensure_netns_dir() -> Result<&'static Path> {
         answer => answer.map_err(fail)?,
     }
     Ok(path)
-}
-
-fn c_path(path: &Path, call: &'static str) -> Result<CString> {
-    CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::invalid(call, "the path holds a NUL byte").on(path))
 }

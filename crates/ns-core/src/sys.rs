@@ -71,10 +71,21 @@ pub(crate) fn pidfd_namespace(pidfd: BorrowedFd<'_>, request: u8) -> Result<Owne
     Ok(unsafe { own(fd as RawFd) })
 }
 
+/// A pidfd of the calling thread alone: pidfd_open(2) PIDFD_THREAD, Linux 6.9.
+pub(crate) fn pidfd_of_this_thread() -> Result<OwnedFd, Errno> {
+    const PIDFD_THREAD: usize = libc::O_EXCL as usize;
+    let args = [cellkit_core::sys::gettid() as usize, PIDFD_THREAD, 0, 0, 0, 0];
+    // SAFETY: no pointers.
+    let fd = unsafe { syscall(libc::SYS_pidfd_open, args) }?;
+    // SAFETY: just returned by pidfd_open.
+    Ok(unsafe { own(fd as RawFd) })
+}
+
 /// unshare(2).
 pub(crate) fn unshare(flags: u64) -> Result<(), Errno> {
-    // SAFETY: no pointers. The callers pass kinds of namespaces and CLONE_FS only: what the thread then has of its own
-    // are its namespaces, root, working directory and umask, none of which memory safety hangs on.
+    // SAFETY: no pointers. The callers pass kinds of namespaces, CLONE_FS, and CLONE_THREAD, which does nothing or fails:
+    // what the thread then has of its own are its namespaces, root, working directory and umask, none of which memory
+    // safety hangs on.
     unsafe { syscall(libc::SYS_unshare, [flags as usize, 0, 0, 0, 0, 0]) }.map(drop)
 }
 

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 
 use cellkit_core::{Errno, Error, Result, Subject};
 
-use super::NsFd;
+use super::{NsFd, ThisThread};
 use crate::hint::HINTS;
 use crate::namespaces::{ForChildren, Kind, Pid, User};
 use crate::sys;
@@ -213,7 +213,7 @@ impl<K: ForChildren> NsFd<K> {
 
     /// The namespace that the next child of the calling thread will be in.
     ///
-    /// * File: `/proc/PID/task/TID/ns/pid_for_children` or `time_for_children`.
+    /// * C calls: as [`of_this_thread`](Self::of_this_thread).
     ///
     /// ```
     /// use ns_core::{NsFd, Time};
@@ -224,9 +224,9 @@ impl<K: ForChildren> NsFd<K> {
     /// ```
     ///
     /// # Errors
-    /// As [`for_children`](Self::for_children); NotFound for a new pid namespace in which no child was started yet.
+    /// As [`for_children`](Self::for_children).
     #[doc(alias("pid_for_children", "time_for_children"))]
     pub fn for_children_of_this_thread() -> Result<Self> {
-        Self::where_children_will_be()
+        ThisThread::default().for_children()
     }
 }

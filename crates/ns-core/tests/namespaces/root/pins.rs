@@ -182,7 +182,14 @@ fn names_that_are_taken_and_what_is_no_pin() {
             assert!(error.hint().expect("hint").contains(&said), "{name}: {error:#}");
         }
         assert_eq!(uts.pin(dir.join("no/such/dir")).expect_err("nowhere").kind(), ErrorKind::NotFound);
-        assert!(uts.pin("/run/pins/a\0b").is_err());
+        for error in [
+            uts.pin("/run/pins/a\0b").expect_err("NUL"),
+            unpin("/run/pins/a\0b").expect_err("NUL"),
+            pins("/run/pins\0").expect_err("NUL"),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Invalid);
+            assert!(error.to_string().contains("NUL"), "{error}");
+        }
 
         let found = pins(dir).expect("pins");
         assert_eq!(found.len(), 1, "{found:?}");
