@@ -3,6 +3,7 @@
 //! Only the ratios mean something elsewhere. No test fails because of a time.
 #![forbid(unsafe_code)]
 
+mod list;
 mod start;
 mod table;
 
@@ -21,6 +22,8 @@ pub struct Options {
 enum What {
     /// Start /bin/true in new pid, network, IPC, UTS and mount namespaces and wait for it. Prints Markdown
     Start(start::Options),
+    /// List the namespaces that 2,000 processes are in. Prints Markdown
+    List(list::Options),
 }
 
 /// Does it.
@@ -30,5 +33,6 @@ enum What {
 pub fn run(options: &Options) -> Result<ExitCode> {
     match &options.what {
         What::Start(options) => start::run(options),
+        What::List(options) => list::run(options),
     }
 }
