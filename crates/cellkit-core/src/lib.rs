@@ -14,6 +14,9 @@
 mod child;
 mod errno;
 mod error;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hint;
 mod kind;
 mod proc;

@@ -178,11 +178,7 @@ impl ProcFd {
     pub fn pid_of(&self, pidfd: BorrowedFd<'_>) -> Result<i32> {
         let path = PathBuf::from(format!("{}/fdinfo/{}", std::process::id(), pidfd.as_raw_fd()));
         let text = self.read(&path)?;
-        let pid = text
-            .split(|&byte| byte == b'\n')
-            .find_map(|line| line.strip_prefix(b"Pid:"))
-            .and_then(|value| std::str::from_utf8(value).ok()?.trim().parse::<i32>().ok());
-        match pid {
+        match pid_in_fdinfo(&text) {
             Some(pid) if pid > 0 => Ok(pid),
             Some(_) => Err(Error::gone("read fdinfo", None).on(Subject::Thing("a pidfd".into()))),
             None => Err(Error::invalid("read fdinfo", "this descriptor is not a pidfd").on(Subject::Path(path))),
@@ -321,6 +317,12 @@ fn fail(call: &'static str, errno: Errno, root: &Path, path: &Path) -> Error {
     Error::from_errno(call, errno.0).on(root.join(path)).with_hints(&HINTS)
 }
 
+/// The number in the `fdinfo` of a pidfd: 0 or less for a process that is gone, or not to be seen from here.
+pub(crate) fn pid_in_fdinfo(fdinfo: &[u8]) -> Option<i32> {
+    let value = fdinfo.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"Pid:"))?;
+    std::str::from_utf8(value).ok()?.trim().parse().ok()
+}
+
 /// Bounds what a hostile or absurd file can make us hold.
 const READ_LIMIT: u64 = 16 << 20;
 
@@ -356,6 +358,15 @@ mod tests {
         assert!(!proc.is_private());
         let theirs = std::fs::read("/proc/self/comm").expect("comm");
         assert_eq!(proc.read(&me("comm")).expect("comm"), theirs);
+    }
+
+    #[test]
+    fn numbers_in_fdinfo() {
+        assert_eq!(pid_in_fdinfo(b"pos:\t0\nflags:\t02\nPid:\t42\nNSpid:\t42\t1\n"), Some(42));
+        assert_eq!(pid_in_fdinfo(b"Pid:\t-1\n"), Some(-1));
+        for other in [&b""[..], b"pos:\t0\n", b"Pid:\tx\n", b"NSpid:\t1\n", b"Pid:\t99999999999\n", b"Pid:\xff\n"] {
+            assert_eq!(pid_in_fdinfo(other), None);
+        }
     }
 
     #[test]

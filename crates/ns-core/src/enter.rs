@@ -255,7 +255,7 @@ pub(crate) fn threads() -> Result<usize> {
     thread_count(&status).ok_or_else(|| Error::parse("read status", "it has no number of threads"))
 }
 
-fn thread_count(status: &[u8]) -> Option<usize> {
+pub(crate) fn thread_count(status: &[u8]) -> Option<usize> {
     let line = status.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"Threads:"))?;
     std::str::from_utf8(line).ok()?.trim().parse().ok()
 }

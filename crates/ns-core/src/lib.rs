@@ -97,6 +97,9 @@ mod command;
 mod dumpable;
 mod enter;
 mod exit_status;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hint;
 mod keyring;
 mod list;

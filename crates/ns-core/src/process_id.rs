@@ -137,7 +137,7 @@ fn start_of(pidfd: BorrowedFd<'_>) -> Result<(i32, u64)> {
 }
 
 /// Field 22 of proc_pid_stat(5). Field 2 is a name in parentheses, which may hold any byte, parentheses too.
-fn start_time(stat: &[u8]) -> Option<u64> {
+pub(crate) fn start_time(stat: &[u8]) -> Option<u64> {
     let after_name = stat.iter().rposition(|&byte| byte == b')')?;
     let rest = std::str::from_utf8(stat.get(after_name + 1..)?).ok()?;
     rest.split_ascii_whitespace().nth(19)?.parse().ok()

@@ -168,7 +168,8 @@ struct Opener<'a> {
 impl Opener<'_> {
     /// Opens the namespace by whatever keeps it.
     fn open(&mut self, sighting: &Sighting) -> Opened {
-        let mut refused = false;
+        // A mount that was seen keeps it, even where something else is mounted over that.
+        let mut refused = !sighting.mounts.is_empty();
         let mut note = |errno: Errno| refused |= !matches!(errno.0, libc::ENOENT | libc::ESRCH);
         for &pid in &sighting.processes {
             match self.by_process(sighting, pid) {

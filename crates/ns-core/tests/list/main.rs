@@ -143,6 +143,28 @@ mod root {
     }
 
     #[test]
+    fn what_is_mounted_over_a_pin_is_not_taken_for_it() {
+        faultkit::require!(root, program("unshare"), program("findmnt"));
+        faultkit::isolated!(|| {
+            let run = |script: &str| {
+                let output = Command::new("sh").args(["-ec", script]).output().expect("sh");
+                assert!(output.status.success(), "{output:?}");
+                String::from_utf8(output.stdout).expect("text")
+            };
+            let shown = run("touch /run/pin; unshare --uts=/run/pin true; findmnt -n -o FSROOT --mountpoint /run/pin");
+            let pinned: u64 = shown.trim().trim_start_matches("uts:[").trim_end_matches(']').parse().expect("inode");
+            assert!(find(&ns_core::list().expect("list"), pinned).owner.is_some());
+            // A pipe, which would make whoever opens it for reading wait for ever.
+            run("mkfifo /run/fifo; mount --bind /run/fifo /run/pin");
+            let list = ns_core::list().expect("list");
+            let covered = find(&list, pinned);
+            assert_eq!((covered.owner, covered.mounts.len(), covered.is_empty()), (None, 1, true));
+            run("umount /run/pin; umount /run/pin; rm /run/pin /run/fifo");
+            assert!(ns_core::list().expect("list").into_iter().all(|namespace| namespace.id.inode() != pinned));
+        });
+    }
+
+    #[test]
     fn who_is_only_an_owner_is_found_by_what_it_owns() {
         faultkit::require!(root, program("unshare"));
         faultkit::isolated!(|| {
