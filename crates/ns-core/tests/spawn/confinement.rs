@@ -79,6 +79,12 @@ fn filters_under_which_no_start_could_end_are_refused() {
         (new().seccomp(all_but(libc::SYS_execve, NOTIFY).listener()), "SECCOMP_RET_USER_NOTIF to execve"),
         (new().seccomp(all_but(libc::SYS_execve, 0x7ff0_0000)), "SECCOMP_RET_TRACE 0 to execve"),
         (new().seccomp(all_but(libc::SYS_execve, 0x0003_0007)), "SECCOMP_RET_TRAP 7 to execve"),
+        (
+            Command::from_fd(std::fs::File::open("/bin/true").expect("true"), "true")
+                .no_new_privs()
+                .seccomp(all_but(libc::SYS_execveat, EPERM)),
+            "to execveat",
+        ),
         (new().seccomp(all_but(libc::SYS_exit_group, EPERM)), "to exit_group"),
         (new().seccomp(all_but(libc::SYS_sendmsg, EPERM).listener()), "to sendmsg"),
         (new().seccomp(all_but(libc::SYS_sendmsg, NOTIFY).listener()), "to sendmsg"),
@@ -91,6 +97,7 @@ fn filters_under_which_no_start_could_end_are_refused() {
     }
     for fine in [
         new().seccomp(all_but(libc::SYS_exit_group, KILL)),
+        new().seccomp(all_but(libc::SYS_execveat, KILL)),
         new().seccomp(all_but(libc::SYS_sendmsg, KILL)),
         new().seccomp(all_but(libc::SYS_clock_gettime, KILL)),
     ] {

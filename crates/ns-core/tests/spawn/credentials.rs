@@ -70,7 +70,8 @@ fn without_privilege_nothing_can_be_raised() {
 
 mod root {
     use super::*;
-    use ns_core::{Namespaces, Net};
+    use crate::container::Container;
+    use ns_core::{Namespaces, Net, NsFd, User};
 
     #[test]
     fn all_five_sets_are_those_asked_for() {
@@ -159,6 +160,25 @@ mod root {
                 assert!(child.wait().expect("wait").success());
                 let expected = sets_asked.after_execve(user.map_or(0, |(uid, _)| uid), Securebits::empty());
                 assert_eq!(sets(&text), bits(expected), "{sets_asked} as {user:?}");
+            }
+        });
+    }
+
+    #[test]
+    fn in_the_user_namespace_of_others_too() {
+        faultkit::require!(root, program("unshare"));
+        faultkit::isolated!(|| {
+            let others = Container::new(&["--user", "--map-root-user"], "ready");
+            let pidfd = others.pidfd();
+            for sets_asked in [Capabilities::NONE, CHOWN.into(), Capabilities::keeping(TWO)] {
+                let user = NsFd::<User>::of_process(&pidfd).expect("user namespace");
+                let script = "cat /proc/self/status; readlink /proc/self/ns/user";
+                let command = sh(script).join(user).keep_groups().capabilities(sets_asked);
+                let (_, text) = output(command).expect("start");
+                let expected = sets_asked.after_execve(0, Securebits::empty());
+                assert_eq!(sets(&text), bits(expected), "{sets_asked}");
+                let there = std::fs::read_link(format!("/proc/{}/ns/user", others.pid)).expect("user");
+                assert!(text.ends_with(&format!("{}\n", there.display())), "{text}");
             }
         });
     }

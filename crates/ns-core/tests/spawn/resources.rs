@@ -247,6 +247,19 @@ mod root {
     }
 
     #[test]
+    fn oom_score_adj_in_namespaces_and_behind_a_reaper() {
+        faultkit::require!(root);
+        faultkit::isolated!(|| {
+            use ns_core::Namespaces;
+            let script = "echo $(cat /proc/self/oom_score_adj)";
+            let command = sh(script).namespaces(Namespaces::PID | Namespaces::UTS).user(1000, 1000).oom_score_adj(321);
+            assert_eq!(output(command).expect("start").1, "321\n");
+            let command = sh(script).namespaces(Namespaces::PID).init().oom_score_adj(321).nice(4);
+            assert_eq!(output(command).expect("start").1, "321\n");
+        });
+    }
+
+    #[test]
     fn real_time_policies() {
         faultkit::require!(root, program("chrt"));
         let deadline = Scheduler::Deadline {

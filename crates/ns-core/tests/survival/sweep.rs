@@ -5,7 +5,10 @@ use std::fs::File;
 use std::io::Write;
 
 use faultkit::{Call, Counted, End, Failure, Fault, Run, Sweep};
-use ns_core::{Command, ExitStatus, Namespaces, Net, Stdio, TimeOffsets};
+use ns_core::{
+    BpfInstruction, Capabilities, CapabilitySet, Command, ExitStatus, IoPriority, MemoryPolicy, Namespaces, Net,
+    Resource, Rlimit, Scheduler, Seccomp, Securebits, Stdio, TimeOffsets,
+};
 
 use crate::{failure, sys};
 
@@ -78,6 +81,10 @@ const STEPS: &[(&str, &[&str])] = &[
     ("write timens_offsets", &["openat2", "write"]),
     ("sched_setattr", &["sched_getattr", "sched_setattr"]),
     ("ioprio_set", &["ioprio_get", "ioprio_set"]),
+    ("write oom_score_adj", &["openat2", "write"]),
+    ("landlock_restrict_self", &["landlock_add_rule", "landlock_restrict_self"]),
+    ("capset", &["capget", "capset"]),
+    ("prctl PR_CAP_AMBIENT_RAISE", &["capget", "prctl"]),
     ("clone", &["prctl", "pipe2", "clone", "read", "capset", "close_range"]),
 ];
 
@@ -225,6 +232,48 @@ mod root {
                 }),
                 judge,
             );
+        });
+    }
+
+    /// All that can be said about what the payload may do and use. Its filter allows nothing but what cat needs.
+    fn confined(ruleset: Option<&std::os::fd::OwnedFd>) -> Command {
+        let op = |code, jt, jf, k| BpfInstruction { code, jt, jf, k };
+        let no_uname = [
+            op(0x20, 0, 0, 0),
+            op(0x15, 0, 1, libc::SYS_uname as u32),
+            op(0x06, 0, 0, 0x0005_0001),
+            op(0x06, 0, 0, 0x7fff_0000),
+        ];
+        let set: CapabilitySet = "chown,kill".parse().expect("set");
+        let command = Command::new("/bin/cat")
+            .stdout(Stdio::Null)
+            .user(1000, 1000)
+            .capabilities(Capabilities::keeping(set))
+            .securebits(Securebits::NOROOT | Securebits::NOROOT_LOCKED)
+            .rlimit(Resource::Core, Rlimit::new(0, 0).expect("limit"))
+            .scheduler(Scheduler::Batch)
+            .nice(3)
+            .io_priority(IoPriority::IDLE)
+            .memory_policy(MemoryPolicy::Local)
+            .oom_score_adj(100)
+            .no_new_privs()
+            .seccomp(Seccomp::new(no_uname).expect("filter").listener());
+        match ruleset {
+            Some(ruleset) => command.landlock(ruleset),
+            None => command,
+        }
+    }
+
+    #[test]
+    fn every_call_of_a_confined_start_fails() {
+        faultkit::require!(root);
+        faultkit::isolated!(|| {
+            let ruleset = sys::landlock_ruleset();
+            let sweep = sweep(|counted| body(counted, confined(ruleset.as_ref())));
+            let swept = sweep.each(Fault::Fail(libc::EPERM), judge);
+            assert!(swept.runs > 50 && swept.unmet == 0, "{swept:?}");
+            let swept = sweep.each(Fault::Kill, killed);
+            assert!(swept.runs > 50 && swept.unmet == 0, "{swept:?}");
         });
     }
 
