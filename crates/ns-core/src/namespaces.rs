@@ -38,6 +38,14 @@ bitflags::bitflags! {
     }
 }
 
+impl std::fmt::Display for Namespaces {
+    /// The names in `/proc/PID/ns`, with `|` between: `net`, `mnt|pid`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<_> = self.iter().map(Self::name).collect();
+        f.pad(&names.join("|"))
+    }
+}
+
 impl Namespaces {
     /// What a container is usually given: every kind but [`TIME`](Self::TIME), which kernels before 6.3 do not enter at
     /// execve.
@@ -186,5 +194,23 @@ impl TimeOffsets {
     /// What `/proc/self/timens_offsets` takes in one write.
     pub(crate) fn text(self) -> String {
         format!("monotonic {} 0\nboottime {} 0\n", self.monotonic, self.boottime)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_proc() {
+        assert_eq!(Namespaces::NET.to_string(), "net");
+        assert_eq!(format!("{:>5}|", Namespaces::MOUNT), "  mnt|");
+        assert_eq!((Namespaces::PID | Namespaces::TIME).to_string(), "time|pid");
+        assert_eq!(Namespaces::empty().to_string(), "");
+        for (kind, name) in Namespaces::all().iter().zip(["time", "mnt", "cgroup", "uts", "ipc", "user", "pid", "net"])
+        {
+            let link = std::fs::read_link(format!("/proc/self/ns/{name}")).expect(name);
+            assert!(link.to_string_lossy().starts_with(&format!("{kind}:[")), "{kind}");
+        }
     }
 }

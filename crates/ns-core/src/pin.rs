@@ -224,7 +224,7 @@ fn open_nsfs(path: &Path) -> Result<Option<OwnedFd>> {
 ///
 /// ```no_run
 /// for pin in ns_core::pins("/run/netns")? {
-///     println!("{} {}", pin.path.display(), pin.id);
+///     println!("{} {}:[{}]", pin.path.display(), pin.kind, pin.id); // /run/netns/web net:[4026532201]
 /// }
 /// # Ok::<(), ns_core::Error>(())
 /// ```

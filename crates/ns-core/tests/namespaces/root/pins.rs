@@ -72,6 +72,32 @@ fn ip_netns_knows_ours_and_we_know_theirs() {
 }
 
 #[test]
+fn the_directory_is_made_once_whoever_begins() {
+    faultkit::require!(root, program("ip"));
+    faultkit::isolated!(|| {
+        for _ in 0..5 {
+            // Both at once: without the lock one would mount over the other's names.
+            std::thread::scope(|scope| {
+                for number in 0..4 {
+                    scope.spawn(move || run("ip", &["netns", "add", &format!("theirs{number}")]));
+                    scope.spawn(move || {
+                        let net = NsFd::<Net>::of_this_thread().expect("net");
+                        net.pin(ensure_netns_dir().expect("dir").join(format!("ours{number}"))).expect("pin");
+                    });
+                }
+            });
+            assert_eq!(run("findmnt", &["-n", "-o", "TARGET", "/run/netns"]), "/run/netns", "one mount");
+            let found = pins("/run/netns").expect("pins");
+            assert_eq!(found.len(), 8, "{found:?}");
+            for pin in found {
+                run("ip", &["netns", "del", pin.path.file_name().unwrap().to_str().unwrap()]);
+            }
+            remove_netns_dir();
+        }
+    });
+}
+
+#[test]
 fn a_pin_is_in_all_mount_namespaces_and_goes_from_all() {
     faultkit::require!(root);
     faultkit::isolated!(|| {
