@@ -8,8 +8,11 @@ mod hostname;
 mod lsns;
 mod netns_named;
 mod nsenter;
+mod pid1;
 mod probe;
 mod readme;
+mod time_offsets;
+mod unshare;
 
 /// The example of this name, ready to be given arguments.
 fn example(name: &str) -> Command {

@@ -169,6 +169,9 @@ impl Command {
 
     /// The kinds of namespace that the payload gets new ones of.
     ///
+    /// In a new mount namespace all mounts are made private, as unshare(1) does, or what the payload mounts would appear on
+    /// the machine where that is shared: mount(2) MS_REC | MS_PRIVATE. A root made by [`steps`](Self::steps) brings its own.
+    ///
     /// [`Namespaces::TIME`] alone is as [`time_offsets`](Self::time_offsets) with offsets of zero.
     #[doc(alias("unshare", "CLONE_NEWNS", "CLONE_NEWUSER", "CLONE_NEWPID"))]
     pub fn namespaces(mut self, kinds: Namespaces) -> Self {

@@ -36,6 +36,7 @@ fn step(call: &'static str, arguments: impl Into<String>, reason: &'static str) 
 pub(crate) enum Step {
     CloseInherited { ends: EndSlots, keep: Vec<RawFd> },
     AwaitGo { sync: Slot },
+    PrivateMounts,
     LoopbackUp,
     Hostname(CString),
     Domainname(CString),
@@ -55,6 +56,12 @@ impl Step {
                 step("close_range", arguments, "no descriptor of the caller reaches the container")
             }
             Self::AwaitGo { .. } => step("recvfrom", "sync, 1", "the parent writes id maps and attaches the network"),
+            Self::PrivateMounts => step(
+                "mount",
+                "NULL, \"/\", NULL, MS_REC|MS_PRIVATE, NULL",
+                "what is mounted here does not reach the caller",
+            )
+            .on(Subject::Path("/".into())),
             Self::LoopbackUp => {
                 step("ioctl SIOCSIFFLAGS", "\"lo\", IFF_UP", "programs talk to themselves on 127.0.0.1")
                     .on(Subject::Interface("lo".into()))

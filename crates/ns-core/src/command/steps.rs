@@ -158,6 +158,10 @@ impl Command {
         // This crate's lists have the socket in their first slot.
         let sync = steps.slot();
         steps.push(ResourceStep::Umask(0));
+        // A list of steps for a root begins with its own.
+        if self.namespaces.contains(Namespaces::MOUNT) && self.roots.is_empty() {
+            steps.push(Step::PrivateMounts);
+        }
         self.resources.early_steps(&mut steps)?;
         let into_another = joined.iter().any(|namespace| namespace.kind() == Namespaces::USER);
         let groups = (*new_user && !self.credentials.keep_groups).then_some(CredentialStep::Groups {

@@ -44,6 +44,7 @@ unsafe impl ChildStep for Step {
                 close_all_but(3, keep, &ends)
             }
             Self::AwaitGo { sync } => await_go(fds.get(*sync)?),
+            Self::PrivateMounts => private_mounts(),
             Self::LoopbackUp => loopback_up(),
             Self::Hostname(name) => set_name(libc::SYS_sethostname, name),
             Self::Domainname(name) => set_name(libc::SYS_setdomainname, name),
@@ -93,6 +94,13 @@ fn await_go(sync: RawFd) -> Done {
             answer => return answer.map(drop),
         }
     }
+}
+
+fn private_mounts() -> Done {
+    let flags = libc::MS_REC | libc::MS_PRIVATE;
+    let args = [0, c"/".as_ptr() as usize, 0, flags as usize, 0, 0];
+    // SAFETY: the target is a C string; source, type and data are not read for a change of propagation.
+    unsafe { syscall(libc::SYS_mount, args) }.map(drop)
 }
 
 fn loopback_up() -> Done {

@@ -174,3 +174,22 @@ fn the_observer_hears_the_plan_step_by_step() {
     let heard: Vec<StepText> = heard.into_iter().map(|(step, _)| step).collect();
     assert_eq!(heard, plan.child_steps());
 }
+
+#[test]
+fn what_the_payload_mounts_stays_in_its_namespace() {
+    faultkit::require!(root, program("mount"));
+    faultkit::isolated!(|| {
+        let run = |script: &str| {
+            let status = std::process::Command::new("sh").args(["-c", script]).status().expect("sh");
+            assert!(status.success(), "{script}");
+        };
+        run("mkdir /run/shared && mount -t tmpfs none /run/shared && mount --make-shared /run/shared");
+        let script = "mkdir /run/shared/sub && mount -t tmpfs none /run/shared/sub && grep -c /run/shared/sub /proc/self/mountinfo";
+        let mounts = Namespaces::MOUNT;
+        let (status, text) = output(sh(script).namespaces(mounts).capabilities(CapabilitySet::FULL)).expect("start");
+        assert_eq!((status.code(), text.as_str()), (Some(0), "1\n"));
+        let here = std::fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+        assert!(!here.contains("/run/shared/sub"), "{here}");
+        run("umount /run/shared && rmdir /run/shared");
+    });
+}
