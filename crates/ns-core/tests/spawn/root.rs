@@ -6,8 +6,10 @@ use ns_core::{Capability, CapabilitySet, Command, Namespaces, Net, NsFd, StepTex
 
 use crate::{output, sh};
 
+mod hostile;
 mod join;
 mod origin;
+mod recycled;
 
 const ALL: Namespaces = Namespaces::CONTAINER.difference(Namespaces::USER);
 

@@ -345,3 +345,42 @@ pub(crate) fn landlock_only_below(dir: &std::path::Path) -> Option<std::os::fd::
     // Standard output is a pipe, which landlock leaves alone.
     Some(ruleset)
 }
+
+/// Runs `work` in a fork, which then ends; answers its number.
+pub(crate) fn fork(work: impl FnOnce()) -> i32 {
+    // SAFETY: the test runs alone in its process, whose other threads only wait for it.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        let whole = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_ok();
+        // SAFETY: no pointers.
+        unsafe { libc::_exit(i32::from(!whole)) };
+    }
+    assert!(pid > 0, "fork");
+    pid
+}
+
+/// Waits for the end of a fork, which must not have panicked.
+#[track_caller]
+pub(crate) fn wait(pid: i32) {
+    let mut status = 0;
+    // SAFETY: the kernel writes one integer.
+    unsafe { libc::waitpid(pid, &raw mut status, 0) };
+    assert_eq!(status, 0, "its words are above");
+}
+
+/// Whether the process can be traced and is, when it stands still, what `is_it` looks for.
+pub(crate) fn traced(pid: i32, is_it: impl Fn() -> bool) -> bool {
+    // Not PTRACE_ATTACH, whose SIGSTOP would stay behind.
+    // SAFETY: no memory of this process is involved.
+    if unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid, 0, 0) } == -1 {
+        return false;
+    }
+    // SAFETY: as above.
+    unsafe { libc::ptrace(libc::PTRACE_INTERRUPT, pid, 0, 0) };
+    // SAFETY: no status is asked for.
+    unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::__WALL) };
+    let found = is_it();
+    // SAFETY: as above. A process that has died is detached already.
+    unsafe { libc::ptrace(libc::PTRACE_DETACH, pid, 0, 0) };
+    found
+}
