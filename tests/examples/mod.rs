@@ -4,6 +4,7 @@
 
 use std::process::{Command, Output};
 
+mod docker_exec;
 mod hostname;
 mod lsns;
 mod netns_named;
