@@ -42,9 +42,10 @@
 //! # Theory of operation
 //!
 //! There is exactly one `clone3`, with CLONE_PIDFD, CLONE_CLEAR_SIGHAND, the new namespaces and, if wanted,
-//! CLONE_INTO_CGROUP. The child shares its parent's memory (CLONE_VM) on a private stack until `execve`, so that a start
-//! costs the same from a program that holds gigabytes; what that demands of the child, and when memory is copied
-//! instead, is told in [`cellkit_core::ChildStep`] and in [`Plan::shares_memory`].
+//! CLONE_INTO_CGROUP; or one `clone`, where a seccomp filter hides it ([`Backend`]). The child shares its parent's memory
+//! (CLONE_VM) on a private stack until `execve`, so that a start costs the same from a program that holds gigabytes; what
+//! that demands of the child, and when memory is copied instead, is told in [`cellkit_core::ChildStep`] and in
+//! [`Plan::shares_memory`]. A child that joins a pid namespace makes another one there, and ends.
 //!
 //! Parent and child share one socket pair:
 //!
@@ -53,6 +54,8 @@
 //!     │  clone3 ──────────────────────────────────► │ closes what it must not inherit
 //!     │  writes uid_map, gid_map, attaches veth     │ waits
 //!     │  "go" ────────────────────────────────────► │ runs the plan
+//!     │ ◄──────────────── successor {pid, pidfd}    │ joined a pid namespace: its sibling, born there, goes on
+//!     │  "go" ────────────────────────────────────► │ (only then)
 //!     │ ◄──────────────── terminal, listener of a seccomp filter (if they were asked for)
 //!     │ ◄──────────────── fault {step, errno, text} │ and ends, or
 //!     │ ◄──────────────── end of file               │ execve: the kernel closed the child's end
