@@ -90,13 +90,13 @@ pub(crate) fn write_without_signal(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<u
         let old = old.map_or(0, |old| ptr::from_mut(old) as usize);
         let args = [how as usize, ptr::from_ref(set) as usize, old, 8, 0, 0];
         // SAFETY: both sets are eight bytes, as said.
-        let _ = unsafe { syscall(libc::SYS_rt_sigprocmask, args) };
+        unsafe { syscall(libc::SYS_rt_sigprocmask, args) }.map(drop)
     };
     let mut pending = 0u64;
     // SAFETY: the kernel writes a set of eight bytes, as said.
-    let _ = unsafe { syscall(libc::SYS_rt_sigpending, [ptr::from_mut(&mut pending) as usize, 8, 0, 0, 0, 0]) };
+    unsafe { syscall(libc::SYS_rt_sigpending, [ptr::from_mut(&mut pending) as usize, 8, 0, 0, 0, 0]) }?;
     let mut old = 0u64;
-    mask(libc::SIG_BLOCK, &SIGPIPE, Some(&mut old));
+    mask(libc::SIG_BLOCK, &SIGPIPE, Some(&mut old))?;
     let answer = cellkit_core::sys::write(fd.as_raw_fd(), bytes);
     if answer == Err(Errno(libc::EPIPE)) && pending & SIGPIPE == 0 {
         let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -104,7 +104,8 @@ pub(crate) fn write_without_signal(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<u
         // SAFETY: the set is eight bytes, as said; no information is asked for; the timespec is read.
         let _ = unsafe { syscall(libc::SYS_rt_sigtimedwait, args) };
     }
-    mask(libc::SIG_SETMASK, &old, None);
+    // Giving it back cannot fail.
+    let _ = mask(libc::SIG_SETMASK, &old, None);
     answer
 }
 

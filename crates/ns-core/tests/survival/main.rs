@@ -12,6 +12,7 @@ mod numbers;
 mod signals;
 mod surroundings;
 mod sweep;
+mod sweep_more;
 mod sys;
 
 /// An error as a judge gets to see it.
