@@ -14,7 +14,7 @@ use crate::namespaces::Kind;
 use crate::ns_fd::NsFd;
 use crate::plan::{Body, tell};
 use crate::stdio::Ours;
-use crate::sys::{self, Start, Started};
+use crate::sys::{self, Received, Start, Started};
 use crate::watch::Watch;
 use crate::{Backend, Child, ExitStatus, ProcessId};
 
@@ -61,8 +61,8 @@ impl PausedChild {
         let (Backend::Clone, Some(waiting)) = (self.backend, &self.waiting) else { return Ok(()) };
         let mut buffer = [0; sys::FAULT_SIZE];
         match sys::receive(waiting.sync.as_fd(), &mut buffer) {
-            Ok((0, _)) => Err(Error::gone("write cgroup.procs", None).on(Subject::Pid(self.pid))),
-            Ok((length, _)) => {
+            Ok(Received { length: 0, .. }) => Err(Error::gone("write cgroup.procs", None).on(Subject::Pid(self.pid))),
+            Ok(Received { length, .. }) => {
                 let message = buffer.get(..length).unwrap_or(&[]);
                 match self.fault(message) {
                     Some(error) => Err(error),
@@ -142,47 +142,58 @@ impl PausedChild {
                 return Err(Error::from_errno("prctl PR_GET_DUMPABLE", errno.0));
             }
         };
-        if let Err(error) = self.go(sync.as_fd()) {
+        let ready = match self.body.succeeds {
+            true => sys::ask_for_senders(sync.as_fd()).map_err(|errno| Error::from_errno("setsockopt", errno.0)),
+            false => Ok(()),
+        };
+        if let Err(error) = ready.and_then(|()| self.go(sync.as_fd())) {
             end(pidfd.as_fd());
             return Err(error);
         }
         let mut listener = None;
         let mut fault = None;
+        let mut succeeded = !self.body.succeeds;
         let mut buffer = [0; sys::FAULT_SIZE];
         loop {
             match sys::receive(sync.as_fd(), &mut buffer) {
-                Ok((0, _)) => break,
-                Ok((_, Some(fd))) if buffer.first() == Some(&sys::MESSAGE_TERMINAL) => ends.terminal = Some(fd),
-                Ok((_, Some(fd))) if buffer.first() == Some(&sys::MESSAGE_LISTENER) => listener = Some(fd),
-                Ok((length, fd)) if buffer.first() == Some(&sys::MESSAGE_SUCCESSOR) => {
-                    let number = buffer.get(1..length).and_then(|bytes| bytes.try_into().ok()).map(i32::from_ne_bytes);
-                    let Some(number) = number.filter(|&number| number > 0) else { continue };
-                    // The first has done its part and ends.
-                    let _ = sys::wait(pidfd.as_fd(), 0);
-                    // There is no descriptor when this process has reached its limit. The number is our child's until we
-                    // reap it, in any case.
-                    let next = fd.map_or_else(|| cellkit_core::sys::pidfd_open(number), Ok);
-                    let next = next.map_err(|errno| Error::from_errno("pidfd_open", errno.0).on(Subject::Pid(number)));
-                    match next.and_then(|next| Ok((for_watch(&next)?, next))) {
-                        Ok((watch, next)) => (watched, pidfd, self.pid) = (watch, next, number),
-                        Err(error) => {
-                            // It waits for the word that it may go on, and ends at the end of file.
-                            drop(sync);
-                            sys::reap(number);
-                            return Err(error.with_hints(&HINTS));
+                Ok(Received { length: 0, .. }) => break,
+                Ok(Received { length, fd, sender }) => match (buffer.first(), fd) {
+                    (Some(&sys::MESSAGE_TERMINAL), Some(fd)) => ends.terminal = Some(fd),
+                    (Some(&sys::MESSAGE_LISTENER), Some(fd)) => listener = Some(fd),
+                    (Some(&sys::MESSAGE_SUCCESSOR), fd) => {
+                        let Some(number) = successor(&buffer, length, sender).filter(|_| !succeeded) else { continue };
+                        succeeded = true;
+                        // The first has done its part and ends.
+                        let _ = sys::wait(pidfd.as_fd(), 0);
+                        // There is no descriptor when this process has reached its limit. The number is our child's until
+                        // we reap it, in any case.
+                        let next = fd.map_or_else(|| cellkit_core::sys::pidfd_open(number), Ok);
+                        let next =
+                            next.map_err(|errno| Error::from_errno("pidfd_open", errno.0).on(Subject::Pid(number)));
+                        match next.and_then(|next| Ok((for_watch(&next)?, next))) {
+                            Ok((watch, next)) => (watched, pidfd, self.pid) = (watch, next, number),
+                            Err(error) => {
+                                // It waits for the word that it may go on, and ends at the end of file.
+                                drop(sync);
+                                sys::reap(number);
+                                return Err(error.with_hints(&HINTS));
+                            }
+                        }
+                        if let Err(error) = self.go(sync.as_fd()) {
+                            end(pidfd.as_fd());
+                            return Err(error);
                         }
                     }
-                    if let Err(error) = self.go(sync.as_fd()) {
-                        end(pidfd.as_fd());
-                        return Err(error);
-                    }
-                }
-                Ok((length, _)) => fault = buffer.get(..length).and_then(|message| self.fault(message)).or(fault),
+                    _ => fault = buffer.get(..length).and_then(|message| self.fault(message)).or(fault),
+                },
                 // It ended before it read the "go": what it said is behind this error, which comes once.
                 Err(Errno(libc::ECONNRESET)) => {}
                 Err(errno) => {
                     // The child may still use this memory: end it before giving the memory back.
                     end(pidfd.as_fd());
+                    if !succeeded {
+                        end_successor(sync);
+                    }
                     return Err(Error::from_errno("recvmsg", errno.0).on(Subject::Pid(self.pid)));
                 }
             }
@@ -278,6 +289,25 @@ impl PausedChild {
             Some(hints) => error.with_hints(hints),
             None => error,
         })
+    }
+}
+
+/// The number in a message about a successor: as its maker says it, or of the successor that sent it.
+fn successor(buffer: &[u8], length: usize, sender: Option<i32>) -> Option<i32> {
+    let said = buffer.get(1..length).and_then(|bytes| bytes.try_into().ok()).map(i32::from_ne_bytes);
+    said.or(sender).filter(|&number| number > 0)
+}
+
+/// The first child has been ended. If it has made a successor by then, that one says so, and ends at the end of file.
+fn end_successor(sync: OwnedFd) {
+    let mut buffer = [0; sys::FAULT_SIZE];
+    while let Ok(Received { length: length @ 1.., sender, fd: _ }) = sys::receive(sync.as_fd(), &mut buffer) {
+        let successor = successor(&buffer, length, sender).filter(|_| buffer.first() == Some(&sys::MESSAGE_SUCCESSOR));
+        if let Some(number) = successor {
+            drop(sync);
+            sys::reap(number);
+            return;
+        }
     }
 }
 

@@ -29,6 +29,8 @@ pub(crate) struct Body {
     pub(crate) shares_memory: bool,
     pub(crate) changes_ids: bool,
     pub(crate) timed: bool,
+    /// Whether the child makes a successor that takes its place.
+    pub(crate) succeeds: bool,
     pub(crate) fresh: Fresh,
     /// With a seccomp filter: how many steps are made under it.
     pub(crate) filtered: Option<usize>,

@@ -36,7 +36,7 @@ pub(crate) use cellkit_core::sys::pidfd_send_signal;
 pub(crate) use clone::{BlockedSignals, CAN_SHARE_MEMORY, CloneOptions, NotStarted, Start, Started, start};
 pub(crate) use message::{
     FAULT_HEAD, FAULT_IN_GROUP_MOVE, FAULT_IN_GROUP_NAMESPACE, FAULT_SIZE, MESSAGE_FAULT, MESSAGE_IN_GROUP,
-    MESSAGE_LISTENER, MESSAGE_SUCCESSOR, MESSAGE_TERMINAL, receive, send, socket_pair,
+    MESSAGE_LISTENER, MESSAGE_SUCCESSOR, MESSAGE_TERMINAL, Received, ask_for_senders, receive, send, socket_pair,
 };
 pub(crate) use nsfs::namespace_type;
 pub(crate) use pre_exec::PreExec;

@@ -74,7 +74,15 @@ impl Command {
         let cgroup = self.cgroup.transpose().map_err(|error| Error::from_io("fcntl F_DUPFD_CLOEXEC", &error))?;
         let origin = Origin { set_tid: self.set_tid, sibling: self.sibling, watched: self.die_with_parent };
         Ok(Plan {
-            body: Arc::new(Body { lists, shares_memory, changes_ids, timed, fresh, filtered }),
+            body: Arc::new(Body {
+                lists,
+                shares_memory,
+                changes_ids,
+                timed,
+                succeeds: joining.needs_successor,
+                fresh,
+                filtered,
+            }),
             namespaces,
             cgroup,
             origin,

@@ -15,7 +15,7 @@ pub(crate) const MESSAGE_TERMINAL: u8 = b'T';
 pub(crate) const MESSAGE_LISTENER: u8 = b'L';
 /// The child has moved itself into its group: see `sys/legacy.rs`.
 pub(crate) const MESSAGE_IN_GROUP: u8 = b'G';
-/// Followed by the successor's number, and with its pidfd: see `sys/steps/enter.rs`.
+/// Followed by the successor's number, and with its pidfd; without a number from the successor itself: see `sys/steps/enter.rs`.
 pub(crate) const MESSAGE_SUCCESSOR: u8 = b'S';
 /// A fault is its first byte, the step's number, the errno, and what the kernel said.
 pub(crate) const FAULT_HEAD: usize = 9;
@@ -67,25 +67,43 @@ pub(crate) fn send(socket: BorrowedFd<'_>, message: &[u8]) -> Result<(), Errno> 
     }
 }
 
-/// Receives one message and the descriptor it may carry; an empty message is end of file.
-pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Option<OwnedFd>), Errno> {
-    #[repr(C)]
-    struct Control {
-        head: libc::cmsghdr,
-        fd: RawFd,
-        padding: i32,
-    }
+/// Makes every message that comes in from now on tell who sent it.
+pub(crate) fn ask_for_senders(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    let on = 1i32;
+    let args = [
+        socket.as_raw_fd() as usize,
+        libc::SOL_SOCKET as usize,
+        libc::SO_PASSCRED as usize,
+        ptr::from_ref(&on) as usize,
+        size_of::<i32>(),
+        0,
+    ];
+    // SAFETY: the kernel reads one int.
+    unsafe { syscall(libc::SYS_setsockopt, args) }.map(drop)
+}
+
+/// What came in one message beside its bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Received {
+    /// Of the message; 0 is the end of file.
+    pub(crate) length: usize,
+    pub(crate) fd: Option<OwnedFd>,
+    /// The process that sent it, in this one's pid namespace, where that was [asked for](ask_for_senders).
+    pub(crate) sender: Option<i32>,
+}
+
+/// Receives one message with what it carries.
+pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Received, Errno> {
+    // Room for one descriptor and one sender, aligned as their heads want it.
+    let mut control = [0u64; 8];
     loop {
-        // SAFETY: every field of a cmsghdr may be zero.
-        let head = unsafe { std::mem::zeroed() };
-        let mut control = Control { head, fd: -1, padding: 0 };
         let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
         // SAFETY: every field of a msghdr may be zero.
         let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
         message.msg_iov = &raw mut part;
         message.msg_iovlen = 1;
         message.msg_control = (&raw mut control).cast();
-        message.msg_controllen = size_of::<Control>() as _;
+        message.msg_controllen = size_of_val(&control) as _;
         // SAFETY: the kernel writes within buffer and control, whose sizes are given.
         let length = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC) };
         if length == -1 {
@@ -94,12 +112,31 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usiz
                 errno => return Err(errno),
             }
         }
-        let carries = message.msg_controllen as usize >= size_of::<libc::cmsghdr>() + size_of::<RawFd>()
-            && (control.head.cmsg_level, control.head.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS)
-            && control.fd >= 0;
-        // SAFETY: the kernel has just installed it for us.
-        let fd = carries.then(|| unsafe { own(control.fd) });
-        return Ok((length as usize, fd));
+        let mut received = Received { length: length as usize, ..Received::default() };
+        // SAFETY: the kernel has filled the message's control part.
+        let mut next = unsafe { libc::CMSG_FIRSTHDR(&raw const message) };
+        while !next.is_null() {
+            // SAFETY: a head within control, as the two macros see to.
+            let head = unsafe { *next };
+            // SAFETY: as above.
+            let data = unsafe { libc::CMSG_DATA(next) };
+            match (head.cmsg_level, head.cmsg_type) {
+                (libc::SOL_SOCKET, libc::SCM_RIGHTS) => {
+                    // SAFETY: a message of this kind holds a descriptor at least, and the children send one at most.
+                    let fd = unsafe { data.cast::<RawFd>().read_unaligned() };
+                    // SAFETY: the kernel has just installed it for us.
+                    received.fd = Some(unsafe { own(fd) });
+                }
+                (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) => {
+                    // SAFETY: a message of this kind holds one struct ucred.
+                    received.sender = Some(unsafe { data.cast::<libc::ucred>().read_unaligned() }.pid);
+                }
+                _ => {}
+            }
+            // SAFETY: as above.
+            next = unsafe { libc::CMSG_NXTHDR(&raw const message, next) };
+        }
+        return Ok(received);
     }
 }
 

@@ -11,7 +11,7 @@ use super::{Done, await_go, numbers, prctl};
 use crate::step::EnterStep;
 use crate::sys::clone::{CLONE_PARENT, CLONE_PIDFD};
 use crate::sys::join::join_all;
-use crate::sys::message::{MESSAGE_SUCCESSOR, send_with};
+use crate::sys::message::{MESSAGE_SUCCESSOR, send_raw, send_with};
 use crate::sys::{exit, legacy};
 
 // SAFETY: every arm makes raw system calls on data that `self` owns or on its own stack, and does nothing else: no
@@ -64,7 +64,9 @@ unsafe impl ChildStep for EnterStep {
 
 /// Makes a sibling that goes on with a copy of everything, tells the parent of it, and ends.
 ///
-/// The sibling goes on when the parent has taken it over, and not before: until then nobody would reap it.
+/// The sibling goes on when the parent has taken it over, and not before: until then nobody would reap it. It makes itself
+/// known as well, by a message whose sender the kernel tells: either of the two may be killed before it has said a word,
+/// and the parent would wait for ever.
 fn succeed(sync: RawFd) -> Done {
     let mut pidfd: RawFd = -1;
     let [a, b, c, d, e] = legacy::arguments(CLONE_PARENT | CLONE_PIDFD, 0, &mut pidfd);
@@ -82,6 +84,7 @@ fn succeed(sync: RawFd) -> Done {
         }
         exit(0)
     }
+    send_raw(sync, &[MESSAGE_SUCCESSOR]);
     await_go(sync)
 }
 
