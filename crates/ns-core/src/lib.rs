@@ -38,6 +38,7 @@
 //! | make new ones and stay | [`unshare`] | the calling thread |
 //! | keep one without a process | [`NsFd::pin`], [`unpin`], [`pins`] | nobody |
 //! | see all there are | [`list`] | nobody |
+//! | find out what can be made here | [`probe`] | children that end at once |
 //!
 //! # Theory of operation
 //!
