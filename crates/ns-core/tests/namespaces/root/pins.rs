@@ -75,25 +75,30 @@ fn ip_netns_knows_ours_and_we_know_theirs() {
 fn the_directory_is_made_once_whoever_begins() {
     faultkit::require!(root, program("ip"));
     faultkit::isolated!(|| {
-        for _ in 0..5 {
-            // Both at once: without the lock one would mount over the other's names.
+        let mounted = || {
+            let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+            mounts.lines().filter(|line| line.contains(" /run/netns ")).count()
+        };
+        for _ in 0..100 {
+            // All at once: without the lock one would mount over the other's names.
+            let start = std::sync::Barrier::new(4);
             std::thread::scope(|scope| {
-                for number in 0..4 {
-                    scope.spawn(move || run("ip", &["netns", "add", &format!("theirs{number}")]));
-                    scope.spawn(move || {
-                        let net = NsFd::<Net>::of_this_thread().expect("net");
-                        net.pin(ensure_netns_dir().expect("dir").join(format!("ours{number}"))).expect("pin");
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        start.wait();
+                        ensure_netns_dir().expect("dir");
                     });
                 }
             });
-            assert_eq!(run("findmnt", &["-n", "-o", "TARGET", "/run/netns"]), "/run/netns", "one mount");
-            let found = pins("/run/netns").expect("pins");
-            assert_eq!(found.len(), 8, "{found:?}");
-            for pin in found {
-                run("ip", &["netns", "del", pin.path.file_name().unwrap().to_str().unwrap()]);
-            }
+            assert_eq!(mounted(), 1);
             remove_netns_dir();
         }
+        // ip holds the same lock, and finds what is there; and so does this what ip has made.
+        run("ip", &["netns", "add", "theirs"]);
+        ensure_netns_dir().expect("dir");
+        assert_eq!((mounted(), pins("/run/netns").expect("pins").len()), (1, 1));
+        unpin("/run/netns/theirs").expect("unpin");
+        remove_netns_dir();
     });
 }
 
