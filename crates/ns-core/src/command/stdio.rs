@@ -181,7 +181,7 @@ impl Command {
         // All of them are lifted above the highest number, with the socket, before they are put in place.
         let highest = seen.last().copied().unwrap_or(2);
         let room = highest.unsigned_abs() as u64 + seen.len() as u64 + 2;
-        let limit = sys::descriptor_limit().map_err(|errno| Error::from_errno("getrlimit", errno.0))?;
+        let limit = sys::descriptor_limit().map_err(|errno| Error::from_errno("prlimit64", errno.0))?;
         if room > limit {
             let why = format!("the limit on open files is {limit}, and placing descriptors needs numbers up to {room}");
             return Err(Error::invalid("dup3", why)

@@ -176,6 +176,24 @@ pub(crate) fn sweep<'a>(body: impl Fn(&Counted<'_>) -> Result<(), Failure> + 'a)
         .spare("giving the dumpable flag back cannot fail, and nothing could be done", gives_back)
 }
 
+/// Pipes, chosen numbers and a terminal, which every start makes anew or puts in place.
+#[test]
+fn every_call_of_a_start_with_descriptors_of_its_own_fails() {
+    faultkit::isolated!(|| {
+        let sweep = sweep(|counted| {
+            let null = || File::open("/dev/null").expect("null");
+            let command = Command::new("/bin/cat").stdout(Stdio::Pipe).stderr(Stdio::Pipe);
+            body(counted, command.fd(5, null()).fd(9, null()).terminal().terminal_size(24, 80))
+        });
+        for errno in [libc::EINTR, libc::EMFILE, libc::ENOMEM] {
+            let swept = sweep.each(Fault::Fail(errno), judge);
+            assert!(swept.runs > 50 && swept.unmet == 0, "{swept:?}");
+        }
+        let swept = sweep.each(Fault::Kill, killed);
+        assert!(swept.runs > 20 && swept.unmet == 0, "{swept:?}");
+    });
+}
+
 mod root {
     use super::*;
 
