@@ -12,7 +12,7 @@
 //! appears in all mount namespaces that the mount is shared with, and goes from all of them; a mount namespace that has a
 //! *private copy* of it keeps the namespace alive for as long as it lives. That is why `ip netns` makes `/run/netns`
 //! a shared mount before the first pin, and [`ensure_netns_dir`] too. A mount namespace is pinned the other way round: only
-//! on a mount that is private, since it could otherwise come to hold itself.
+//! where the mount is shared with nobody, since it could otherwise come to hold itself.
 #![forbid(unsafe_code)]
 
 use std::fs::{self, DirBuilder, File};
@@ -38,9 +38,11 @@ impl<K: Kind> NsFd<K> {
     ///
     /// * C calls: openat(2) O_CREAT | O_EXCL; open_tree(2) OPEN_TREE_CLONE; move_mount(2). Linux 5.2.
     /// * Privileges: CAP_SYS_ADMIN in the user namespace that owns the caller's mount namespace.
-    /// * Propagation: on a shared mount the pin appears in every mount namespace that the mount is shared with. A
-    ///   [`Mount`](crate::Mount) namespace is pinned only on a private mount (`mount --make-private`), and only from a mount
-    ///   namespace that is older than itself, so that none ever holds itself. Since Linux 6.18 the kernel takes age from
+    /// * Propagation: on a shared mount the pin appears in every mount namespace that the mount is shared with. One that
+    ///   has a private copy of the mounts, as a [`Command`](crate::Command)'s child does that keeps the caller's root, keeps
+    ///   what was pinned when it was made. A
+    ///   [`Mount`](crate::Mount) namespace is pinned only on a mount that is shared with nobody (`mount --make-private` makes
+    ///   it so), and only from a mount namespace that is older than itself, so that none ever holds itself. Since Linux 6.18 the kernel takes age from
     ///   [numbers](NsFd::mount_namespace_id) that it hands out by processor, and a new namespace can count as older: then
     ///   another one has to be made.
     /// * On error the file is removed again. A process that is killed in between leaves it, empty: write down what you are
@@ -93,7 +95,9 @@ impl<K: Kind> NsFd<K> {
                  count as older than this: then make another",
             ),
             (Namespaces::MOUNT, Errno(libc::EINVAL)) => {
-                error.with_hint("a mount namespace is pinned only on a private mount: mount --make-private")
+                error.with_hint(
+                    "a mount namespace is pinned only on a mount that is shared with no other: mount --make-private",
+                )
             }
             (_, Errno(libc::EPERM)) => {
                 error.with_hint("a pin is a mount: it needs CAP_SYS_ADMIN over this mount namespace")

@@ -4,21 +4,25 @@ use std::fs;
 use std::path::Path;
 
 use ns_core::{
-    Child, ErrorKind, Ipc, Mount, Namespaces, Net, NsFd, Time, User, Uts, ensure_netns_dir, pins, unpin, unshare,
+    ErrorKind, Ipc, Mount, Namespaces, Net, NsFd, PausedChild, Time, User, Uts, ensure_netns_dir, pins, unpin, unshare,
 };
 
 use crate::{end, link, run, sleeper, sys};
 
-/// A process in new namespaces, whose mount namespace counts as younger than this process's: since Linux 6.18 that is a
-/// matter of the processors that made the two.
-fn younger(kinds: Namespaces) -> Child {
+/// A process that waits in new namespaces. It has not made its mounts private yet.
+fn waiting(kinds: Namespaces) -> PausedChild {
+    ns_core::Command::new("/bin/sleep").arg("100").namespaces(kinds).spawn_paused().expect("paused")
+}
+
+/// As [`waiting`], in a mount namespace that counts as younger than this process's: since Linux 6.18 that is a matter of
+/// the processors that made the two.
+fn younger(kinds: Namespaces) -> PausedChild {
     let number = |namespace: ns_core::Result<NsFd<Mount>>| namespace.expect("mnt").mount_namespace_id().ok();
     for _ in 0..1000 {
-        let child = sleeper(kinds);
+        let child = waiting(kinds);
         if number(child.namespace()).is_none_or(|theirs| Some(theirs) > number(NsFd::of_this_thread())) {
             return child;
         }
-        end(child);
     }
     panic!("all mount namespaces are older than this one");
 }
@@ -107,7 +111,7 @@ fn a_pin_is_in_all_mount_namespaces_and_goes_from_all() {
     faultkit::require!(root);
     faultkit::isolated!(|| {
         let dir = ensure_netns_dir().expect("dir");
-        let other = sleeper(Namespaces::MOUNT);
+        let other = waiting(Namespaces::MOUNT);
         let child = sleeper(Namespaces::NET);
         let seen_by_other = || {
             let mounts = fs::read_to_string(format!("/proc/{}/mountinfo", other.pid())).expect("mountinfo");
@@ -118,7 +122,7 @@ fn a_pin_is_in_all_mount_namespaces_and_goes_from_all() {
         unpin(dir.join("shared")).expect("unpin");
         assert_eq!(seen_by_other(), 0);
         end(child);
-        end(other);
+        drop(other);
         remove_netns_dir();
     });
 }
@@ -129,7 +133,7 @@ fn every_kind_can_be_pinned_and_nsenter_enters_it() {
     faultkit::isolated!(|| {
         let dir = Path::new("/run/pins");
         fs::create_dir(dir).expect("mkdir");
-        let child = younger(Namespaces::CONTAINER - Namespaces::USER);
+        let child = younger(Namespaces::CONTAINER - Namespaces::USER).resume(&mut ()).expect("resume");
         run("nsenter", &["-u", "-t", &child.pid().to_string(), "hostname", "pinned"]);
         let paused = ns_core::Command::new("/bin/true").namespaces(Namespaces::USER).spawn_paused().expect("paused");
         paused.namespace::<User>().expect("user").pin(dir.join("user")).expect("user");
@@ -181,7 +185,7 @@ fn a_mount_namespace_is_pinned_in_a_private_place_only_and_not_in_itself() {
         mount.pin(dir.join("mnt")).expect("pin");
         assert_eq!(NsFd::<Mount>::open(dir.join("mnt")).expect("open"), mount);
         unpin(dir.join("mnt")).expect("unpin");
-        end(child);
+        drop(child);
         run("umount", &["/run/pins"]);
         fs::remove_dir(dir).expect("rmdir");
     });
