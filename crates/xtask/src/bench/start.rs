@@ -45,8 +45,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     }
     let scratch = Scratch::new()?;
     let (contenders, missing) = contenders(&scratch.0)?;
-    let mut rows: Vec<Row> =
-        contenders.iter().map(|contender| Row { name: contender.name.into(), times: Vec::new() }).collect();
+    let mut rows: Vec<Row> = contenders.iter().map(|contender| Row::new(contender.name)).collect();
     for contender in &contenders {
         // Once unmeasured: files are read, and a program that does not work is found out.
         time(&mut (contender.command)(0), contender.name)?;
@@ -56,13 +55,10 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             row.times.push(time(&mut (contender.command)(round), contender.name)?);
         }
     }
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     println!(
-        "Start /bin/true in new pid, net, ipc, uts and mount namespaces and wait: {} interleaved rounds, Linux {}, \
-         {} processors.\n",
+        "Start /bin/true in new pid, net, ipc, uts and mount namespaces and wait: {} interleaved rounds, {}.\n",
         options.rounds,
-        kernel.trim(),
-        std::thread::available_parallelism().map_or(1, Into::into),
+        super::machine(),
     );
     print!("{}", markdown(&rows, &["floor", "crun"]));
     if !missing.is_empty() {
@@ -92,7 +88,11 @@ fn outside(options: &Options) -> Result<ExitCode> {
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn time(command: &mut Command, name: &str) -> Result<Duration> {
+/// The whole life of a program.
+///
+/// # Errors
+/// When it fails.
+pub fn time(command: &mut Command, name: &str) -> Result<Duration> {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let begun = Instant::now();
     let output = command.spawn().map_err(|e| format!("{name}: {e}"))?.wait_with_output()?;
@@ -106,7 +106,7 @@ fn time(command: &mut Command, name: &str) -> Result<Duration> {
 
 /// Those that are here, and the names of those that are not.
 fn contenders(dir: &Path) -> Result<(Vec<Contender>, Vec<&'static str>)> {
-    let floor = compile(dir, "floor", FLOOR, &[])?;
+    let floor = compile_floor(dir)?;
     let mut list = vec![Contender {
         name: "floor",
         command: Box::new(move |_| {
@@ -170,6 +170,22 @@ fn contenders(dir: &Path) -> Result<(Vec<Contender>, Vec<&'static str>)> {
     Ok((list, missing))
 }
 
+/// The C program that does the least.
+///
+/// # Errors
+/// Without a C compiler.
+pub fn compile_floor(dir: &Path) -> Result<PathBuf> {
+    compile(dir, "floor", FLOOR, &[])
+}
+
+/// A C program that does nothing.
+///
+/// # Errors
+/// Without a C compiler.
+pub fn compile_empty(dir: &Path) -> Result<PathBuf> {
+    compile(dir, "empty", TRUE, &[])
+}
+
 fn compile(dir: &Path, name: &str, source: &str, options: &[&str]) -> Result<PathBuf> {
     let (file, program) = (dir.join(format!("{name}.c")), dir.join(name));
     fs::write(&file, source)?;
@@ -201,13 +217,20 @@ fn make_bundle(dir: &Path) -> Result<PathBuf> {
 }
 
 /// A folder for bundles and state that goes away.
-struct Scratch(PathBuf);
+#[derive(Debug)]
+pub struct Scratch(PathBuf);
 
 impl Scratch {
-    fn new() -> Result<Self> {
+    /// # Errors
+    /// When it cannot be made.
+    pub fn new() -> Result<Self> {
         let path = std::env::temp_dir().join(format!("cellkit-bench-{}", std::process::id()));
         fs::create_dir(&path)?;
         Ok(Self(path))
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
     }
 }
 

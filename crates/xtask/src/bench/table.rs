@@ -12,13 +12,18 @@ pub struct Row {
 }
 
 impl Row {
+    pub fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), times: Vec::new() }
+    }
+
     /// The time in the middle, in milliseconds; zero when there is none.
-    fn median(&self) -> f64 {
+    pub fn median(&self) -> f64 {
         quantile(&self.times, 0.5)
     }
 }
 
-fn quantile(times: &[Duration], part: f64) -> f64 {
+/// The time below which this part of them lies, in milliseconds.
+pub fn quantile(times: &[Duration], part: f64) -> f64 {
     let mut sorted = times.to_vec();
     sorted.sort_unstable();
     let last = sorted.len().saturating_sub(1);
