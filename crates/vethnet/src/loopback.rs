@@ -18,8 +18,10 @@ use crate::socket::{Family, Socket};
 /// * Blocks for the life of that thread, 100 to 200 microseconds, half of them the kernel's to bring the interface up. It
 ///   needs no runtime and no state.
 /// * Privileges: CAP_SYS_ADMIN and CAP_NET_ADMIN over the namespace.
-/// * Errors: [`Permission`](crate::ErrorKind::Permission) without them; [`Invalid`](crate::ErrorKind::Invalid) when
-///   `netns` is not a network namespace.
+///
+/// # Errors
+/// [`Permission`](crate::ErrorKind::Permission) without them; [`Invalid`](crate::ErrorKind::Invalid) when `netns` is not a
+/// network namespace.
 ///
 /// ```no_run
 /// let netns = std::fs::File::open("/proc/4711/ns/net")?;
