@@ -9,13 +9,15 @@ const NAMESPACES: i32 =
 
 /// unshare(2) between fork and exec.
 pub(crate) fn unshare_before_exec(command: &mut std::process::Command) {
-    // SAFETY: one system call, no memory.
-    unsafe {
-        command.pre_exec(|| match libc::unshare(NAMESPACES) {
+    let unshare = || {
+        // SAFETY: no memory is involved.
+        match unsafe { libc::unshare(NAMESPACES) } {
             0 => Ok(()),
             _ => Err(std::io::Error::last_os_error()),
-        });
-    }
+        }
+    };
+    // SAFETY: the closure makes one system call and neither allocates nor locks.
+    unsafe { command.pre_exec(unshare) };
 }
 
 /// fork(2), execv(3), waitpid(2).

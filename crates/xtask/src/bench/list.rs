@@ -57,21 +57,18 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     if theirs != ours {
         return Err(format!("not the same rows: {:?}", theirs.symmetric_difference(&ours).collect::<Vec<_>>()).into());
     }
-    let mut times: Vec<Row> =
-        contenders.iter().map(|(name, _)| Row { name: (*name).into(), times: Vec::new() }).collect();
+    let mut times: Vec<Row> = contenders.iter().map(|(name, _)| Row::new(name)).collect();
     for _ in 0..options.rounds {
         for ((name, command), row) in contenders.iter().zip(&mut times) {
             row.times.push(time(command, name)?);
         }
     }
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     println!(
-        "List {} namespaces that {} processes are in: {} interleaved rounds, Linux {}, {} processors.\n",
+        "List {} namespaces that {} processes are in: {} interleaved rounds, {}.\n",
         ours.len(),
         sleepers.0.len(),
         options.rounds,
-        kernel.trim(),
-        std::thread::available_parallelism().map_or(1, Into::into),
+        super::machine(),
     );
     print!("{}", markdown(&times, &["list"]));
     Ok(ExitCode::SUCCESS)

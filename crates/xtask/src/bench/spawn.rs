@@ -51,10 +51,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     }
     let programs = Programs::build()?;
     println!("{}\n", super::machine());
-    let mut charts = Vec::new();
-    charts.push(whole(&programs, options.rounds)?);
-    charts.push(inside(&programs, options.rounds)?);
-    charts.push(large(&programs, options.rounds)?);
+    let charts =
+        [whole(&programs, options.rounds)?, inside(&programs, options.rounds)?, large(&programs, options.rounds)?];
     many(&programs, options.many)?;
     if let Some(file) = &options.svg {
         plot::write(file, &charts)?;
@@ -121,7 +119,7 @@ impl Programs {
 /// The program that cargo said it built.
 fn executable(messages: &[u8]) -> Option<PathBuf> {
     let lines = messages.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok());
-    lines.filter_map(|message: serde_json::Value| Some(message.get("executable")?.as_str()?.into())).last()
+    lines.filter_map(|message: serde_json::Value| Some(message.get("executable")?.as_str()?.into())).next_back()
 }
 
 /// Fills `rows`, each by its own of `starts`.
