@@ -208,7 +208,8 @@ pub(crate) static HINTS: HintTable = HintTable(&[
     row(
         "waitid",
         libc::ECHILD,
-        "somebody else reaped this child: the process ignores SIGCHLD, or another library waits for all",
+        "somebody else reaped this child: the process ignores SIGCHLD, or another library waits for all; \
+         and a sibling is its parent's to reap",
     ),
     row(
         "ioctl NS_GET_USERNS",

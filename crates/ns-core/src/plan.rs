@@ -97,6 +97,7 @@ impl Plan {
     ///   through it;
     /// * when it is started by a thread that is in namespaces of others: inside [`with_namespaces`](crate::with_namespaces),
     ///   or after [`enter`](crate::enter). That is found out at the start, whatever is said here;
+    /// * when the first child makes the one that becomes the payload, as before Linux 6.3 for a new time namespace;
     /// * when a reaper stays behind, which would share memory for as long as the container lives;
     /// * when a closure was given to [`Command::pre_exec`](crate::Command::pre_exec);
     /// * when its oom_score_adj is set, which the kernel keeps the same for all that share memory;

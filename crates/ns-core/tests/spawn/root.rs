@@ -122,7 +122,7 @@ fn a_small_group_never_costs_the_caller_its_life() {
 
 #[test]
 fn clocks_are_moved() {
-    faultkit::require!(root, kernel(6.3));
+    faultkit::require!(root, kernel(5.6));
     let uptime = |text: &str| text.split('.').next().and_then(|seconds| seconds.parse::<i64>().ok()).expect("uptime");
     let here = uptime(&std::fs::read_to_string("/proc/uptime").expect("uptime"));
     let command = sh("cat /proc/uptime").time_offsets(TimeOffsets { boottime: 1_000_000, monotonic: 7 });

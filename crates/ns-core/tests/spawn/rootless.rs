@@ -41,3 +41,19 @@ fn without_maps_the_first_change_of_ids_is_refused() {
     assert_eq!((error.operation(), error.raw_os_error()), ("setresgid", Some(libc::EINVAL)));
     assert!(error.hint().expect("hint").contains("gid_map"));
 }
+
+#[test]
+fn an_ordinary_user_joins_its_own_container() {
+    faultkit::require!(userns, program("unshare"));
+    faultkit::isolated!(|| {
+        let arguments = ["--map-root-user", "--pid", "--mount", "--mount-proc", "--net", "--uts"];
+        let container = crate::container::Container::new(&arguments, "hostname inside; ready");
+        let script =
+            "hostname; id -u; for k in cgroup ipc mnt net pid time user uts; do readlink /proc/self/ns/$k; done";
+        let command = sh(script).join_process(container.pidfd(), Namespaces::all()).keep_groups();
+        let (status, text) = crate::output(command).expect("start");
+        assert!(status.success());
+        let links = text.strip_prefix("inside\n0\n").expect("its root");
+        assert_eq!(links.lines().collect::<Vec<_>>(), container.links());
+    });
+}

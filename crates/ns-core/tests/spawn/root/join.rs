@@ -95,6 +95,12 @@ fn a_pid_namespace_is_joined_by_a_successor_that_is_the_callers_child() {
         child.kill().expect("kill");
         assert_eq!(child.wait().expect("wait").shell_code(), 137);
         assert!(!std::path::Path::new(&format!("/proc/{}", child.pid())).exists());
+        // The observer hears of every step, of both.
+        let pid: NsFd<Pid> = NsFd::of_process(container.pidfd()).expect("pid");
+        let plan = Command::new("/bin/true").join(pid).timed().plan().expect("plan");
+        let mut heard: Vec<(ns_core::StepText, std::time::Duration)> = Vec::new();
+        plan.spawn_paused().expect("paused").resume(&mut heard).expect("resume").wait().expect("wait");
+        assert_eq!(heard.into_iter().map(|(step, _)| step).collect::<Vec<_>>(), plan.child_steps());
         // Dropped while it waits: nothing is left, says the ledger.
         let pid: NsFd<Pid> = NsFd::of_process(container.pidfd()).expect("pid");
         drop(Command::new("sleep").arg("100").join(pid).spawn_paused().expect("paused"));
