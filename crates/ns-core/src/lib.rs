@@ -64,7 +64,11 @@
 //!
 //! End of file on the child's side (its parent died) ends the child. End of file on the parent's side means that the
 //! child's memory is its own by now, since the kernel swaps it before it closes descriptors, in `execve` as in death. A child
-//! under its seccomp filter, which need allow it nothing but execve, leaves its fault in memory instead of sending it.
+//! under its seccomp filter, which need allow it nothing but execve, leaves its fault in memory instead of sending it. It
+//! also writes down there which step it is in, so that a child that was killed on the way is not taken for one that runs.
+//!
+//! All of that is the child's side. In the caller a start allocates and takes locks: it can be made from any thread, beside
+//! any other, but not from a signal handler.
 //!
 //! # What the payload gets
 //!
