@@ -229,13 +229,17 @@ impl PausedChild {
             return None;
         }
         let step = self.body.step(reached)?.describe();
-        let why = match sys::wait(pidfd, 0) {
-            Ok(Some(ended)) => format!("the child ended at this step: {}", ExitStatus::of(&ended)),
-            _ => "the child ended at this step".to_owned(),
+        let ended = sys::wait(pidfd, 0).ok().flatten().map(|ended| ExitStatus::of(&ended));
+        let why = match ended {
+            Some(status) => format!("the child ended at this step: {status}"),
+            None => "the child ended at this step".to_owned(),
         };
-        let hint =
-            "somebody killed it: the kernel's log and memory.events of its cgroup tell of the out-of-memory killer";
-        let error = Error::other(step.call, why).with_hint(hint);
+        let error = match ended.map(ExitStatus::shell_code) {
+            Some(137) => Error::other(step.call, why).with_hint(
+                "somebody killed it: the kernel's log and memory.events of its cgroup tell of the out-of-memory killer",
+            ),
+            _ => Error::other(step.call, why),
+        };
         Some(match step.subject {
             Some(subject) => error.on(subject),
             None => error,

@@ -10,7 +10,7 @@ use crate::times;
 /// The programs that live shortest: one that ends at once, and one that is not there.
 #[test]
 fn of_5000_children_no_end_is_missed() {
-    faultkit::isolated!(|| {
+    faultkit::isolated!(limit_secs = 300, || {
         std::thread::scope(|scope| {
             for _ in 0..2 {
                 scope.spawn(|| {
@@ -36,7 +36,7 @@ fn of_5000_children_no_end_is_missed() {
 /// Descriptors are the ledger's to compare, children too.
 #[test]
 fn of_10000_starts_in_a_row_nothing_grows() {
-    faultkit::isolated!(|| {
+    faultkit::isolated!(limit_secs = 300, || {
         let status = |name: &str| -> usize {
             let status = std::fs::read_to_string("/proc/self/status").expect("status");
             let line = status.lines().find_map(|line| line.strip_prefix(name)).expect(name);
