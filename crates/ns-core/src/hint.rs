@@ -133,6 +133,7 @@ pub(crate) static HINTS: HintTable = HintTable(&[
         libc::EPERM,
         "the real-time class needs CAP_SYS_ADMIN or CAP_SYS_NICE in the machine's own user namespace",
     ),
+    row("personality", libc::EPERM, "the seccomp filter of the container this runs in does not allow this personality"),
     row(
         "set_mempolicy",
         libc::EINVAL,

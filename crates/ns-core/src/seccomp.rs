@@ -146,7 +146,7 @@ impl SeccompCall {
 
 /// A filter of system calls that the kernel will take, for [`Command::seccomp`](crate::Command::seccomp).
 ///
-/// A program comes from whatever compiles them: `scmp_bpf` of libseccomp's export, `seccompiler`, or by hand:
+/// A program comes from whatever compiles them: libseccomp's seccomp_export_bpf(3), `seccompiler`, or a person:
 ///
 /// ```
 /// use ns_core::{BpfInstruction, Seccomp, SeccompAction, SeccompCall};
