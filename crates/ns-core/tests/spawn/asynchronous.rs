@@ -71,11 +71,12 @@ fn others_run_meanwhile() {
 fn five_thousand_of_the_shortest_lives_are_seen_by_one_thread() {
     faultkit::isolated!(limit_secs = 240, || {
         block_on(async {
+            let each = crate::fewer_where_emulated(100);
             let mut tasks = JoinSet::new();
             for _ in 0..50 {
-                tasks.spawn(async {
+                tasks.spawn(async move {
                     let plan = Command::new("/bin/true").plan().expect("plan");
-                    for _ in 0..100 {
+                    for _ in 0..each {
                         let mut child = plan.spawn().expect("start");
                         let status = timeout(Duration::from_secs(60), child.wait_async()).await;
                         assert!(status.expect("in time").expect("wait").success());

@@ -53,7 +53,9 @@ fn wrong_arguments_are_refused_before_anything_is_done() {
         (new().user(u32::MAX, 0), "4294967295"),
         (new().groups([u32::MAX]), "4294967295"),
     ] {
+        let checked = command.check().expect_err(said).to_string();
         let error = command.plan().expect_err(said);
+        assert_eq!(checked, error.to_string());
         assert_eq!(error.kind(), ErrorKind::Invalid);
         assert!(error.to_string().contains(said), "{said}: {error}");
     }

@@ -40,3 +40,8 @@ fn output(command: Command) -> Result<(ExitStatus, String)> {
 fn sh(script: &str) -> Command {
     Command::new("/bin/sh").args(["-c", script])
 }
+
+/// How often something is done that is to be done very often: a twentieth of it where the processor is emulated.
+fn fewer_where_emulated(count: usize) -> usize {
+    if std::env::var_os("CELLKIT_VM").is_some() { count.div_ceil(20) } else { count }
+}

@@ -42,7 +42,7 @@ fn stat(pid: i32, field: usize) -> String {
 }
 
 /// Waits until the process is in this state.
-fn until_state(pid: i32, state: &str) {
+pub(crate) fn until_state(pid: i32, state: &str) {
     let begun = Instant::now();
     while stat(pid, 3) != state {
         assert!(begun.elapsed() < Duration::from_secs(30), "{pid} is {} and not {state}", stat(pid, 3));
@@ -133,12 +133,15 @@ mod root {
         faultkit::require!(root);
         faultkit::isolated!(|| {
             // Counted by another program, in a procfs of the namespace, until the last has ended.
-            let script = "mount -t proc proc /proc
-                i=0; while [ $i -lt 10000 ]; do (: &) ; i=$((i+1)); done
-                left() { cat /proc/[0-9]*/stat 2>/dev/null | cut -d' ' -f3 | grep -c Z; }
+            let orphans = crate::fewer_where_emulated(10_000);
+            let script = format!(
+                "mount -t proc proc /proc
+                i=0; while [ $i -lt {orphans} ]; do (: &) ; i=$((i+1)); done
+                left() {{ cat /proc/[0-9]*/stat 2>/dev/null | cut -d' ' -f3 | grep -c Z; }}
                 n=0; while [ $(left) != 0 ] && [ $n -lt 200 ]; do sleep 0.05; n=$((n+1)); done
-                echo $(left) $(ls -d /proc/[0-9]* | wc -l)";
-            let (status, text) = output(init(script).capabilities(CapabilitySet::FULL)).expect("start");
+                echo $(left) $(ls -d /proc/[0-9]* | wc -l)"
+            );
+            let (status, text) = output(init(&script).capabilities(CapabilitySet::FULL)).expect("start");
             assert!(status.success(), "{status}");
             let (zombies, processes) = text.trim().split_once(' ').expect("two numbers");
             assert_eq!(zombies, "0");
@@ -153,7 +156,9 @@ mod root {
         faultkit::isolated!(|| {
             let (mut child, mut lines) = start(init("echo ready; kill -STOP $$; echo on; exit 5"));
             let used = || (stat(child.pid(), 14), stat(child.pid(), 15));
-            std::thread::sleep(Duration::from_millis(100));
+            let children = format!("/proc/{0}/task/{0}/children", child.pid());
+            let payload = std::fs::read_to_string(children).expect("children").trim().parse().expect("one");
+            until_state(payload, "T");
             let before = used();
             std::thread::sleep(Duration::from_millis(400));
             assert_eq!(used(), before, "not a clock tick");

@@ -51,7 +51,8 @@ fn a_wait_with_a_limit() {
 fn a_child_that_stops_and_goes_on_has_not_ended() {
     faultkit::isolated!(|| {
         let mut child = sh("kill -STOP $$; exit 4").spawn().expect("start");
-        assert_eq!(child.wait_timeout(Duration::from_millis(100)).expect("wait"), None);
+        crate::reaper::until_state(child.pid(), "T");
+        assert_eq!(child.wait_timeout(Duration::from_millis(20)).expect("wait"), None);
         child.signal(libc::SIGCONT).expect("signal");
         assert_eq!(child.wait().expect("wait").code(), Some(4));
     });
@@ -101,11 +102,12 @@ fn where_the_kernel_does_not_keep_it_the_error_says_who_may_have_it() {
 #[test]
 fn five_thousand_of_the_shortest_lives() {
     faultkit::isolated!(limit_secs = 240, || {
+        let each = crate::fewer_where_emulated(1250);
         let starters: Vec<_> = (0..4)
             .map(|_| {
-                std::thread::spawn(|| {
+                std::thread::spawn(move || {
                     let plan = Command::new("/bin/true").plan().expect("plan");
-                    for _ in 0..1250 {
+                    for _ in 0..each {
                         let mut child = plan.spawn().expect("start");
                         let status = child.wait_timeout(Duration::from_secs(30)).expect("wait");
                         assert_eq!(status, Some(ExitStatus::Exited(0)));
