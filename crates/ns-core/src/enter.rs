@@ -28,8 +28,8 @@ use crate::with_namespaces::{copy_memory_from_now_on, copy_memory_in_this_thread
 /// * [`Mount`](crate::Mount): root and working directory become the root of that namespace. Open what you need before.
 /// * A [`Command`](crate::Command) that is started afterwards gets a copy of the memory, as one that
 ///   [joins](crate::Command::join) does.
-/// * Trust: who has power in the user namespace may trace this process as soon as it sees it, and reach its memory and its
-///   descriptors. For a command in a container that is not yours use [`Command::join`](crate::Command::join), which
+/// * Trust: who has power in the user namespace may trace this process as soon as it sees it, and reach its memory and
+///   its descriptors. For a command in a container that is not yours use [`Command::join`](crate::Command::join), which
 ///   closes and hides what it must.
 /// * Privileges: CAP_SYS_ADMIN in the user namespace that owns each, also in the caller's own for all kinds but
 ///   [`User`](crate::User); [`Mount`](crate::Mount) needs CAP_SYS_CHROOT too.
@@ -47,8 +47,8 @@ use crate::with_namespaces::{copy_memory_from_now_on, copy_memory_in_this_thread
 ///
 /// # Errors
 /// Invalid, before anything is done: the process has more than one thread (the error says how many), or one kind is
-/// named twice. Otherwise what setns(2) said of the first that could not be joined, with a hint. The process may then be
-/// in some of them; the error says in how many. There is no way back out of a user namespace, so end it.
+/// named twice. Otherwise what setns(2) said of the first that could not be joined, with a hint. The process may then
+/// be in some of them; the error says in how many. There is no way back out of a user namespace, so end it.
 ///
 /// See setns(2): <https://man7.org/linux/man-pages/man2/setns.2.html>.
 #[doc(alias("setns", "nsenter"))]
@@ -97,8 +97,8 @@ pub(crate) fn refuse_twice(call: &'static str, namespaces: &[&dyn AnyNamespace])
     Ok(())
 }
 
-/// Moves the calling process, which has one thread, into the namespaces of these kinds of the process of `pidfd`: all of
-/// them or, on error, none.
+/// Moves the calling process, which has one thread, into the namespaces of these kinds of the process of `pidfd`: all
+/// of them or, on error, none.
 ///
 /// Kinds of which the caller is in the same namespace already are left out. For the rest see [`enter`].
 ///
@@ -175,12 +175,12 @@ impl Here {
 /// thread that stopped sharing those with its process would break what Rust takes for granted.
 ///
 /// * C call: unshare(2).
-/// * [`PID`](Namespaces::PID) and [`TIME`](Namespaces::TIME) concern children only: the next child is PID 1. After either,
-///   the kernel starts no further *threads* for the caller (EINVAL from whatever starts one); and after
+/// * [`PID`](Namespaces::PID) and [`TIME`](Namespaces::TIME) concern children only: the next child is PID 1. After
+///   either, the kernel starts no further *threads* for the caller (EINVAL from whatever starts one); and after
 ///   [`TIME`](Namespaces::TIME), before Linux 6.3, no vfork(2), as which the standard library starts programs. A
 ///   [`Command`](crate::Command) starts all the same.
-/// * [`MOUNT`](Namespaces::MOUNT): the new one is a copy, whose mounts still propagate to and from the old one where they
-///   were shared: make them private or slaves before you mount.
+/// * [`MOUNT`](Namespaces::MOUNT): the new one is a copy, whose mounts still propagate to and from the old one where
+///   they were shared: make them private or slaves before you mount.
 /// * [`USER`](Namespaces::USER): no id is mapped in it until somebody writes the maps.
 /// * Privileges: CAP_SYS_ADMIN, but for [`USER`](Namespaces::USER), which gives it for all others asked for at once.
 ///
@@ -197,9 +197,9 @@ impl Here {
 /// ```
 ///
 /// # Errors
-/// Invalid, before anything is done, for a user namespace in a process with more than one thread: the error says how many
-/// there are. Permission; [`Limit`](crate::ErrorKind::Limit) when a limit is reached or they are nested too deep (ENOSPC:
-/// 32 user or pid namespaces in each other). Each with a hint.
+/// Invalid, before anything is done, for a user namespace in a process with more than one thread: the error says how
+/// many there are. Permission; [`Limit`](crate::ErrorKind::Limit) when a limit is reached or they are nested too deep
+/// (ENOSPC: 32 user or pid namespaces in each other). Each with a hint.
 ///
 /// See unshare(2): <https://man7.org/linux/man-pages/man2/unshare.2.html>.
 #[doc(alias = "CLONE_NEWNS")]

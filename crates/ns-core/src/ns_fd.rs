@@ -150,8 +150,8 @@ impl<K: Kind> NsFd<K> {
 
     /// The namespace that the calling thread is in.
     ///
-    /// * C calls: pidfd_open(2) PIDFD_THREAD and ioctl(2) PIDFD_GET_*_NAMESPACE, which need no /proc (Linux 6.11); before that
-    ///   `/proc/PID/task/TID/ns/KIND`.
+    /// * C calls: pidfd_open(2) PIDFD_THREAD and ioctl(2) PIDFD_GET_*_NAMESPACE, which need no /proc (Linux 6.11);
+    ///   before that `/proc/PID/task/TID/ns/KIND`.
     ///
     /// ```
     /// use ns_core::{NsFd, Uts};
@@ -167,8 +167,8 @@ impl<K: Kind> NsFd<K> {
         ThisThread::default().namespace(K::PIDFD_REQUEST, K::NAME)
     }
 
-    /// The namespace that the process with this number is in. The number may be another process's by now: where you have
-    /// a pidfd, use [`of_process`](Self::of_process).
+    /// The namespace that the process with this number is in. The number may be another process's by now: where you
+    /// have a pidfd, use [`of_process`](Self::of_process).
     ///
     /// * C calls: pidfd_open(2), Linux 5.3, and those of [`of_process`](Self::of_process).
     ///
@@ -220,8 +220,8 @@ impl<K: Kind> NsFd<K> {
     /// ```
     ///
     /// # Errors
-    /// Invalid for a file that is no namespace, or one of another kind: the error says which it is. An empty file where a
-    /// pin was wanted has a hint. NotFound, Permission: those of openat(2).
+    /// Invalid for a file that is no namespace, or one of another kind: the error says which it is. An empty file where
+    /// a pin was wanted has a hint. NotFound, Permission: those of openat(2).
     ///
     /// See open(2), ioctl_nsfs(2): <https://man7.org/linux/man-pages/man2/ioctl_nsfs.2.html>.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {

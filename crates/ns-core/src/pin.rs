@@ -5,14 +5,14 @@
 //!   unpin    detach the mount over NAME ─► remove NAME
 //! ```
 //!
-//! Whoever is killed in the middle of either leaves an empty file, which pins nothing and takes the name: `pin` says so of
-//! a name that is taken, and so does opening such a file.
+//! Whoever is killed in the middle of either leaves an empty file, which pins nothing and takes the name: `pin` says so
+//! of a name that is taken, and so does opening such a file.
 //!
-//! A pin is a mount, so it is subject to propagation. Where the directory is on a shared mount (`/run` mostly is) the pin
-//! appears in all mount namespaces that the mount is shared with, and goes from all of them; a mount namespace that has a
-//! *private copy* of it keeps the namespace alive for as long as it lives. That is why `ip netns` makes `/run/netns`
-//! a shared mount before the first pin, and [`ensure_netns_dir`] too. A mount namespace is pinned the other way round: only
-//! where the mount is shared with nobody, since it could otherwise come to hold itself.
+//! A pin is a mount, so it is subject to propagation. Where the directory is on a shared mount (`/run` mostly is) the
+//! pin appears in all mount namespaces that the mount is shared with, and goes from all of them; a mount namespace that
+//! has a *private copy* of it keeps the namespace alive for as long as it lives. That is why `ip netns` makes
+//! `/run/netns` a shared mount before the first pin, and [`ensure_netns_dir`] too. A mount namespace is pinned the
+//! other way round: only where the mount is shared with nobody, since it could otherwise come to hold itself.
 #![forbid(unsafe_code)]
 
 use std::fs::{self, DirBuilder, File};
@@ -38,15 +38,15 @@ impl<K: Kind> NsFd<K> {
     ///
     /// * C calls: openat(2) O_CREAT | O_EXCL; open_tree(2) OPEN_TREE_CLONE; move_mount(2). Linux 5.2.
     /// * Privileges: CAP_SYS_ADMIN in the user namespace that owns the caller's mount namespace.
-    /// * Propagation: on a shared mount the pin appears in every mount namespace that the mount is shared with. One that
-    ///   has a private copy of the mounts, as a [`Command`](crate::Command)'s child does that keeps the caller's root, keeps
-    ///   what was pinned when it was made. A
-    ///   [`Mount`](crate::Mount) namespace is pinned only on a mount that is shared with nobody (`mount --make-private` makes
-    ///   it so), and only from a mount namespace that is older than itself, so that none ever holds itself. Since Linux 6.18 the kernel takes age from
-    ///   [numbers](NsFd::mount_namespace_id) that it hands out by processor, and a new namespace can count as older: then
-    ///   another one has to be made.
-    /// * On error the file is removed again. A process that is killed in between leaves it, empty: write down what you are
-    ///   about to pin before, if you must know.
+    /// * Propagation: on a shared mount the pin appears in every mount namespace that the mount is shared with. One
+    ///   that has a private copy of the mounts, as a [`Command`](crate::Command)'s child does that keeps the caller's
+    ///   root, keeps what was pinned when it was made.
+    /// * A [`Mount`](crate::Mount) namespace is pinned only on a mount that is shared with nobody (`mount
+    ///   --make-private` makes it so), and only from a mount namespace that is older than itself, so that none ever
+    ///   holds itself. On Linux 6.18 age is told by [numbers](NsFd::mount_namespace_id) that each processor hands out
+    ///   from a store of its own, so that a new namespace may count as older: then another one has to be made.
+    /// * On error the file is removed again. A process that is killed in between leaves it, empty: write down what you
+    ///   are about to pin before, if you must know.
     ///
     /// ```no_run
     /// use ns_core::{Namespaces, Net, NsFd, ensure_netns_dir, unpin, with_namespaces};
@@ -91,14 +91,12 @@ impl<K: Kind> NsFd<K> {
         let error = Error::from_errno(call, errno.0).on(path);
         match (AnyNamespace::kind(self), errno) {
             (Namespaces::MOUNT, Errno(libc::ELOOP)) => error.with_hint(
-                "a mount namespace is pinned only from one that is older; on Linux 6.18 and newer a new one may by chance \
+                "a mount namespace is pinned only from one that is older; on Linux 6.18 a new one may by chance \
                  count as older than this: then make another",
             ),
-            (Namespaces::MOUNT, Errno(libc::EINVAL)) => {
-                error.with_hint(
-                    "a mount namespace is pinned only on a mount that is shared with no other: mount --make-private",
-                )
-            }
+            (Namespaces::MOUNT, Errno(libc::EINVAL)) => error.with_hint(
+                "a mount namespace is pinned only on a mount that is shared with no other: mount --make-private",
+            ),
             (_, Errno(libc::EPERM)) => {
                 error.with_hint("a pin is a mount: it needs CAP_SYS_ADMIN over this mount namespace")
             }
@@ -139,8 +137,8 @@ fn taken(path: &Path, error: &io::Error) -> Error {
 /// ```
 ///
 /// # Errors
-/// NotFound; Invalid for what is no pin, which is left alone; Permission. Busy (EBUSY) from unlink(2) when there was one pin
-/// upon another: the upper one is gone then.
+/// NotFound; Invalid for what is no pin, which is left alone; Permission. Busy (EBUSY) from unlink(2) when there was
+/// one pin upon another: the upper one is gone then.
 ///
 /// See umount(2): <https://man7.org/linux/man-pages/man2/umount.2.html>.
 #[doc(alias("umount2", "ip netns del"))]
@@ -220,8 +218,8 @@ fn open_nsfs(path: &Path) -> Result<Option<OwnedFd>> {
     Ok(is_nsfs(&fd)?.then_some(fd))
 }
 
-/// The pins in a directory, by name: what `ip netns list` shows of [`ensure_netns_dir`]. Files that pin nothing are left
-/// out.
+/// The pins in a directory, by name: what `ip netns list` shows of [`ensure_netns_dir`]. Files that pin nothing are
+/// left out.
 ///
 /// * C calls: getdents64(2); openat(2), fstatfs(2), ioctl(2) NS_GET_NSTYPE for each.
 /// * Privileges: to read the directory.
@@ -234,8 +232,8 @@ fn open_nsfs(path: &Path) -> Result<Option<OwnedFd>> {
 /// ```
 ///
 /// # Errors
-/// NotFound when there is no such directory, Permission; those of openat(2). A pin that goes while the directory is read is
-/// no error.
+/// NotFound when there is no such directory, Permission; those of openat(2). A pin that goes while the directory is
+/// read is no error.
 ///
 /// See ip-netns(8), namespaces(7): <https://man7.org/linux/man-pages/man8/ip-netns.8.html>.
 #[doc(alias = "ip netns list")]
@@ -259,8 +257,8 @@ pub fn pins(dir: impl AsRef<Path>) -> Result<Vec<Pin>> {
 /// Where `ip netns` has its pins.
 const NETNS_DIR: &str = "/run/netns";
 
-/// Makes `/run/netns` what `ip netns` makes of it, if it is not that yet, and answers its path: a directory that is a shared
-/// mount, so that a pin appears in, and goes from, all mount namespaces alike.
+/// Makes `/run/netns` what `ip netns` makes of it, if it is not that yet, and answers its path: a directory that is a
+/// shared mount, so that a pin appears in, and goes from, all mount namespaces alike.
 ///
 /// * C calls: mkdir(2), flock(2), mount(2) MS_SHARED | MS_REC; where that is no mount yet, MS_BIND on itself before.
 /// * Privileges: CAP_SYS_ADMIN in the user namespace that owns the caller's mount namespace, and those to make the

@@ -16,9 +16,9 @@ use crate::sys::{self, join};
 
 /// Runs `work` inside these namespaces and answers what it answered.
 ///
-/// It runs on a thread of its own, which is made for it and ends after it: no other thread's namespaces change, and none
-/// that has been somewhere else goes back to a pool, where it would surprise whoever gets it next. What it opens stays
-/// where it was opened: a socket made inside a network namespace may be used anywhere afterwards.
+/// It runs on a thread of its own, which is made for it and ends after it: no other thread's namespaces change, and
+/// none that has been somewhere else goes back to a pool, where it would surprise whoever gets it next. What it opens
+/// stays where it was opened: a socket made inside a network namespace may be used anywhere afterwards.
 ///
 /// ```no_run
 /// use std::net::TcpListener;
@@ -34,8 +34,8 @@ use crate::sys::{self, join};
 /// * C calls: clone(2) for the thread; setns(2) for each, in any order that works; unshare(2) CLONE_FS before a mount
 ///   namespace, whose root and working directory then are this thread's own.
 /// * It blocks until `work` has ended. In async code that is a task that does not yield: wrap it in `spawn_blocking` if
-///   `work` takes long. Nothing else of the runtime is touched: the thread that is in the namespaces is not one of its own,
-///   so that a runtime's handles (tokio's are thread-local) are not there either.
+///   `work` takes long. Nothing else of the runtime is touched: the thread that is in the namespaces is not one of its
+///   own, so that a runtime's handles (tokio's are thread-local) are not there either.
 /// * [`Pid`](crate::Pid): it is where the processes that `work` starts will be. It can start no threads then (EINVAL).
 /// * A [`Command`](crate::Command) that `work` starts gets a copy of the caller's memory, as one that
 ///   [joins](crate::Command::join) does.
@@ -46,9 +46,9 @@ use crate::sys::{self, join};
 ///
 /// # Errors
 /// Invalid, before anything is done, for a user or time namespace other than the caller's own, which the kernel lets no
-/// process with threads join: the error says how many there are and what to do instead; and when one kind is named twice.
-/// Otherwise what setns(2) said, with a hint; EAGAIN from clone(2) when a limit on threads is reached. `work` has not run
-/// then.
+/// process with threads join: the error says how many there are and what to do instead; and when one kind is named
+/// twice. Otherwise what setns(2) said, with a hint; EAGAIN from clone(2) when a limit on threads is reached. `work`
+/// has not run then.
 ///
 /// See setns(2): <https://man7.org/linux/man-pages/man2/setns.2.html>.
 #[doc(alias("setns", "netns"))]

@@ -31,8 +31,8 @@ impl<K: Kind> NsFd<K> {
     /// ```
     ///
     /// # Errors
-    /// Permission (EPERM) when the owner is above the caller's user namespace, or, for the machine's first user namespace,
-    /// when there is none.
+    /// Permission (EPERM) when the owner is above the caller's user namespace, or, for the machine's first user
+    /// namespace, when there is none.
     ///
     /// See ioctl_nsfs(2): <https://man7.org/linux/man-pages/man2/ioctl_nsfs.2.html>.
     #[doc(alias = "NS_GET_USERNS")]
@@ -42,8 +42,8 @@ impl<K: Kind> NsFd<K> {
 
     /// Whether this is the one that the machine started with.
     ///
-    /// It is told by the inode number, which the kernel keeps fixed, and not by what id maps look like: a map that covers
-    /// all ids can be written in any user namespace.
+    /// It is told by the inode number, which the kernel keeps fixed, and not by what id maps look like: a map that
+    /// covers all ids can be written in any user namespace.
     ///
     /// ```
     /// use ns_core::{NsFd, User};
@@ -103,8 +103,8 @@ impl<K: Nested> NsFd<K> {
     /// The namespace of the same kind that this one was made in; `None` for the machine's first.
     ///
     /// * C call: ioctl(2) NS_GET_PARENT, Linux 4.9.
-    /// * Privileges: none, but the parent must be the caller's own (for a pid namespace: the one its children will be in) or
-    ///   below it.
+    /// * Privileges: none, but the parent must be the caller's own (for a pid namespace: the one its children will be
+    ///   in) or below it.
     ///
     /// ```no_run
     /// use ns_core::{NsFd, Pid};

@@ -10,8 +10,8 @@ use crate::namespaces::Mount;
 use crate::sys::nsfs;
 
 impl NsFd<Mount> {
-    /// The number of this mount namespace that no other will ever have while the machine runs, other than its inode number:
-    /// the one that listmount(2) and statmount(2) take.
+    /// The number of this mount namespace that no other will ever have while the machine runs, other than its inode
+    /// number: the one that listmount(2) and statmount(2) take.
     ///
     /// * C call: ioctl(2) NS_GET_MNTNS_ID, Linux 6.11. Privileges: none.
     ///
@@ -54,12 +54,12 @@ impl NsFd<Mount> {
 
     /// The mount namespace that was made after this one, of all on the machine; `None` after the last.
     ///
-    /// With [`previous`](Self::previous) this finds every mount namespace, also those without a process, kept by a pin or a
-    /// descriptor alone.
+    /// With [`previous`](Self::previous) this finds every mount namespace, also those without a process, kept by a pin
+    /// or a descriptor alone.
     ///
     /// * C call: ioctl(2) NS_MNT_GET_NEXT, Linux 6.12.
-    /// * Privileges: CAP_SYS_ADMIN in the machine's first user namespace, while its first pid namespace is the caller's;
-    ///   otherwise, as the kernel has it, EPERM or those only that the caller rules.
+    /// * Privileges: CAP_SYS_ADMIN in the machine's first user namespace, while its first pid namespace is the
+    ///   caller's; otherwise, as the kernel has it, EPERM or those only that the caller rules.
     ///
     /// ```no_run
     /// use ns_core::{Mount, NsFd};

@@ -13,8 +13,8 @@ use crate::sys::nsfs::{self, Translation};
 impl NsFd<Pid> {
     /// The number that the process of `pidfd` has in this pid namespace.
     ///
-    /// * C call: ioctl(2) NS_GET_TGID_IN_PIDNS, Linux 6.11; before that the line NSpid of `/proc/PID/status`, which needs
-    ///   ptrace access to the process.
+    /// * C call: ioctl(2) NS_GET_TGID_IN_PIDNS, Linux 6.11; before that the line NSpid of `/proc/PID/status`, which
+    ///   needs ptrace access to the process.
     ///
     /// ```no_run
     /// use ns_core::{Command, Namespaces, NsFd, Pid};
@@ -46,8 +46,8 @@ impl NsFd<Pid> {
         Ok(there)
     }
 
-    /// For kernels without the request: NSpid lists the process's numbers from the procfs's pid namespace down to its own,
-    /// and the parents of its own say which of them is this one.
+    /// For kernels without the request: NSpid lists the process's numbers from the procfs's pid namespace down to its
+    /// own, and the parents of its own say which of them is this one.
     fn pid_by_proc(&self, proc: &ProcFd, pidfd: BorrowedFd<'_>) -> Result<i32> {
         let process = proc.process(pidfd)?;
         let numbers = nspid(&process.read(Path::new("status"))?)?;
@@ -68,8 +68,8 @@ impl NsFd<Pid> {
 
     /// A pidfd of the process that has this number in this pid namespace.
     ///
-    /// The number is somebody else's once the process has ended; the answer is of whoever had it at one moment during the
-    /// call, and stays theirs.
+    /// The number is somebody else's once the process has ended; the answer is of whoever had it at one moment during
+    /// the call, and stays theirs.
     ///
     /// * C calls: ioctl(2) NS_GET_PID_FROM_PIDNS, Linux 6.11; pidfd_open(2).
     /// * Privileges: none.
@@ -84,8 +84,8 @@ impl NsFd<Pid> {
     /// ```
     ///
     /// # Errors
-    /// NotFound (ESRCH) when there is no such process, or it cannot be seen from where the caller is; Invalid for the number
-    /// of a thread that is not its process's first; [`Unsupported`](ErrorKind::Unsupported) on older kernels.
+    /// NotFound (ESRCH) when there is no such process, or it cannot be seen from where the caller is; Invalid for the
+    /// number of a thread that is not its process's first; [`Unsupported`](ErrorKind::Unsupported) on older kernels.
     ///
     /// See ioctl_nsfs(2), pidfd_open(2): <https://man7.org/linux/man-pages/man2/pidfd_open.2.html>.
     #[doc(alias("NS_GET_PID_FROM_PIDNS", "pidfd_open"))]
@@ -106,8 +106,8 @@ impl NsFd<Pid> {
         Ok(pidfd)
     }
 
-    /// The number here of the thread that has number `pid` in this pid namespace. Numbers are given again: where you can,
-    /// use [`open_process`](Self::open_process).
+    /// The number here of the thread that has number `pid` in this pid namespace. Numbers are given again: where you
+    /// can, use [`open_process`](Self::open_process).
     ///
     /// * C call: ioctl(2) NS_GET_PID_FROM_PIDNS, Linux 6.11. "Here" is the caller's pid namespace. Privileges: none.
     ///

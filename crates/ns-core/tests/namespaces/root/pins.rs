@@ -14,7 +14,7 @@ fn waiting(kinds: Namespaces) -> PausedChild {
     ns_core::Command::new("/bin/sleep").arg("100").namespaces(kinds).spawn_paused().expect("paused")
 }
 
-/// As [`waiting`], in a mount namespace that counts as younger than this process's: since Linux 6.18 that is a matter of
+/// As [`waiting`], in a mount namespace that counts as younger than this process's: on Linux 6.18 that is a matter of
 /// the processors that made the two.
 fn younger(kinds: Namespaces) -> PausedChild {
     let number = |namespace: ns_core::Result<NsFd<Mount>>| namespace.expect("mnt").mount_namespace_id().ok();
