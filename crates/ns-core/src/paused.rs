@@ -117,8 +117,9 @@ impl PausedChild {
     /// Blocks until then.
     ///
     /// # Errors
-    /// The error of the step that failed: the system call, its subject, the errno, the hint, and what the kernel said. The
-    /// child has then ended and been reaped.
+    /// The error of the step that failed: the system call, its subject, the errno, the hint, and what the kernel said. A
+    /// child that somebody kills on the way is an error of kind [`Other`](crate::ErrorKind::Other) at the step it was in; one
+    /// that is killed in its execve has started, and its status says so. The child has then ended and been reaped.
     pub fn resume(mut self, observer: &mut dyn Observer) -> Result<Child> {
         let Some(Waiting { mut pidfd, sync, mut ends, start, needs_guard, watch }) = self.waiting.take() else {
             return Err(Error::other("resume", "this child was resumed before"));

@@ -119,9 +119,11 @@ pub fn set_answer(pid: i32, answer: i64) {
         const NT_PRSTATUS: usize = 1;
         // struct user_pt_regs: x0 to x30, sp, pc, pstate.
         let mut registers = [0u64; 34];
-        let part = libc::iovec { iov_base: registers.as_mut_ptr().cast(), iov_len: size_of_val(&registers) };
+        let size = size_of_val(&registers);
+        let part = libc::iovec { iov_base: registers.as_mut_ptr().cast(), iov_len: size };
         if request(libc::PTRACE_GETREGSET as _, pid, NT_PRSTATUS, ptr::from_ref(&part) as usize).is_ok() {
             registers[0] = answer as u64;
+            let part = libc::iovec { iov_base: registers.as_mut_ptr().cast(), iov_len: size };
             let _ = request(libc::PTRACE_SETREGSET as _, pid, NT_PRSTATUS, ptr::from_ref(&part) as usize);
         }
     }
