@@ -12,7 +12,7 @@ use cellkit_core::{ChildSteps, Error, Result, Subject};
 use crate::namespaces::TimeOffsets;
 use crate::step::Front;
 use crate::sys::PreExec;
-use crate::{Child, Namespaces, PausedChild, Plan};
+use crate::{Child, MountPropagation, Namespaces, PausedChild, Plan};
 
 mod confinement;
 mod credentials;
@@ -45,6 +45,7 @@ pub struct Command {
     arg0: Option<OsString>,
     environment: BTreeMap<OsString, OsString>,
     namespaces: Namespaces,
+    propagation: MountPropagation,
     joins: Vec<join::Join>,
     time: Option<TimeOffsets>,
     loopback: bool,
@@ -78,6 +79,7 @@ impl Command {
             arg0: None,
             environment: std::env::vars_os().collect(),
             namespaces: Namespaces::empty(),
+            propagation: MountPropagation::default(),
             joins: Vec::new(),
             time: None,
             loopback: false,
@@ -170,12 +172,24 @@ impl Command {
     /// The kinds of namespace that the payload gets new ones of.
     ///
     /// In a new mount namespace all mounts are made private, as unshare(1) does, or what the payload mounts would appear on
-    /// the machine where that is shared: mount(2) MS_REC | MS_PRIVATE. A root made by [`steps`](Self::steps) brings its own.
+    /// the machine where that is shared: see [`propagation`](Self::propagation).
     ///
     /// [`Namespaces::TIME`] alone is as [`time_offsets`](Self::time_offsets) with offsets of zero.
     #[doc(alias("unshare", "CLONE_NEWNS", "CLONE_NEWUSER", "CLONE_NEWPID"))]
     pub fn namespaces(mut self, kinds: Namespaces) -> Self {
         self.namespaces |= kinds;
+        self
+    }
+
+    /// How the mounts of a new mount namespace hang together with the caller's: private unless asked otherwise. A root made
+    /// by [`steps`](Self::steps) brings its own rule, and this one is not used.
+    ///
+    /// * C call: mount(2) with MS_REC and MS_PRIVATE, MS_SLAVE or MS_SHARED, on `/`.
+    ///
+    /// See <https://man7.org/linux/man-pages/man7/mount_namespaces.7.html>.
+    #[doc(alias("MS_REC", "mount --make-rprivate"))]
+    pub fn propagation(mut self, propagation: MountPropagation) -> Self {
+        self.propagation = propagation;
         self
     }
 

@@ -198,7 +198,12 @@ pub(crate) static HINTS: HintTable = HintTable(&[
     ),
     row("write timens_offsets", libc::EPERM, "clock offsets need CAP_SYS_TIME in the user namespace"),
     row("write timens_offsets", libc::ERANGE, "the offset would make the clock negative or too large"),
-    row("mount", libc::EINVAL, "the root directory is not a mount point, as after chroot(2): bind it to itself first"),
+    row(
+        "mount",
+        libc::EINVAL,
+        "the root directory is not a mount point, as after chroot(2): bind it to itself first, or ask for \
+         MountPropagation::Unchanged",
+    ),
     row("openat", libc::ENOENT, "the caller's machine has no devpts to make a terminal in: see mount -t devpts"),
     row("openat", libc::EACCES, "the caller may not open it: its mode is 666 where a machine is as usual"),
     row("openat", libc::ENOSPC, "there are too many terminals: see kernel.pty.max"),

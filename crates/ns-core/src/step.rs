@@ -36,7 +36,7 @@ fn step(call: &'static str, arguments: impl Into<String>, reason: &'static str) 
 pub(crate) enum Step {
     CloseInherited { ends: EndSlots, keep: Vec<RawFd> },
     AwaitGo { sync: Slot },
-    PrivateMounts,
+    Propagation { flag: libc::c_ulong, name: &'static str },
     LoopbackUp,
     Hostname(CString),
     Domainname(CString),
@@ -56,10 +56,10 @@ impl Step {
                 step("close_range", arguments, "no descriptor of the caller reaches the container")
             }
             Self::AwaitGo { .. } => step("recvfrom", "sync, 1", "the parent writes id maps and attaches the network"),
-            Self::PrivateMounts => step(
+            Self::Propagation { name, .. } => step(
                 "mount",
-                "NULL, \"/\", NULL, MS_REC|MS_PRIVATE, NULL",
-                "what is mounted here does not reach the caller",
+                format!("NULL, \"/\", NULL, MS_REC|{name}, NULL"),
+                "how the mounts of this namespace hang together with those they are copies of",
             )
             .on(Subject::Path("/".into())),
             Self::LoopbackUp => {

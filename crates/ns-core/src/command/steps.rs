@@ -168,7 +168,9 @@ impl Command {
         steps.push(ResourceStep::Umask(0));
         // A list of steps for a root begins with its own.
         if self.namespaces.contains(Namespaces::MOUNT) && self.roots.is_empty() {
-            steps.push(Step::PrivateMounts);
+            if let Some((flag, name)) = self.propagation.flag() {
+                steps.push(Step::Propagation { flag, name });
+            }
         }
         self.resources.early_steps(&mut steps)?;
         let into_another = joined.iter().any(|namespace| namespace.kind() == Namespaces::USER);

@@ -44,7 +44,7 @@ unsafe impl ChildStep for Step {
                 close_all_but(3, keep, &ends)
             }
             Self::AwaitGo { sync } => await_go(fds.get(*sync)?),
-            Self::PrivateMounts => private_mounts(),
+            Self::Propagation { flag, .. } => set_propagation(*flag),
             Self::LoopbackUp => loopback_up(),
             Self::Hostname(name) => set_name(libc::SYS_sethostname, name),
             Self::Domainname(name) => set_name(libc::SYS_setdomainname, name),
@@ -96,8 +96,8 @@ fn await_go(sync: RawFd) -> Done {
     }
 }
 
-fn private_mounts() -> Done {
-    let flags = libc::MS_REC | libc::MS_PRIVATE;
+fn set_propagation(flag: libc::c_ulong) -> Done {
+    let flags = libc::MS_REC | flag;
     let args = [0, c"/".as_ptr() as usize, 0, flags as usize, 0, 0];
     // SAFETY: the target is a C string; source, type and data are not read for a change of propagation.
     unsafe { syscall(libc::SYS_mount, args) }.map(drop)

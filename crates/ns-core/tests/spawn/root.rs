@@ -1,8 +1,11 @@
 //! Namespaces made by root.
 
+use std::io::{BufRead, BufReader};
 use std::os::fd::AsFd;
 
-use ns_core::{Capability, CapabilitySet, Command, Namespaces, Net, NsFd, StepText, TimeOffsets, Uts};
+use ns_core::{
+    Capability, CapabilitySet, Command, MountPropagation, Namespaces, Net, NsFd, Stdio, StepText, TimeOffsets, Uts,
+};
 
 use crate::{output, sh};
 
@@ -178,7 +181,7 @@ fn the_observer_hears_the_plan_step_by_step() {
 }
 
 #[test]
-fn what_the_payload_mounts_stays_in_its_namespace() {
+fn what_is_mounted_goes_where_propagation_says() {
     faultkit::require!(root, program("mount"));
     faultkit::isolated!(|| {
         let run = |script: &str| {
@@ -186,12 +189,36 @@ fn what_the_payload_mounts_stays_in_its_namespace() {
             assert!(status.success(), "{script}");
         };
         run("mkdir /run/shared && mount -t tmpfs none /run/shared && mount --make-shared /run/shared");
-        let script = "mkdir /run/shared/sub && mount -t tmpfs none /run/shared/sub && grep -c /run/shared/sub /proc/self/mountinfo";
-        let mounts = Namespaces::MOUNT;
-        let (status, text) = output(sh(script).namespaces(mounts).capabilities(CapabilitySet::FULL)).expect("start");
-        assert_eq!((status.code(), text.as_str()), (Some(0), "1\n"));
-        let here = std::fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
-        assert!(!here.contains("/run/shared/sub"), "{here}");
+        // Waits after its own mount until somebody has mounted beside it, and says what it sees.
+        let script = "mkdir -p /run/shared/sub && mount -t tmpfs none /run/shared/sub && echo mounted; read word; \
+                      grep -c /run/shared/late /proc/self/mountinfo";
+        for (propagation, goes_out, comes_in) in [
+            (None, false, "0\n"),
+            (Some(MountPropagation::Private), false, "0\n"),
+            (Some(MountPropagation::Slave), false, "1\n"),
+            (Some(MountPropagation::Shared), true, "1\n"),
+            (Some(MountPropagation::Unchanged), true, "1\n"),
+        ] {
+            let command = sh(script).namespaces(Namespaces::MOUNT).capabilities(CapabilitySet::FULL);
+            let command = match propagation {
+                Some(propagation) => command.propagation(propagation),
+                None => command,
+            };
+            let mut child = command.stdin(Stdio::Pipe).stdout(Stdio::Pipe).spawn().expect("start");
+            let (stdin, stdout) = (child.take_stdin(), child.take_stdout().expect("a pipe"));
+            let mut said = BufReader::new(stdout);
+            let mut line = String::new();
+            said.read_line(&mut line).expect("a line");
+            let here = std::fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+            assert_eq!(here.contains("/run/shared/sub"), goes_out, "{propagation:?}: {here}");
+            run("mkdir /run/shared/late && mount -t tmpfs none /run/shared/late");
+            drop(stdin);
+            line.clear();
+            said.read_line(&mut line).expect("a line");
+            assert_eq!(line, comes_in, "{propagation:?}");
+            child.wait().expect("wait");
+            run("umount /run/shared/late; rmdir /run/shared/late; umount -q /run/shared/sub; rmdir /run/shared/sub");
+        }
         run("umount /run/shared && rmdir /run/shared");
     });
 }
