@@ -370,16 +370,14 @@ mod rootless {
                 if status.success() { Ok(()) } else { Err(Failure::new("exit", None, status)) }
             });
             let sweep = sweep.ends_of_rows();
-            // The files of a child that has died before cannot be opened: that is what its parent then meets.
-            let judge =
-                |run: &Run| match &run.end {
-                    End::Returned(Err(failure))
-                        if failure.operation == "openat" && failure.errno == Some(libc::EACCES) =>
-                    {
-                        if run.call.name == "close_range" { Ok(()) } else { judge(run) }
-                    }
-                    _ => judge(run),
-                };
+            // A child that dies before it was told to go on takes its files along: that is what its parent then meets.
+            let waits = |run: &Run| !run.call.is_callers() && ["close_range", "recvfrom"].contains(&&*run.call.name);
+            let dead = |run: &Run| match &run.end {
+                End::Returned(Err(failure)) => waits(run) && ["openat", "write"].contains(&&*failure.operation),
+                _ => false,
+            };
+            let judge = |run: &Run| if dead(run) { Ok(()) } else { judge(run) };
+            let killed = |run: &Run| if dead(run) { Ok(()) } else { killed(run) };
             for errno in [libc::ENOMEM, libc::EPERM] {
                 let swept = sweep.each(Fault::Fail(errno), judge);
                 assert!(swept.runs * stride() > 50 && swept.unmet == 0, "{swept:?}");
