@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
+use crate::hint::EVERYWHERE;
 use crate::{Errno, ErrorKind, HintTable, StepText, Subject};
 
 /// `std::result::Result` with cellkit's [`Error`].
@@ -235,10 +236,11 @@ impl Error {
         self.0.subject.as_ref()
     }
 
-    /// What to do about it, if anybody knows.
+    /// What to do about it, if anybody knows: from the crate that made the error, or from the few errnos that mean the same
+    /// everywhere (EMFILE, ENFILE).
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
-        self.0.hint.as_deref()
+        self.0.hint.as_deref().or_else(|| EVERYWHERE.find(&self.0.operation, self.errno()?))
     }
 
     /// What the kernel itself said beside the errno.
@@ -325,7 +327,7 @@ impl fmt::Display for Error {
         for other in &self.0.also {
             write!(f, "; also: {other}")?;
         }
-        match &self.0.hint {
+        match self.hint() {
             Some(hint) => write!(f, "\n  hint: {hint}"),
             None => Ok(()),
         }
@@ -344,7 +346,7 @@ impl fmt::Debug for Error {
         for other in &self.0.also {
             write!(f, "\n  also: {other}")?;
         }
-        match &self.0.hint {
+        match self.hint() {
             Some(hint) => write!(f, "\n  hint: {hint}"),
             None => Ok(()),
         }
@@ -407,6 +409,15 @@ mod tests {
              function not implemented (ENOSYS)"
         );
         assert_eq!(Error::timed_out("rmdir", Duration::from_secs(2)).to_string(), "rmdir: not done within 2s");
+    }
+
+    #[test]
+    fn some_errnos_mean_the_same_everywhere() {
+        let error = Error::from_errno("socketpair", libc::EMFILE);
+        assert!(error.hint().is_some_and(|hint| hint.contains("ulimit -n")));
+        assert!(format!("{error:#}").ends_with("see ulimit -n"));
+        assert_eq!(error.with_hint("another").hint(), Some("another"));
+        assert_eq!(Error::from_errno("socketpair", libc::EPERM).hint(), None);
     }
 
     #[test]

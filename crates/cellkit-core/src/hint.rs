@@ -48,6 +48,20 @@ impl HintTable {
     }
 }
 
+/// What an errno means whatever the operation was. An error has these hints where it was given no other.
+pub(crate) static EVERYWHERE: HintTable = HintTable(&[
+    HintRow {
+        operation: "*",
+        errno: libc::EMFILE,
+        hint: "the limit on open files of this process is reached: see ulimit -n",
+    },
+    HintRow {
+        operation: "*",
+        errno: libc::ENFILE,
+        hint: "the limit on open files of the machine is reached: see fs.file-max",
+    },
+]);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -181,7 +181,8 @@ impl ProcFd {
         match pid_in_fdinfo(&text) {
             Some(pid) if pid > 0 => Ok(pid),
             Some(_) => Err(Error::gone("read fdinfo", None).on(Subject::Thing("a pidfd".into()))),
-            None => Err(Error::invalid("read fdinfo", "this descriptor is not a pidfd").on(Subject::Path(path))),
+            None => Err(Error::invalid("read fdinfo", "this descriptor is not a pidfd")
+                .on(Subject::Thing(format!("fd {}", pidfd.as_raw_fd())))),
         }
     }
 }

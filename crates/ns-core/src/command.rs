@@ -182,7 +182,8 @@ impl Command {
     }
 
     /// How the mounts of a new mount namespace hang together with the caller's: private unless asked otherwise. A root made
-    /// by [`steps`](Self::steps) brings its own rule, and this one is not used.
+    /// by [`steps`](Self::steps) brings its own rule, and this one is not used. Without a new mount namespace,
+    /// [`plan`](Self::plan) answers Invalid.
     ///
     /// * C call: mount(2) with MS_REC and MS_PRIVATE, MS_SLAVE or MS_SHARED, on `/`.
     ///
@@ -326,7 +327,9 @@ impl Command {
                 return Err(Error::invalid(call, "a name has 1 to 64 bytes").on(subject()));
             }
             if !self.namespaces.contains(Namespaces::UTS) {
-                return Err(Error::invalid(call, "without a UTS namespace this would rename the machine").on(subject()));
+                return Err(Error::invalid(call, "without a UTS namespace this would rename the machine")
+                    .on(subject())
+                    .with_hint("add Namespaces::UTS"));
             }
         }
         if !self.roots.is_empty() && !self.namespaces.contains(Namespaces::MOUNT) {
@@ -334,15 +337,22 @@ impl Command {
             return Err(Error::invalid("pivot_root", why).with_hint("add Namespaces::MOUNT"));
         }
         if self.loopback && !self.namespaces.contains(Namespaces::NET) {
-            return Err(Error::invalid(
-                "ioctl SIOCSIFFLAGS",
-                "without a network namespace this would be the machine's own",
-            ));
+            let why = "without a network namespace this would be the machine's own";
+            return Err(Error::invalid("ioctl SIOCSIFFLAGS", why)
+                .on(Subject::Interface("lo".into()))
+                .with_hint("add Namespaces::NET"));
+        }
+        if let (MountPropagation::Slave | MountPropagation::Shared, false) =
+            (self.propagation, self.namespaces.contains(Namespaces::MOUNT))
+        {
+            let why = "without a mount namespace this would change the machine's own mounts";
+            return Err(Error::invalid("mount", why).on(Path::new("/")).with_hint("add Namespaces::MOUNT"));
         }
         self.check_joins()?;
         self.check_origin()?;
         if self.reaper == Some(Front::Pid1) && !self.namespaces.contains(Namespaces::PID) {
-            return Err(Error::invalid("clone", "a reaper needs a pid namespace to be PID 1 of"));
+            return Err(Error::invalid("clone", "a reaper needs a pid namespace to be PID 1 of")
+                .with_hint("add Namespaces::PID, or ask for Command::subreaper instead"));
         }
         self.credentials.check()?;
         self.resources.check()?;

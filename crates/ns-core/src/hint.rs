@@ -37,11 +37,12 @@ pub(crate) static HINTS: HintTable = HintTable(&[
     row("clone3", libc::EACCES, "the caller may not move processes into that cgroup: see cgroups(7), delegation"),
     row("clone3", libc::EBUSY, "that cgroup has child groups with controllers: processes may live in leaves only"),
     row("clone3", libc::EOPNOTSUPP, "that cgroup is of an invalid domain: see its cgroup.type"),
-    row("clone*", libc::EMFILE, "the limit on open files is reached: see ulimit -n"),
+    row("clone3", libc::EBADF, "what was given for a cgroup is no directory of a mounted cgroup2"),
+    row("clone3", libc::ENODEV, "the cgroup has been removed"),
     row(
         "execve",
         libc::ENOENT,
-        "no such command in the container; if the file is there, the interpreter or loader it names is not",
+        "there is no such program where the payload runs; if the file is there, the interpreter or loader it names is not",
     ),
     row(
         "execveat",
@@ -75,18 +76,21 @@ pub(crate) static HINTS: HintTable = HintTable(&[
     row(
         "setresuid",
         libc::EINVAL,
-        "this user id is not mapped into the user namespace, or no map was written: see its uid_map",
+        "this user id is not mapped into the user namespace: see its uid_map, which is empty until the maps of the paused \
+         child are written",
     ),
     row(
         "setresgid",
         libc::EINVAL,
-        "this group id is not mapped into the user namespace, or no map was written: see its gid_map",
+        "this group id is not mapped into the user namespace: see its gid_map, which is empty until the maps of the paused \
+         child are written",
     ),
     row("setgroups", libc::EINVAL, "a supplementary group is not mapped into the user namespace: see its gid_map"),
     row(
         "setgroups",
         libc::EPERM,
-        "setgroups is denied in this user namespace, as it is without /etc/subgid ranges; or it has no power here: see \
+        "the new user namespace has no gid_map (write the maps of the paused child before it is resumed), or setgroups is \
+         denied in it, as without /etc/subgid ranges (ask for Command::keep_groups), or a security module forbids it: see \
          kernel.apparmor_restrict_unprivileged_userns",
     ),
     row("setresuid", libc::EPERM, "changing the user needs CAP_SETUID"),
@@ -164,7 +168,8 @@ pub(crate) static HINTS: HintTable = HintTable(&[
         libc::E2BIG,
         "16 landlock rulesets are in force already, which is the most there can be",
     ),
-    row("chdir", libc::ENOENT, "the working directory does not exist in the container"),
+    row("chdir", libc::ENOENT, "the working directory does not exist in the payload's root"),
+    row("chdir", libc::EACCES, "the payload's user may not enter the working directory"),
     row("getcwd", libc::ENOENT, "the working directory lies outside of the container's root"),
     row("setns", libc::EPERM, "joining needs CAP_SYS_ADMIN in the user namespace that owns that namespace"),
     row(
@@ -207,10 +212,14 @@ pub(crate) static HINTS: HintTable = HintTable(&[
     row("openat", libc::ENOENT, "the caller's machine has no devpts to make a terminal in: see mount -t devpts"),
     row("openat", libc::EACCES, "the caller may not open it: its mode is 666 where a machine is as usual"),
     row("openat", libc::ENOSPC, "there are too many terminals: see kernel.pty.max"),
-    row("pipe2", libc::EMFILE, "the limit on open files is reached: see ulimit -n"),
-    row("pidfd_open", libc::EMFILE, "the limit on open files is reached: see ulimit -n"),
     row("pidfd_open", libc::EINVAL, "this is no number of a process, or that of a thread which leads none"),
     row("openat2", libc::ENOENT, "the container has no /dev/pts of its own to make a terminal in"),
+    row("pidfd_send_signal", libc::EINVAL, "there is no such signal: their numbers are 1 to 64"),
+    row(
+        "pidfd_send_signal",
+        libc::EPERM,
+        "signals go to processes of the same user, or need CAP_KILL in the process's user namespace",
+    ),
     row(
         "waitid",
         libc::ECHILD,

@@ -230,7 +230,9 @@ impl<K: Kind> NsFd<K> {
         // Not blocking: a FIFO that somebody put there would wait for its writer.
         let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
         let file = file.map_err(|error| Error::from_io("openat", &error).on(path))?;
-        let is_empty_file = file.metadata().is_ok_and(|data| data.is_file() && data.len() == 0);
+        // Those of nsfs look like empty files too.
+        let is_empty_file = file.metadata().is_ok_and(|data| data.is_file() && data.len() == 0)
+            && sys::namespace_type(file.as_fd()).is_err();
         Self::verified(file.into(), Subject::Path(path.to_owned())).map_err(|error| match is_empty_file {
             true => error.with_hint(
                 "an empty file is what is left of a pin after its unmount, or of one that was never finished: remove it",

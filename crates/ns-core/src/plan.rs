@@ -241,15 +241,19 @@ impl Plan {
             NotStarted::Clone(backend, errno) => {
                 let error = Error::at_step(self.text_of(backend, into_cgroup), errno);
                 let number = matches!(errno.0, libc::EEXIST | libc::EINVAL) && !set_tid.is_empty();
-                let error = if number { error.on(Subject::Value(format!("set_tid {set_tid:?}"))) } else { error };
+                let error = if number { error.on(Subject::Thing(format!("set_tid {set_tid:?}"))) } else { error };
                 let error = match errno.0 {
                     libc::EINVAL if number => error.with_hint(
-                        "a number that a pid namespace cannot have: above its pid_max, one for more namespaces than                          there are, or another than 1 where there is no PID 1 yet",
+                        "a number that a pid namespace cannot have: above its pid_max, one for more namespaces than \
+                         there are, or another than 1 where there is no PID 1 yet",
                     ),
                     libc::EPERM if !set_tid.is_empty() => error.with_hint(
                         "choosing a number needs CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN in the user namespace that owns \
                          each pid namespace that it is chosen in",
                     ),
+                    libc::EACCES | libc::EBUSY | libc::EOPNOTSUPP | libc::EBADF | libc::ENODEV if into_cgroup => {
+                        error.on(Subject::Thing("into the cgroup".into()))
+                    }
                     libc::EINVAL if self.origin.sibling => {
                         error.with_hint("PID 1 of a pid namespace has no siblings: its child would have no parent")
                     }
@@ -258,7 +262,7 @@ impl Plan {
                 error.with_hints(&HINTS)
             }
             NotStarted::NoSetTid => Error::unsupported("clone3", "choosing a process number with clone(2)", None)
-                .on(Subject::Value(format!("set_tid {set_tid:?}")))
+                .on(Subject::Thing(format!("set_tid {set_tid:?}")))
                 .with_hint("a seccomp filter hides clone3: allow it in the profile of the container this runs in"),
             NotStarted::Group(errno) => {
                 Error::from_errno("openat2", errno.0).on(std::path::Path::new("cgroup.procs")).with_hint(

@@ -116,8 +116,9 @@ impl Process {
 }
 
 pub(crate) fn signal(pidfd: BorrowedFd<'_>, pid: i32, signal: i32) -> Result<()> {
-    sys::pidfd_send_signal(pidfd, signal)
-        .map_err(|errno| Error::from_errno("pidfd_send_signal", errno.0).on(Subject::Pid(pid)).or_gone())
+    sys::pidfd_send_signal(pidfd, signal).map_err(|errno| {
+        Error::from_errno("pidfd_send_signal", errno.0).on(Subject::Pid(pid)).with_hints(&HINTS).or_gone()
+    })
 }
 
 /// Whether the process has ended before `deadline`; without one it waits for ever.

@@ -3,7 +3,7 @@
 
 use std::os::fd::AsFd;
 
-use cellkit_core::{Errno, Error, Result, Subject};
+use cellkit_core::{Errno, Error, ProcFd, ProcView, Result, Subject};
 
 use crate::sys::{self, PIDFD_INFO_CGROUP, PIDFD_INFO_CREDS};
 
@@ -58,13 +58,18 @@ impl ProcessInfo {
     #[doc(alias = "PIDFD_GET_INFO")]
     pub fn of(pidfd: impl AsFd) -> Result<Self> {
         const CALL: &str = "ioctl PIDFD_GET_INFO";
-        let info =
-            sys::pidfd_info(pidfd.as_fd(), PIDFD_INFO_CREDS | PIDFD_INFO_CGROUP).map_err(|errno| match errno {
-                Errno(libc::ENOTTY | libc::EINVAL) => {
-                    Error::unsupported(CALL, "asking a pidfd about its process", Some("6.13"))
-                }
-                errno => Error::from_errno(CALL, errno.0).on(Subject::Thing("a process".into())).or_gone(),
-            })?;
+        let pidfd = pidfd.as_fd();
+        let info = match sys::pidfd_info(pidfd, PIDFD_INFO_CREDS | PIDFD_INFO_CGROUP) {
+            Ok(info) => info,
+            Err(Errno(libc::ENOTTY | libc::EINVAL)) => {
+                // So says an older kernel, and so does any that is asked about what is no pidfd.
+                ProcFd::open(ProcView::Processes)?.pid_of(pidfd)?;
+                return Err(Error::unsupported(CALL, "asking a pidfd about its process", Some("6.13")));
+            }
+            Err(errno) => {
+                return Err(Error::from_errno(CALL, errno.0).on(Subject::Thing("a process".into())).or_gone());
+            }
+        };
         let [ruid, rgid, euid, egid, suid, sgid, fsuid, fsgid] = info.ids;
         Ok(Self {
             pid: info.process as i32,

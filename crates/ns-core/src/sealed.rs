@@ -113,7 +113,7 @@ impl SealedProgram {
     pub fn mount(program: impl AsFd) -> Result<Self> {
         let fail = |call: &'static str| {
             move |errno: Errno| {
-                let error = Error::from_errno(call, errno.0);
+                let error = Error::from_errno(call, errno.0).on(Subject::Thing("the program".into()));
                 match errno.0 {
                     libc::EPERM => error.with_hint("it needs CAP_SYS_ADMIN: a sealed copy in memory needs nothing"),
                     libc::EINVAL => error.with_hint("the program is in no mount of this mount namespace: copy it"),
@@ -137,8 +137,9 @@ impl SealedProgram {
     /// See memfd_create(2): <https://man7.org/linux/man-pages/man2/memfd_create.2.html>.
     #[doc(alias("memfd_create", "F_ADD_SEALS", "fexecve"))]
     pub fn copy(program: impl AsFd) -> Result<Self> {
-        let fail = |call: &'static str| move |errno: Errno| Error::from_errno(call, errno.0).with_hints(&HINTS);
-        let io = |call: &'static str| move |error: std::io::Error| Error::from_io(call, &error).with_hints(&HINTS);
+        let on_program = |error: Error| error.on(Subject::Thing("the program".into())).with_hints(&HINTS);
+        let fail = |call: &'static str| move |errno: Errno| on_program(Error::from_errno(call, errno.0));
+        let io = |call: &'static str| move |error: std::io::Error| on_program(Error::from_io(call, &error));
         let source = program.as_fd().try_clone_to_owned().map(File::from).map_err(io("fcntl F_DUPFD_CLOEXEC"))?;
         let mut copy = File::from(sys::sealed::memfd().map_err(fail("memfd_create"))?);
         let mut buffer = vec![0; 256 << 10];

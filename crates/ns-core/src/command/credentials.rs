@@ -146,12 +146,11 @@ impl Command {
 
 impl Credentials {
     pub(super) fn check(&self) -> Result<()> {
-        let ids = self.user.iter().flat_map(|(uid, gid)| [*uid, *gid]).chain(self.groups.iter().flatten().copied());
-        for id in ids {
-            if id == u32::MAX {
-                let why = "4294967295 is not an id: the kernel takes it to mean \"unchanged\"";
-                return Err(Error::invalid("setresuid", why).on(Subject::Value(id.to_string())));
-            }
+        let user = self.user.iter().flat_map(|&(uid, gid)| [("setresuid", uid), ("setresgid", gid)]);
+        let groups = self.groups.iter().flatten().map(|&gid| ("setgroups", gid));
+        if let Some((call, id)) = user.chain(groups).find(|(_, id)| *id == u32::MAX) {
+            let why = "this number is no id: the kernel takes it to mean \"unchanged\"";
+            return Err(Error::invalid(call, why).on(Subject::Value(id.to_string())));
         }
         if let Some(groups) = &self.groups {
             if groups.len() > NGROUPS_MAX {
@@ -161,7 +160,7 @@ impl Credentials {
             if self.keep_groups {
                 let why = "the caller's groups are to be kept, and others were asked for";
                 return Err(Error::invalid("setgroups", why)
-                    .on(Subject::Value(format!("{groups:?}")))
+                    .on(Subject::Thing(format!("groups {groups:?}")))
                     .with_hint("leave out keep_groups or groups"));
             }
         }

@@ -91,7 +91,7 @@ impl Command {
     }
 
     pub(super) fn check_origin(&self) -> Result<()> {
-        let numbers = || Subject::Value(format!("set_tid {:?}", self.set_tid));
+        let numbers = || Subject::Thing(format!("set_tid {:?}", self.set_tid));
         let refused = |why: &'static str| Error::invalid("clone3", why).on(numbers());
         if self.set_tid.iter().any(|&number| number < 1) {
             return Err(refused("process numbers begin with 1"));
@@ -119,7 +119,7 @@ impl Command {
             return Err(Error::invalid("clone", why).on(Subject::Thing("CLONE_PARENT".into())));
         }
         if !self.set_tid.is_empty() {
-            return Err(Error::invalid("clone", why).on(Subject::Value(format!("set_tid {:?}", self.set_tid))));
+            return Err(Error::invalid("clone", why).on(Subject::Thing(format!("set_tid {:?}", self.set_tid))));
         }
         Ok(())
     }

@@ -204,7 +204,7 @@ impl Resources {
             self.memory_policy.as_ref().filter(|policy| policy.parts().1.is_some_and(|set| set.is_empty()))
         {
             let error = Error::invalid("set_mempolicy", "the set of nodes is empty");
-            return Err(error.on(Subject::Thing(policy.to_string())));
+            return Err(error.on(Subject::Thing(policy.to_string().trim_end().to_owned())));
         }
         let slack = self.timer_slack.unwrap_or(TIMER_SLACK).as_nanos();
         if slack == 0 || usize::try_from(slack).is_err() {

@@ -124,7 +124,8 @@ impl Command {
         self
     }
 
-    /// The size of that [`terminal`](Self::terminal) from the beginning, in rows and columns of characters.
+    /// The size of that [`terminal`](Self::terminal) from the beginning, in rows and columns of characters. Without one,
+    /// [`plan`](Self::plan) answers Invalid.
     #[doc(alias = "TIOCSWINSZ")]
     pub fn terminal_size(mut self, rows: u16, columns: u16) -> Self {
         self.descriptors.terminal_size = Some((rows, columns));
@@ -174,6 +175,11 @@ impl Command {
             if let Some(Stdio::Fd(fd)) = stdio {
                 refuse_directory(fd.as_raw_fd(), || Subject::Thing(format!("standard descriptor {number}")))?;
             }
+        }
+        if let (Some((rows, columns)), false) = (self.descriptors.terminal_size, self.descriptors.terminal) {
+            return Err(Error::invalid("ioctl TIOCSWINSZ", "there is no terminal to be of this size")
+                .on(Subject::Thing(format!("{rows} rows, {columns} columns")))
+                .with_hint("add Command::terminal"));
         }
         if self.descriptors.more.is_empty() {
             return Ok(());

@@ -41,7 +41,10 @@ impl CredentialStep {
     pub(crate) fn text(&self) -> StepText {
         match self {
             Self::Groups { ids, reason } => {
-                step("setgroups", format!("{}, {ids:?}", ids.len()), reason).on(Subject::Value(format!("{ids:?}")))
+                step("setgroups", format!("{}, {ids:?}", ids.len()), reason).on(Subject::Thing(match ids.is_empty() {
+                    true => "no groups".into(),
+                    false => format!("groups {ids:?}"),
+                }))
             }
             Self::Gid { id, reason } => {
                 step("setresgid", format!("{id}, {id}, {id}"), reason).on(Subject::Thing(format!("gid {id}")))

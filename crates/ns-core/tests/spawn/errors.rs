@@ -1,6 +1,6 @@
 //! What goes wrong says what: the operation, the subject, the errno, the hint; and nothing is left.
 
-use ns_core::{Command, ErrorKind, Namespaces};
+use ns_core::{Command, ErrorKind, MountPropagation, Namespaces};
 
 #[test]
 fn commands_that_cannot_be_run() {
@@ -16,13 +16,13 @@ fn commands_that_cannot_be_run() {
         write("junk", b"\x01\x02", 0o755);
         write("lost", b"#!/no/such/interpreter\n", 0o755);
         for (program, errno, said) in [
-            ("no-such-command".into(), libc::ENOENT, "no such command"),
-            (path("none"), libc::ENOENT, "no such command"),
+            ("no-such-command".into(), libc::ENOENT, "no such program"),
+            (path("none"), libc::ENOENT, "no such program"),
             (path("plain"), libc::EACCES, "not executable"),
             (path("junk"), libc::ENOEXEC, "neither a program"),
             (path("lost"), libc::ENOENT, "interpreter"),
             (dir.path().into(), libc::EACCES, "not executable"),
-            (path("plain/x"), libc::ENOENT, "no such command"),
+            (path("plain/x"), libc::ENOENT, "no such program"),
         ] {
             let error = Command::new(&program).spawn().expect_err("not a program");
             assert_eq!((error.operation(), error.raw_os_error()), ("execve", Some(errno)), "{error:#}");
@@ -49,6 +49,8 @@ fn wrong_arguments_are_refused_before_anything_is_done() {
         (new().namespaces(Namespaces::UTS).domainname("x".repeat(65)), "1 to 64"),
         (new().init(), "pid namespace"),
         (new().loopback_up(), "network namespace"),
+        (new().terminal_size(24, 80), "no terminal"),
+        (new().propagation(MountPropagation::Shared), "mount namespace"),
         (new().steps(ns_core::ChildSteps::new()), "mount namespace"),
         (new().user(u32::MAX, 0), "4294967295"),
         (new().groups([u32::MAX]), "4294967295"),
@@ -88,6 +90,7 @@ fn no_more_descriptors() {
                     failures += 1;
                     assert_eq!(error.raw_os_error(), Some(libc::EMFILE), "{error:#}");
                     assert!(["socketpair", "clone3", "fcntl"].contains(&error.operation()), "{error:#}");
+                    assert!(error.hint().expect("hint").contains("ulimit -n"), "{error:#}");
                 }
             }
         }

@@ -147,7 +147,7 @@ fn what_the_kernel_knows_is_what_proc_says() {
     child.wait().expect("wait");
     assert_eq!(child.info().expect_err("reaped").kind(), ErrorKind::Gone);
     let null = std::fs::File::open("/dev/null").expect("null");
-    assert!(ns_core::ProcessInfo::of(&null).is_err());
+    assert_eq!(ns_core::ProcessInfo::of(&null).expect_err("no pidfd").kind(), ns_core::ErrorKind::Invalid);
 }
 
 #[test]

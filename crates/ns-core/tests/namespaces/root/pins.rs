@@ -243,6 +243,7 @@ fn names_that_are_taken_and_what_is_no_pin() {
         assert_eq!(NsFd::<Uts>::open(dir.join("fifo")).expect_err("FIFO").kind(), ErrorKind::Invalid);
         let error = NsFd::<Net>::open(dir.join("pin")).expect_err("wrong kind");
         assert!(error.to_string().contains("this is a uts namespace, not a net namespace"), "{error}");
+        assert_eq!(error.hint(), None, "a file of nsfs is no left-over");
         unpin(dir.join("pin")).expect("unpin");
         fs::remove_dir_all(dir).expect("remove");
     });
