@@ -99,10 +99,15 @@ fn explain_needs_no_terminal_and_a_closed_pipe_is_no_error() {
 }
 
 /// The system call of a step: `prctl PR_CAPBSET_DROP(…)` is prctl. A mask whose target does not exist here ends with
-/// looking for it.
+/// looking for it, and a priority that the caller has not raised with asking for it.
 fn call_of(step: &str) -> &str {
     let name = step.split(['(', ' ']).next().unwrap_or_default();
-    if step.contains("(open_tree(") { "openat2" } else { name }
+    match name {
+        _ if step.contains("(open_tree(") => "openat2",
+        "sched_setattr" => "sched_getattr",
+        "ioprio_set" => "ioprio_get",
+        _ => name,
+    }
 }
 
 /// The calls of the process that became the payload, in order, as strace wrote them.
