@@ -174,6 +174,9 @@ impl Command {
     /// In a new mount namespace all mounts are made private, as unshare(1) does, or what the payload mounts would appear on
     /// the machine where that is shared: see [`propagation`](Self::propagation).
     ///
+    /// With [`Namespaces::USER`] the payload is user and group 0 of that namespace, unless [`user`](Self::user) says
+    /// otherwise, and somebody has to write id maps in which they are: see [`spawn_paused`](Self::spawn_paused).
+    ///
     /// [`Namespaces::TIME`] alone is as [`time_offsets`](Self::time_offsets) with offsets of zero.
     #[doc(alias("unshare", "CLONE_NEWNS", "CLONE_NEWUSER", "CLONE_NEWPID"))]
     pub fn namespaces(mut self, kinds: Namespaces) -> Self {
@@ -280,7 +283,29 @@ impl Command {
         self.into_plan()
     }
 
-    /// [`plan`](Self::plan) and [`Plan::spawn_paused`].
+    /// [`plan`](Self::plan) and [`Plan::spawn_paused`]: the child waits for its id maps, its network, its cgroup.
+    ///
+    /// The crate `cellkit-idmap` writes maps of any size (`MapPlan::write`). One id, one's own, is mapped like this:
+    ///
+    /// ```
+    /// use cellkit_core::{ProcFd, ProcView};
+    /// use ns_core::{Command, Namespaces};
+    ///
+    /// # use std::os::unix::fs::MetadataExt;
+    /// # if !ns_core::probe()?.can_make_with_user.contains(Namespaces::UTS) { return Ok(()) }
+    /// # let me = std::fs::metadata("/proc/self").unwrap();
+    /// # let (uid, gid) = (me.uid(), me.gid());
+    /// let paused = Command::new("id")
+    ///     .namespaces(Namespaces::USER | Namespaces::UTS)
+    ///     .keep_groups() // setgroups is denied below
+    ///     .spawn_paused()?;
+    /// let files = ProcFd::open(ProcView::Processes)?.process(&paused)?;
+    /// files.write("setgroups".as_ref(), b"deny")?; // before gid_map, for whoever has no CAP_SETGID
+    /// files.write("uid_map".as_ref(), format!("0 {uid} 1").as_bytes())?;
+    /// files.write("gid_map".as_ref(), format!("0 {gid} 1").as_bytes())?;
+    /// assert!(paused.resume(&mut ())?.wait()?.success()); // uid=0(root) gid=0(root)
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Those of both.
@@ -288,7 +313,8 @@ impl Command {
         self.plan()?.spawn_paused()
     }
 
-    /// [`plan`](Self::plan) and [`Plan::spawn`].
+    /// [`plan`](Self::plan) and [`Plan::spawn`]: for everything but a new user namespace, whose id maps need
+    /// [`spawn_paused`](Self::spawn_paused).
     ///
     /// # Errors
     /// Those of both.

@@ -89,9 +89,9 @@ pub(crate) static HINTS: HintTable = HintTable(&[
     row(
         "setgroups",
         libc::EPERM,
-        "the new user namespace has no gid_map (write the maps of the paused child before it is resumed), or setgroups is \
-         denied in it, as without /etc/subgid ranges (ask for Command::keep_groups), or a security module forbids it: see \
-         kernel.apparmor_restrict_unprivileged_userns",
+        "this needs CAP_SETGID. A new user namespace gives it once it has a gid_map (write the maps of the paused child \
+         before it is resumed), but not where setgroups is denied, as without /etc/subgid ranges (ask for \
+         Command::keep_groups), or a security module forbids it: see kernel.apparmor_restrict_unprivileged_userns",
     ),
     row("setresuid", libc::EPERM, "changing the user needs CAP_SETUID"),
     row("setresgid", libc::EPERM, "changing the group needs CAP_SETGID"),

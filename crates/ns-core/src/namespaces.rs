@@ -5,7 +5,8 @@ bitflags::bitflags! {
     /// A set of kinds of namespace, for [`Command::namespaces`](crate::Command::namespaces).
     ///
     /// Each needs CAP_SYS_ADMIN in the user namespace that will own it, but for [`USER`](Self::USER) itself, which an
-    /// ordinary user may make and in which it then has every capability: ask for both in one set.
+    /// ordinary user may make and in which it then has every capability: ask for both in one set. Its id maps are the
+    /// parent's to write, while the child waits: [`Command::spawn_paused`](crate::Command::spawn_paused) shows how.
     ///
     /// See namespaces(7): <https://man7.org/linux/man-pages/man7/namespaces.7.html>.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,7 +27,8 @@ bitflags::bitflags! {
         /// System V IPC and POSIX message queues. Linux 2.6.19.
         #[doc(alias = "CLONE_NEWIPC")]
         const IPC = 0x0800_0000;
-        /// User and group ids, and capabilities. Linux 3.8.
+        /// User and group ids, and capabilities. Linux 3.8. It needs id maps: see
+        /// [`Command::spawn_paused`](crate::Command::spawn_paused).
         #[doc(alias = "CLONE_NEWUSER")]
         const USER = 0x1000_0000;
         /// Process ids: the child is PID 1, and its end ends all. Linux 2.6.24.

@@ -274,9 +274,20 @@ impl Plan {
 
     /// Makes the child and lets it go.
     ///
+    /// A new user namespace cannot be started like this: its id maps have to be written between
+    /// [`spawn_paused`](Self::spawn_paused) and [`PausedChild::resume`].
+    ///
     /// # Errors
-    /// As [`spawn_paused`](Self::spawn_paused) and [`PausedChild::resume`].
+    /// As [`spawn_paused`](Self::spawn_paused) and [`PausedChild::resume`]; Invalid, before anything is done, with a new user
+    /// namespace.
     pub fn spawn(&self) -> Result<Child> {
+        if self.namespaces.contains(Namespaces::USER) {
+            let why =
+                "a new user namespace has no ids until its maps are written, and this start would not wait for that";
+            return Err(Error::invalid("write uid_map", why).with_hint(
+                "spawn_paused, write the id maps of the child that waits (cellkit-idmap does), then resume it",
+            ));
+        }
         self.spawn_paused()?.resume(&mut ())
     }
 }

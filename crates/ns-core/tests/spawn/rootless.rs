@@ -1,6 +1,6 @@
 //! A user namespace made by whoever may, without any privilege.
 
-use ns_core::{Capability, CapabilitySet, Namespaces};
+use ns_core::{Capability, CapabilitySet, ErrorKind, Namespaces};
 
 use crate::sh;
 
@@ -37,9 +37,24 @@ fn an_ordinary_user_is_root_inside() {
 #[test]
 fn without_maps_the_first_change_of_ids_is_refused() {
     faultkit::require!(userns);
-    let error = sh("true").namespaces(Namespaces::USER).keep_groups().spawn().expect_err("no maps");
+    let paused = sh("true").namespaces(Namespaces::USER).keep_groups().spawn_paused().expect("paused");
+    let error = paused.resume(&mut ()).expect_err("no maps");
     assert_eq!((error.operation(), error.raw_os_error()), ("setresgid", Some(libc::EINVAL)));
     assert!(error.hint().expect("hint").contains("gid_map"));
+}
+
+#[test]
+fn a_start_that_leaves_no_time_for_maps_is_refused_before_anything_is_done() {
+    let new = || sh("true").namespaces(Namespaces::USER | Namespaces::UTS);
+    for error in [
+        new().spawn().expect_err("spawn"),
+        new().status().expect_err("status"),
+        new().output().expect_err("output"),
+        new().plan().expect("plan").spawn().expect_err("plan"),
+    ] {
+        assert_eq!((error.kind(), error.raw_os_error()), (ErrorKind::Invalid, None));
+        assert!(error.hint().expect("hint").contains("spawn_paused"), "{error:#}");
+    }
 }
 
 #[test]

@@ -118,7 +118,7 @@ mod rootless {
             ] {
                 in_a_user_namespace(|| {
                     std::fs::write(format!("/proc/sys/user/max_{file}_namespaces"), "0").expect(file);
-                    let error = Command::new("/bin/true").namespaces(kind).spawn().expect_err("none is free");
+                    let error = Command::new("/bin/true").namespaces(kind).spawn_paused().expect_err("none is free");
                     assert_eq!((error.operation(), error.raw_os_error()), ("clone3", Some(libc::ENOSPC)), "{error:#}");
                     assert_eq!(error.kind(), ErrorKind::Limit);
                     assert!(error.hint().expect("hint").contains("/proc/sys/user/max_"), "{error:#}");
@@ -137,7 +137,8 @@ mod rootless {
                     depth += 1;
                     assert!(depth < 100, "there is no limit");
                 }
-                let error = Command::new("/bin/true").namespaces(Namespaces::USER).spawn().expect_err("too deep");
+                let nested = Command::new("/bin/true").namespaces(Namespaces::USER);
+                let error = nested.spawn_paused().expect_err("too deep");
                 assert_eq!(error.operation(), "clone3", "{error:#}");
                 // EUSERS before Linux 4.9.
                 assert_eq!((error.raw_os_error(), error.kind()), (Some(libc::ENOSPC), ErrorKind::Limit), "{error:#}");
