@@ -26,6 +26,7 @@ pub(super) struct Confinement {
 /// What is known of a call's six arguments.
 type Arguments = [Option<u64>; 6];
 
+/// # Confinement
 impl Command {
     /// Installs a filter of system calls, as the last thing before execve. Asked for twice, the last one holds.
     ///

@@ -32,6 +32,7 @@ pub(super) struct Credentials {
     pub(super) keyring: Keyring,
 }
 
+/// # User, groups, capabilities, keys
 impl Command {
     /// The payload's user and group ids, as seen in its user namespace. Supplementary groups become none, but see
     /// [`groups`](Self::groups) and [`keep_groups`](Self::keep_groups).

@@ -4,6 +4,7 @@
 use super::Command;
 use crate::step::Front;
 
+/// # PID 1
 impl Command {
     /// Puts a reaper in front of the payload as PID 1, with [`Namespaces::PID`](crate::Namespaces::PID). The payload is
     /// then process 2.

@@ -19,6 +19,7 @@ pub(super) enum Join {
     Process { pidfd: std::io::Result<OwnedFd>, kinds: Namespaces },
 }
 
+/// # Existing namespaces
 impl Command {
     /// Joins an existing namespace of any kind, as nsenter(1) does. Call it once for each; the order does not matter.
     ///

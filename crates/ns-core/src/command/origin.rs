@@ -9,6 +9,7 @@ use crate::Namespaces;
 /// The depth to which the kernel nests pid namespaces.
 const DEEPEST: usize = 33;
 
+/// # Where the child comes from
 impl Command {
     /// Kills the payload when the process that starts it ends, in whatever way: by exit, by a signal, by execve. With a new
     /// pid namespace that is the end of all in it; without one, only of the payload itself, not of what it has started.
@@ -87,6 +88,20 @@ impl Command {
     #[doc(alias = "CLONE_PARENT")]
     pub fn as_sibling(mut self) -> Self {
         self.sibling = true;
+        self
+    }
+
+    /// Gives the child a copy of the caller's memory, as fork(2) does, instead of sharing it until execve. The plan then
+    /// says so; where it must be, it happens unasked: see [`Plan::shares_memory`](crate::Plan::shares_memory).
+    #[doc(alias = "CLONE_VM")]
+    pub fn copy_memory(mut self) -> Self {
+        self.copies_memory = true;
+        self
+    }
+
+    /// Writes down when each step began, for the observer of [`PausedChild::resume`](crate::PausedChild::resume).
+    pub fn timed(mut self) -> Self {
+        self.timed = true;
         self
     }
 

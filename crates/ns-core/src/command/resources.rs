@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +33,15 @@ pub(super) struct Resources {
     oom_score_adj: Option<i32>,
 }
 
+/// # Resources
 impl Command {
+    /// Starts the child in the cgroup of this directory: born there, not moved (Linux 5.7).
+    #[doc(alias = "CLONE_INTO_CGROUP")]
+    pub fn into_cgroup(mut self, cgroup: impl AsFd) -> Self {
+        self.cgroup = Some(cgroup.as_fd().try_clone_to_owned());
+        self
+    }
+
     /// The payload's umask, 022 if nothing is asked for. The caller's is not inherited.
     ///
     /// * C call: umask(2). Refused by [`plan`](Self::plan) above 0777.

@@ -1,12 +1,79 @@
-//! Starting a command and waiting for it, in one call.
+//! Making the plan of a command, starting it, and waiting for it.
 #![forbid(unsafe_code)]
 
 use cellkit_core::Result;
 
 use super::Command;
-use crate::{ExitStatus, Output, Stdio};
+use crate::{Child, ExitStatus, Output, PausedChild, Plan, Stdio};
 
+/// # Starting it
 impl Command {
+    /// Checks everything, without privilege and without effect, and makes the list of system calls.
+    ///
+    /// # Errors
+    /// Invalid for what can be known to be wrong beforehand: NUL bytes, a host name over 64 bytes, a reaper without a pid
+    /// namespace, an id of 4294967295. [`Unsupported`](crate::ErrorKind::Unsupported) for what this kernel lacks.
+    pub fn plan(self) -> Result<Plan> {
+        self.check_values()?;
+        self.into_plan()
+    }
+
+    /// Checks all that [`plan`](Self::plan) checks, without privilege and without effect.
+    ///
+    /// ```
+    /// # use ns_core::Command;
+    /// let error = Command::new("/bin/true").hostname("web").check().unwrap_err();
+    /// assert!(error.to_string().contains("without a UTS namespace this would rename the machine"));
+    /// ```
+    ///
+    /// # Errors
+    /// As [`plan`](Self::plan).
+    pub fn check(&self) -> Result<()> {
+        self.check_values()?;
+        let joining = self.joining()?;
+        self.namespace_steps(&joining)?;
+        self.payload_steps(joining.new_user).map(drop)
+    }
+
+    /// [`plan`](Self::plan) and [`Plan::spawn`]: for everything but a new user namespace, whose id maps need
+    /// [`spawn_paused`](Self::spawn_paused).
+    ///
+    /// # Errors
+    /// Those of both.
+    pub fn spawn(self) -> Result<Child> {
+        self.plan()?.spawn()
+    }
+
+    /// [`plan`](Self::plan) and [`Plan::spawn_paused`]: the child waits for its id maps, its network, its cgroup.
+    ///
+    /// The crate `cellkit-idmap` writes maps of any size (`MapPlan::write`). One id, one's own, is mapped like this:
+    ///
+    /// ```
+    /// use cellkit_core::{ProcFd, ProcView};
+    /// use ns_core::{Command, Namespaces};
+    ///
+    /// # use std::os::unix::fs::MetadataExt;
+    /// # if !ns_core::probe()?.can_make_with_user.contains(Namespaces::UTS) { return Ok(()) }
+    /// # let me = std::fs::metadata("/proc/self").unwrap();
+    /// # let (uid, gid) = (me.uid(), me.gid());
+    /// let paused = Command::new("id")
+    ///     .namespaces(Namespaces::USER | Namespaces::UTS)
+    ///     .keep_groups() // setgroups is denied below
+    ///     .spawn_paused()?;
+    /// let files = ProcFd::open(ProcView::Processes)?.process(&paused)?;
+    /// files.write("setgroups".as_ref(), b"deny")?; // before gid_map, for whoever has no CAP_SETGID
+    /// files.write("uid_map".as_ref(), format!("0 {uid} 1").as_bytes())?;
+    /// files.write("gid_map".as_ref(), format!("0 {gid} 1").as_bytes())?;
+    /// assert!(paused.resume(&mut ())?.wait()?.success()); // uid=0(root) gid=0(root)
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of both.
+    pub fn spawn_paused(self) -> Result<PausedChild> {
+        self.plan()?.spawn_paused()
+    }
+
     /// Starts it and waits for its end. It has the caller's standard descriptors where nothing else was said.
     ///
     /// ```

@@ -29,6 +29,7 @@ enum Directories {
     Allowed,
 }
 
+/// # Descriptors, terminal, session
 impl Command {
     /// The payload's standard input.
     pub fn stdin(mut self, stdio: impl Into<Stdio>) -> Self {
@@ -129,6 +130,13 @@ impl Command {
     #[doc(alias = "TIOCSWINSZ")]
     pub fn terminal_size(mut self, rows: u16, columns: u16) -> Self {
         self.descriptors.terminal_size = Some((rows, columns));
+        self
+    }
+
+    /// Makes the payload the leader of a new session, without a controlling terminal.
+    #[doc(alias = "setsid")]
+    pub fn new_session(mut self) -> Self {
+        self.new_session = true;
         self
     }
 

@@ -37,6 +37,7 @@ unsafe impl ChildStep for PreExec {
     }
 }
 
+/// # What there is no setter for
 impl Command {
     /// Runs a closure in the child, as its last act before execve: with the payload's ids, capabilities, descriptors and
     /// working directory, and with all signals blocked. Several run in the order in which they were added. Its errno is
