@@ -1,0 +1,123 @@
+//! The payload's program: what it is given, and where it begins.
+#![forbid(unsafe_code)]
+
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Command;
+use super::confinement::Confinement;
+use super::credentials::Credentials;
+use super::resources::Resources;
+use super::stdio::Descriptors;
+use crate::{MountPropagation, Namespaces};
+
+/// # The program
+impl Command {
+    /// A command that runs `program`: a path, or a name to be looked for in the payload's PATH inside its root.
+    pub fn new(program: impl AsRef<OsStr>) -> Self {
+        Self {
+            program: program.as_ref().to_owned(),
+            program_fd: None,
+            args: Vec::new(),
+            arg0: None,
+            environment: std::env::vars_os().collect(),
+            namespaces: Namespaces::empty(),
+            propagation: MountPropagation::default(),
+            joins: Vec::new(),
+            time: None,
+            loopback: false,
+            hostname: None,
+            domainname: None,
+            cgroup: None,
+            roots: Vec::new(),
+            dir: None,
+            descriptors: Descriptors::default(),
+            credentials: Credentials::default(),
+            confinement: Confinement::default(),
+            resources: Resources::default(),
+            new_session: false,
+            new_group: false,
+            die_with_parent: false,
+            set_tid: Vec::new(),
+            sibling: false,
+            reaper: None,
+            pre_exec: Vec::new(),
+            copies_memory: false,
+            timed: false,
+        }
+    }
+
+    /// A command that runs the program behind a descriptor, whatever is at its path by then, or in no path at all. `arg0`
+    /// is what it sees as `argv[0]`.
+    ///
+    /// The payload does not get the descriptor. So a script cannot be run like this, whose interpreter would have to open
+    /// it again: that fails with ENOENT, and a hint.
+    ///
+    /// * C call: execveat(2) with AT_EMPTY_PATH, Linux 3.19. O_PATH descriptors will do.
+    ///
+    /// ```
+    /// use ns_core::Command;
+    ///
+    /// let echo = std::fs::File::open("/bin/true").unwrap();
+    /// assert!(Command::from_fd(echo, "true").spawn()?.wait()?.success());
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
+    /// See execveat(2): <https://man7.org/linux/man-pages/man2/execveat.2.html>.
+    #[doc(alias("execveat", "fexecve"))]
+    pub fn from_fd(program: impl Into<OwnedFd>, arg0: impl AsRef<OsStr>) -> Self {
+        Self { program_fd: Some(Arc::new(program.into())), ..Self::new(arg0) }
+    }
+
+    /// Adds an argument.
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    /// Adds arguments.
+    pub fn args(mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    /// What the payload sees as `argv[0]`, instead of the program as given.
+    pub fn arg0(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.arg0 = Some(arg.as_ref().to_owned());
+        self
+    }
+
+    /// Sets a variable of the payload's environment.
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.environment.insert(name.as_ref().to_owned(), value.as_ref().to_owned());
+        self
+    }
+
+    /// Sets variables of the payload's environment.
+    pub fn envs(mut self, variables: impl IntoIterator<Item = (impl AsRef<OsStr>, impl AsRef<OsStr>)>) -> Self {
+        let variables = variables.into_iter();
+        self.environment.extend(variables.map(|(name, value)| (name.as_ref().to_owned(), value.as_ref().to_owned())));
+        self
+    }
+
+    /// Leaves a variable out of the payload's environment.
+    pub fn env_remove(mut self, name: impl AsRef<OsStr>) -> Self {
+        self.environment.remove(name.as_ref());
+        self
+    }
+
+    /// Starts from an empty environment instead of the caller's.
+    pub fn env_clear(mut self) -> Self {
+        self.environment.clear();
+        self
+    }
+
+    /// The payload's working directory, inside its root.
+    #[doc(alias = "chdir")]
+    pub fn current_dir(mut self, dir: impl AsRef<Path>) -> Self {
+        self.dir = Some(dir.as_ref().to_owned());
+        self
+    }
+}
