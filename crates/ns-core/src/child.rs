@@ -121,7 +121,8 @@ impl Child {
     /// Waits for its end and reaps it. Later calls give the same answer.
     ///
     /// The caller's end of a pipe to its standard input is closed first, unless it was taken: a child that reads to the
-    /// end would never see one.
+    /// end would never see one. A child that writes more to a pipe than this holds (64 KiB) waits for a reader and does not
+    /// end: [`wait_with_output`](Self::wait_with_output) reads.
     ///
     /// * C call: waitid(2) with P_PIDFD, Linux 5.4. Blocks; interrupted waits are taken up again.
     /// * When somebody else has reaped it (the process ignores SIGCHLD, or another library waits for every child), the

@@ -1,6 +1,8 @@
 //! Making the plan of a command, starting it, and waiting for it.
 #![forbid(unsafe_code)]
 
+use std::time::Duration;
+
 use cellkit_core::Result;
 
 use super::Command;
@@ -101,12 +103,29 @@ impl Command {
     ///
     /// # Errors
     /// As [`spawn`](Self::spawn) and [`Child::wait_with_output`](crate::Child::wait_with_output).
-    pub fn output(mut self) -> Result<Output> {
-        let [stdin, stdout, stderr] = &mut self.descriptors.standard;
-        stdin.get_or_insert(Stdio::Null);
-        stdout.get_or_insert(Stdio::Pipe);
-        stderr.get_or_insert(Stdio::Pipe);
-        self.spawn()?.wait_with_output()
+    pub fn output(self) -> Result<Output> {
+        self.caught().spawn()?.wait_with_output()
+    }
+
+    /// As [`output`](Self::output), for no longer than `limit`: then a command that still runs is killed, and what it wrote
+    /// until then is in the answer, which says that it [timed out](Output::timed_out).
+    ///
+    /// A pid namespace is worth asking for beside it: with its first process all that this one has started is killed.
+    ///
+    /// ```
+    /// # use ns_core::Command;
+    /// use std::time::Duration;
+    ///
+    /// let output = Command::new("sh").args(["-c", "echo begun; exec sleep 100"]).output_timeout(Duration::from_millis(100))?;
+    /// assert!(output.timed_out && output.stdout == b"begun\n");
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`output`](Self::output) and [`Child::wait_with_output_timeout`](crate::Child::wait_with_output_timeout).
+    #[doc(alias("timeout", "kill"))]
+    pub fn output_timeout(self, limit: Duration) -> Result<Output> {
+        self.caught().spawn()?.wait_with_output_timeout(&[], limit)
     }
 
     /// As [`output`](Self::output), with `input` as its standard input.
@@ -119,11 +138,16 @@ impl Command {
     ///
     /// # Errors
     /// As [`output`](Self::output).
-    pub fn output_from(mut self, input: impl AsRef<[u8]>) -> Result<Output> {
+    pub fn output_from(self, input: impl AsRef<[u8]>) -> Result<Output> {
+        self.stdin(Stdio::Pipe).caught().spawn()?.wait_with_output_from(input.as_ref())
+    }
+
+    /// An empty input and pipes for both outputs, where nothing else was said.
+    fn caught(mut self) -> Self {
         let [stdin, stdout, stderr] = &mut self.descriptors.standard;
-        *stdin = Some(Stdio::Pipe);
+        stdin.get_or_insert(Stdio::Null);
         stdout.get_or_insert(Stdio::Pipe);
         stderr.get_or_insert(Stdio::Pipe);
-        self.spawn()?.wait_with_output_from(input.as_ref())
+        self
     }
 }

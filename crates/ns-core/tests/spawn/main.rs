@@ -14,6 +14,7 @@ mod contract;
 mod credentials;
 mod errors;
 mod from_fd;
+mod output_timeout;
 mod parent;
 mod reaper;
 mod resources;
