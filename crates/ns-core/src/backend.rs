@@ -7,6 +7,17 @@ use std::fmt;
 ///
 /// Both make the same child. [`Clone`](Self::Clone) cannot choose its number
 /// ([`Command::set_tid`](crate::Command::set_tid)), and has it move into its cgroup instead of being born there.
+///
+/// ```
+/// use ns_core::Command;
+///
+/// let paused = Command::new("/bin/true").spawn_paused()?;
+/// assert!(paused.clone_step().to_string().starts_with(&format!("{}(", paused.backend())));
+/// assert!(paused.resume(&mut ())?.wait()?.success());
+/// # Ok::<(), ns_core::Error>(())
+/// ```
+///
+/// See clone(2): <https://man7.org/linux/man-pages/man2/clone.2.html>.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Backend {

@@ -175,6 +175,16 @@ sets! {
     /// See cpuset(7), formats: <https://man7.org/linux/man-pages/man7/cpuset.7.html>.
     CpuSet: 8192 "sched_setaffinity";
     /// A set of memory nodes, for [`MemoryPolicy`](crate::MemoryPolicy), read and written like a [`CpuSet`].
+    ///
+    /// ```
+    /// use ns_core::NodeSet;
+    ///
+    /// assert_eq!("0,2-3".parse::<NodeSet>()?, [0, 2, 3].into_iter().collect());
+    /// assert!("0-1024".parse::<NodeSet>().is_err()); // no kernel has that many
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
+    /// See numa(7): <https://man7.org/linux/man-pages/man7/numa.7.html>.
     NodeSet: 1024 "set_mempolicy";
 }
 
@@ -182,6 +192,17 @@ impl CpuSet {
     /// The processors that the calling thread may run on.
     ///
     /// * C call: sched_getaffinity(2).
+    ///
+    /// ```
+    /// use ns_core::{Command, CpuSet};
+    ///
+    /// // The payload gets all processors unless it is told to stay on the caller's.
+    /// let mine = CpuSet::of_this_thread()?;
+    /// assert!(Command::new("true").cpu_affinity(mine).status()?.success());
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
+    /// See sched_setaffinity(2): <https://man7.org/linux/man-pages/man2/sched_setaffinity.2.html>.
     ///
     /// # Errors
     /// None that a kernel of today gives; ENOSYS under a filter.

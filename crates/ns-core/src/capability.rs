@@ -12,6 +12,15 @@ macro_rules! capabilities {
     ($($name:ident = $number:literal,)*) => {
         /// One capability: a part of root's power.
         ///
+        /// ```
+        /// use ns_core::Capability;
+        ///
+        /// assert_eq!("CAP_NET_ADMIN".parse::<Capability>()?, Capability::NET_ADMIN);
+        /// assert_eq!(Capability::NET_ADMIN.name(), "NET_ADMIN");
+        /// assert!("cap_everything".parse::<Capability>().is_err());
+        /// # Ok::<(), ns_core::Error>(())
+        /// ```
+        ///
         /// See capabilities(7): <https://man7.org/linux/man-pages/man7/capabilities.7.html>.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[allow(missing_docs, reason = "the kernel's own names, told in capabilities(7)")]
@@ -73,6 +82,8 @@ impl FromStr for Capability {
 /// assert_eq!("all".parse::<CapabilitySet>()?, CapabilitySet::FULL);
 /// # Ok::<(), ns_core::Error>(())
 /// ```
+///
+/// See capabilities(7): <https://man7.org/linux/man-pages/man7/capabilities.7.html>.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct CapabilitySet(u64);
 

@@ -16,6 +16,23 @@ use crate::{ExitStatus, ProcessId, ProcessInfo, ResourceUsage, process, sys};
 /// A child that runs its program, known by its pidfd: its number may be reused, the handle never means another process.
 ///
 /// Dropping it lets it run on, as in the standard library; wait for it, or its zombie stays until this process ends.
+///
+/// * C calls: waitid(2) with P_PIDFD, pidfd_send_signal(2), ppoll(2) of the pidfd. No privileges, but to signal a child of
+///   another user.
+///
+/// ```
+/// use std::io::Write;
+///
+/// use ns_core::{Command, Stdio};
+///
+/// let mut child = Command::new("sh").args(["-c", "read line; exit $line"]).stdin(Stdio::Pipe).spawn()?;
+/// assert_eq!(child.try_wait()?, None); // it reads
+/// child.take_stdin().expect("a pipe").write_all(b"7\n").unwrap();
+/// assert_eq!(child.wait()?.code(), Some(7));
+/// # Ok::<(), ns_core::Error>(())
+/// ```
+///
+/// See pidfd_open(2): <https://man7.org/linux/man-pages/man2/pidfd_open.2.html>.
 #[must_use = "wait for it, or a zombie is left"]
 #[derive(Debug)]
 pub struct Child {

@@ -9,7 +9,21 @@ use crate::sys::Ended;
 
 /// How a process ended.
 ///
-/// It converts into [`std::process::ExitStatus`]. See <https://man7.org/linux/man-pages/man2/waitid.2.html>.
+/// It converts into [`std::process::ExitStatus`].
+///
+/// ```
+/// use ns_core::{Command, ExitStatus};
+///
+/// assert_eq!(Command::new("sh").args(["-c", "exit 3"]).status()?, ExitStatus::Exited(3));
+/// let killed = Command::new("sh").args(["-c", "kill -TERM $$"]).status()?;
+/// assert_eq!((killed.signal(), killed.shell_code()), (Some(15), 128 + 15));
+/// assert_eq!(killed.to_string(), "signal 15");
+/// let std: std::process::ExitStatus = killed.into();
+/// assert!(!std.success());
+/// # Ok::<(), ns_core::Error>(())
+/// ```
+///
+/// See waitid(2): <https://man7.org/linux/man-pages/man2/waitid.2.html>.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ExitStatus {
@@ -103,6 +117,18 @@ impl From<ExitStatus> for std::process::ExitStatus {
 }
 
 /// What a child used, with all its descendants that were waited for: [`Child::usage`](crate::Child::usage).
+///
+/// ```
+/// use ns_core::Command;
+///
+/// let mut child = Command::new("true").spawn()?;
+/// assert_eq!(child.usage(), None); // not yet
+/// child.wait()?;
+/// let usage = child.usage().expect("it was waited for here");
+/// println!("{} KiB at most, {:?} of processor time", usage.max_resident >> 10, usage.user_time + usage.system_time);
+/// assert!(usage.max_resident > 0);
+/// # Ok::<(), ns_core::Error>(())
+/// ```
 ///
 /// See <https://man7.org/linux/man-pages/man2/getrusage.2.html>.
 #[doc(alias = "rusage")]

@@ -8,6 +8,16 @@ use std::ffi::OsString;
 /// Whatever is chosen, the *user* keyring of the payload's uid stays reachable: only a user namespace of its own parts it
 /// from that. Each new keyring counts against `kernel.keys.maxkeys` of the caller (200 for users other than root).
 ///
+/// ```
+/// use ns_core::{Command, Keyring};
+///
+/// let plan = Command::new("/bin/true").keyring(Keyring::Named("web".into())).plan()?;
+/// assert!(plan.to_string().contains("KEYCTL_JOIN_SESSION_KEYRING, \"web\""));
+/// let plan = Command::new("/bin/true").keyring(Keyring::Keep).plan()?;
+/// assert!(!plan.to_string().contains("keyctl"));
+/// # Ok::<(), ns_core::Error>(())
+/// ```
+///
 /// See session-keyring(7): <https://man7.org/linux/man-pages/man7/session-keyring.7.html>.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

@@ -66,6 +66,8 @@ pub fn list() -> Result<NamespaceList> {
 /// assert!(mine.is_some_and(|namespace| namespace.first.is_some()));
 /// # Ok::<(), ns_core::Error>(())
 /// ```
+///
+/// See lsns(8), namespaces(7): <https://man7.org/linux/man-pages/man8/lsns.8.html>.
 #[derive(Clone, Debug)]
 #[must_use = "it does nothing until `list` is called"]
 #[non_exhaustive]

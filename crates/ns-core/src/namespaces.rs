@@ -8,6 +8,14 @@ bitflags::bitflags! {
     /// ordinary user may make and in which it then has every capability: ask for both in one set. Its id maps are the
     /// parent's to write, while the child waits: [`Command::spawn_paused`](crate::Command::spawn_paused) shows how.
     ///
+    /// ```
+    /// use ns_core::Namespaces;
+    ///
+    /// let kinds = Namespaces::USER | Namespaces::NET;
+    /// assert!(kinds.contains(Namespaces::NET) && !kinds.contains(Namespaces::PID));
+    /// assert_eq!(kinds.to_string(), "user|net"); // as /proc/PID/ns names them
+    /// ```
+    ///
     /// See namespaces(7): <https://man7.org/linux/man-pages/man7/namespaces.7.html>.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub struct Namespaces: u64 {
@@ -92,9 +100,35 @@ impl Namespaces {
 }
 
 /// A kind of namespace, as a type parameter of [`NsFd`](crate::NsFd).
+///
+/// It is sealed: the kernel has eight, [`Cgroup`], [`Ipc`], [`Mount`], [`Net`], [`Pid`], [`Time`], [`User`], [`Uts`]. They are
+/// names for the compiler; there are no values of them.
+///
+/// ```
+/// use ns_core::{Kind, Net, NsFd, Uts};
+///
+/// fn is_mine<K: Kind>(pid: i32) -> ns_core::Result<bool> {
+///     Ok(NsFd::<K>::of_pid(pid)? == NsFd::<K>::of_this_thread()?)
+/// }
+/// let me = std::process::id() as i32;
+/// assert!(is_mine::<Net>(me)? && is_mine::<Uts>(me)?);
+/// # Ok::<(), ns_core::Error>(())
+/// ```
+///
+/// See namespaces(7): <https://man7.org/linux/man-pages/man7/namespaces.7.html>.
 pub trait Kind: private::Kind + 'static {}
 
 /// A kind of namespace that a process may choose for its children alone: [`Pid`] and [`Time`].
+///
+/// ```
+/// use ns_core::{NsFd, Pid};
+///
+/// // The same, until unshare(2) or setns(2).
+/// assert_eq!(NsFd::<Pid>::for_children_of_this_thread()?, NsFd::<Pid>::of_this_thread()?);
+/// # Ok::<(), ns_core::Error>(())
+/// ```
+///
+/// See pid_namespaces(7), time_namespaces(7): <https://man7.org/linux/man-pages/man7/pid_namespaces.7.html>.
 pub trait ForChildren: Kind {}
 
 impl ForChildren for Pid {}
@@ -140,21 +174,37 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// The cgroup namespace.
+    /// The cgroup namespace: the root of the cgroup tree as it is seen from inside. Linux 4.6.
+    ///
+    /// See <https://man7.org/linux/man-pages/man7/cgroup_namespaces.7.html>.
     Cgroup: CLONE_NEWCGROUP, "cgroup" = 1, "cgroup" = 1, 0xefff_fffb always;
-    /// The IPC namespace.
+    /// The IPC namespace: System V IPC and POSIX message queues. Linux 2.6.19.
+    ///
+    /// See <https://man7.org/linux/man-pages/man7/ipc_namespaces.7.html>.
     Ipc: CLONE_NEWIPC, "ipc" = 2, "ipc" = 2, 0xefff_ffff always;
-    /// The mount namespace.
+    /// The mount namespace: what is mounted where. Linux 2.4.19.
+    ///
+    /// See <https://man7.org/linux/man-pages/man7/mount_namespaces.7.html>.
     Mount: CLONE_NEWNS, "mnt" = 3, "mnt" = 3, 0xefff_fff8 since_6_17;
-    /// The network namespace.
+    /// The network namespace: interfaces, addresses, routes, ports, rules. Linux 2.6.29.
+    ///
+    /// See <https://man7.org/linux/man-pages/man7/network_namespaces.7.html>.
     Net: CLONE_NEWNET, "net" = 4, "net" = 4, 0xefff_fff9 since_6_17;
-    /// The pid namespace.
+    /// The pid namespace: process numbers. Linux 2.6.24.
+    ///
+    /// See <https://man7.org/linux/man-pages/man7/pid_namespaces.7.html>.
     Pid: CLONE_NEWPID, "pid" = 5, "pid_for_children" = 6, 0xefff_fffc always;
-    /// The time namespace.
+    /// The time namespace: CLOCK_MONOTONIC and CLOCK_BOOTTIME. Linux 5.6.
+    ///
+    /// See <https://man7.org/linux/man-pages/man7/time_namespaces.7.html>.
     Time: CLONE_NEWTIME, "time" = 7, "time_for_children" = 8, 0xefff_fffa always;
-    /// The user namespace.
+    /// The user namespace: user and group ids, and capabilities. Linux 3.8.
+    ///
+    /// See <https://man7.org/linux/man-pages/man7/user_namespaces.7.html>.
     User: CLONE_NEWUSER, "user" = 9, "user" = 9, 0xefff_fffd always;
-    /// The UTS namespace.
+    /// The UTS namespace: host name and NIS domain name. Linux 2.6.19.
+    ///
+    /// See <https://man7.org/linux/man-pages/man7/uts_namespaces.7.html>.
     Uts: CLONE_NEWUTS, "uts" = 10, "uts" = 10, 0xefff_fffe always;
 }
 
@@ -181,6 +231,15 @@ macro_rules! by_kind {
 pub(crate) use by_kind;
 
 /// Offsets of a new time namespace's clocks, in whole seconds, to those of the machine.
+///
+/// ```
+/// use ns_core::{Command, TimeOffsets};
+///
+/// let yesterday = TimeOffsets { boottime: 24 * 60 * 60, ..TimeOffsets::default() };
+/// let plan = Command::new("uptime").time_offsets(yesterday).plan()?;
+/// assert!(plan.to_string().contains("boottime 86400 0"));
+/// # Ok::<(), ns_core::Error>(())
+/// ```
 ///
 /// See time_namespaces(7): <https://man7.org/linux/man-pages/man7/time_namespaces.7.html>.
 // Not #[non_exhaustive]: the kernel has these two clocks, and a struct literal is how one says them.

@@ -83,6 +83,8 @@ impl fmt::Display for NsId {
 /// assert_eq!(mixed[0].kind() | mixed[1].kind(), Namespaces::UTS | Namespaces::IPC);
 /// # Ok::<(), ns_core::Error>(())
 /// ```
+///
+/// See namespaces(7): <https://man7.org/linux/man-pages/man7/namespaces.7.html>.
 pub trait AnyNamespace: AsFd + fmt::Debug + fmt::Display + Send + Sync + private::Sealed {
     /// Its kind: a set of exactly one.
     fn kind(&self) -> Namespaces;
@@ -111,6 +113,8 @@ mod private {
 /// # child.wait()?;
 /// # Ok::<(), ns_core::Error>(())
 /// ```
+///
+/// See namespaces(7), ioctl_nsfs(2): <https://man7.org/linux/man-pages/man7/namespaces.7.html>.
 pub struct NsFd<K> {
     fd: OwnedFd,
     id: NsId,

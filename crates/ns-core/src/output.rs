@@ -16,6 +16,21 @@ use crate::stdio::Ours;
 use crate::{Child, ExitStatus, sys};
 
 /// How a child ended, and all that it wrote to the pipes it was given.
+///
+/// It converts into [`std::process::Output`].
+///
+/// ```
+/// use ns_core::Command;
+///
+/// let output = Command::new("sh").args(["-c", "echo out; echo err >&2; exit 3"]).output()?;
+/// assert_eq!((&*output.stdout, &*output.stderr), (&b"out\n"[..], &b"err\n"[..]));
+/// assert_eq!(output.status.code(), Some(3));
+/// let std: std::process::Output = output.into();
+/// assert_eq!(std.status.code(), Some(3));
+/// # Ok::<(), ns_core::Error>(())
+/// ```
+///
+/// See pipe(7), waitid(2): <https://man7.org/linux/man-pages/man7/pipe.7.html>.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Output {

@@ -21,6 +21,25 @@ use crate::{Backend, Child, ExitStatus, ProcessId};
 /// A process that exists, in its new namespaces and its cgroup, and waits before its first own step.
 ///
 /// Dropping it kills it and waits for its end: nothing is left behind.
+///
+/// ```
+/// use std::fs;
+///
+/// use ns_core::Command;
+///
+/// let paused = Command::new("sleep").arg("100").spawn_paused()?;
+/// let pid = paused.pid();
+/// // It exists, and is this program still.
+/// assert!(fs::exists(format!("/proc/{pid}/exe")).unwrap());
+/// drop(paused);
+/// assert!(!fs::exists(format!("/proc/{pid}")).unwrap());
+///
+/// let mut child = Command::new("true").spawn_paused()?.resume(&mut ())?;
+/// assert!(child.wait()?.success());
+/// # Ok::<(), ns_core::Error>(())
+/// ```
+///
+/// See clone(2): <https://man7.org/linux/man-pages/man2/clone.2.html>.
 #[must_use = "a paused child that is dropped is killed"]
 pub struct PausedChild {
     // `finish` takes these out; they are there until then.

@@ -8,6 +8,16 @@ bitflags::bitflags! {
     ///
     /// Programs that are set-user-id lose those that would weaken them.
     ///
+    /// ```
+    /// use ns_core::{Command, Personality};
+    ///
+    /// // setarch --addr-no-randomize head -c12 /proc/self/maps
+    /// let same_place = Command::new("head").args(["-c12", "/proc/self/maps"]).personality(Personality::ADDR_NO_RANDOMIZE);
+    /// let first = same_place.output()?.stdout;
+    /// println!("{}", String::from_utf8_lossy(&first));
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
     /// See personality(2): <https://man7.org/linux/man-pages/man2/personality.2.html>.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     pub struct Personality: u32 {

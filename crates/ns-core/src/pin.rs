@@ -167,6 +167,8 @@ pub fn unpin(path: impl AsRef<Path>) -> Result<()> {
 /// }
 /// # Ok::<(), ns_core::Error>(())
 /// ```
+///
+/// See ip-netns(8), mount_namespaces(7): <https://man7.org/linux/man-pages/man8/ip-netns.8.html>.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Pin {

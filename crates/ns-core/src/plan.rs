@@ -70,6 +70,8 @@ impl Body {
 /// assert!(text.contains("sethostname"));
 /// # Ok::<(), ns_core::Error>(())
 /// ```
+///
+/// See clone(2), strace(1): <https://man7.org/linux/man-pages/man2/clone.2.html>.
 #[derive(Debug)]
 #[must_use = "a plan does nothing until it is started"]
 pub struct Plan {

@@ -34,6 +34,8 @@ pub(crate) mod text;
 ///
 /// # Errors
 /// When no procfs can be had. Everything else that fails is a finding.
+///
+/// See namespaces(7): <https://man7.org/linux/man-pages/man7/namespaces.7.html>.
 pub fn probe() -> Result<Probe> {
     let proc = ProcFd::open(ProcView::Whole)?;
     let settings = settings::Settings::read(&proc);
@@ -45,6 +47,20 @@ pub fn probe() -> Result<Probe> {
 }
 
 /// What [`probe`](crate::probe()) found. Printing it is a table.
+///
+/// ```
+/// use ns_core::{Namespaces, probe};
+///
+/// let here = probe()?;
+/// if !here.can_make.contains(Namespaces::NET) && here.can_make_with_user.contains(Namespaces::NET) {
+///     println!("add Namespaces::USER");
+/// }
+/// print!("{here}");
+/// assert!(here.to_string().contains("net namespace"));
+/// # Ok::<(), ns_core::Error>(())
+/// ```
+///
+/// See namespaces(7): <https://man7.org/linux/man-pages/man7/namespaces.7.html>.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Probe {
@@ -95,6 +111,16 @@ impl fmt::Display for Probe {
 }
 
 /// One thing that was looked at.
+///
+/// ```
+/// for finding in &ns_core::probe()?.findings {
+///     println!("{}: {}", finding.what, finding.detail);
+///     if let Some(fix) = &finding.fix {
+///         println!("  what to do: {fix}");
+///     }
+/// }
+/// # Ok::<(), ns_core::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
@@ -140,6 +166,14 @@ impl fmt::Display for Finding {
 }
 
 /// How a thing stands.
+///
+/// ```
+/// use ns_core::{State, probe};
+///
+/// // Whatever stands in the way comes with what to do about it, and nothing else does.
+/// assert!(probe()?.findings.iter().all(|finding| (finding.state == State::No) == finding.fix.is_some()));
+/// # Ok::<(), ns_core::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum State {
@@ -165,6 +199,15 @@ impl fmt::Display for State {
 }
 
 /// What sort of thing a [`Finding`] is about.
+///
+/// ```
+/// use ns_core::{Area, probe};
+///
+/// let here = probe()?;
+/// let limits = here.findings.iter().filter(|finding| finding.area == Area::Limits);
+/// assert!(limits.count() > 0);
+/// # Ok::<(), ns_core::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Area {

@@ -13,6 +13,26 @@ use crate::{ExitStatus, ProcessId, ProcessInfo, sys};
 ///
 /// It is had from a [`ProcessId`] that was written down, or from a number, which is only safe for a process whose number
 /// cannot be reused meanwhile. For children of one's own there is [`Child`](crate::Child).
+///
+/// * C calls: pidfd_open(2), pidfd_send_signal(2), ppoll(2) of the pidfd. No privileges, but to signal a process of another
+///   user.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use ns_core::Process;
+///
+/// // A child that the standard library has made.
+/// let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
+/// let process = Process::open(child.id() as i32)?;
+/// assert!(!process.wait_end(Duration::from_millis(10))?);
+/// process.kill()?;
+/// assert!(process.wait_end(Duration::from_secs(60))?);
+/// child.wait().unwrap(); // it is its parent's to reap
+/// # Ok::<(), ns_core::Error>(())
+/// ```
+///
+/// See pidfd_open(2): <https://man7.org/linux/man-pages/man2/pidfd_open.2.html>.
 #[derive(Debug)]
 pub struct Process {
     pidfd: OwnedFd,

@@ -32,6 +32,8 @@ use crate::{Process, sys};
 /// assert_eq!(record.parse::<ProcessId>()?.open().unwrap_err().kind(), ErrorKind::Gone);
 /// # Ok::<(), ns_core::Error>(())
 /// ```
+///
+/// See pidfd_open(2), proc_pid_stat(5): <https://man7.org/linux/man-pages/man2/pidfd_open.2.html>.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ProcessId {
     pid: i32,

@@ -8,6 +8,21 @@ use cellkit_core::{Errno, Error, ProcFd, ProcView, Result, Subject};
 use crate::sys::{self, PIDFD_INFO_CGROUP, PIDFD_INFO_CREDS};
 
 /// A user's or group's four ids, as seen from the caller's user namespace.
+///
+/// ```
+/// use ns_core::{Command, ErrorKind};
+///
+/// let mut child = Command::new("sleep").arg("100").spawn()?;
+/// match child.info() {
+///     Ok(info) => assert!(info.uid.real == info.uid.effective && info.gid.real == info.gid.effective),
+///     Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported), // before Linux 6.13
+/// }
+/// child.kill()?;
+/// child.wait()?;
+/// # Ok::<(), ns_core::Error>(())
+/// ```
+///
+/// See credentials(7): <https://man7.org/linux/man-pages/man7/credentials.7.html>.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Ids {
@@ -31,6 +46,8 @@ pub struct Ids {
 /// # Ok(())
 /// # }
 /// ```
+///
+/// See pidfd_open(2): <https://man7.org/linux/man-pages/man2/pidfd_open.2.html>.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ProcessInfo {

@@ -10,6 +10,15 @@ macro_rules! resources {
     ($($(#[$doc:meta])* $name:ident = $number:literal $c_name:literal,)*) => {
         /// What a limit of [`Command::rlimit`](crate::Command::rlimit) is about, by the kernel's names.
         ///
+        /// ```
+        /// use ns_core::Resource;
+        ///
+        /// assert_eq!("nofile".parse::<Resource>()?, Resource::Nofile);
+        /// assert_eq!(Resource::Nofile.to_string(), "RLIMIT_NOFILE");
+        /// assert!("files".parse::<Resource>().is_err());
+        /// # Ok::<(), ns_core::Error>(())
+        /// ```
+        ///
         /// See <https://man7.org/linux/man-pages/man2/getrlimit.2.html>.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[non_exhaustive]
@@ -102,6 +111,17 @@ impl FromStr for Resource {
 }
 
 /// One limit: a number of whatever the [`Resource`] is counted in, or none.
+///
+/// ```
+/// use ns_core::Limit;
+///
+/// assert_eq!("1024".parse::<Limit>()?, Limit::Value(1024));
+/// assert_eq!("unlimited".parse::<Limit>()?, Limit::Unlimited);
+/// assert!(Limit::Value(u64::MAX - 1) < Limit::Unlimited);
+/// # Ok::<(), ns_core::Error>(())
+/// ```
+///
+/// See getrlimit(2): <https://man7.org/linux/man-pages/man2/getrlimit.2.html>.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Limit {
@@ -166,6 +186,8 @@ impl FromStr for Limit {
 /// assert!(Rlimit::new(2, 1).is_err());
 /// # Ok::<(), ns_core::Error>(())
 /// ```
+///
+/// See getrlimit(2): <https://man7.org/linux/man-pages/man2/getrlimit.2.html>.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rlimit {
     soft: Limit,

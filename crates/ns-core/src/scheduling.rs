@@ -14,6 +14,20 @@ use crate::NodeSet;
 /// The real-time ones need CAP_SYS_NICE in the machine's own user namespace, or, but for [`Deadline`](Self::Deadline), a
 /// limit [`Rtprio`](crate::Resource::Rtprio) as high as the priority.
 ///
+/// ```
+/// use std::time::Duration;
+///
+/// use ns_core::{Command, Scheduler};
+///
+/// // 2 ms of processor time in each 10 ms.
+/// let [runtime, deadline, period] = [2, 10, 10].map(Duration::from_millis);
+/// let plan = Command::new("/bin/true").scheduler(Scheduler::Deadline { runtime, deadline, period }).plan()?;
+/// assert!(plan.to_string().contains("sched_setattr(0, SCHED_DEADLINE 2ms within 10ms every 10ms)"));
+/// // Needs nothing: runs when nobody else wants to.
+/// assert!(Command::new("true").scheduler(Scheduler::Idle).status()?.success());
+/// # Ok::<(), ns_core::Error>(())
+/// ```
+///
 /// See sched(7): <https://man7.org/linux/man-pages/man7/sched.7.html>.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -224,6 +238,14 @@ impl FromStr for IoPriority {
 }
 
 /// Which memory nodes the payload's memory comes from, for [`Command::memory_policy`](crate::Command::memory_policy).
+///
+/// ```
+/// use ns_core::{Command, MemoryPolicy};
+///
+/// let plan = Command::new("/bin/true").memory_policy(MemoryPolicy::Interleave("0-1".parse()?)).plan()?;
+/// assert!(plan.to_string().contains("MPOL_INTERLEAVE 0-1"));
+/// # Ok::<(), ns_core::Error>(())
+/// ```
 ///
 /// See set_mempolicy(2): <https://man7.org/linux/man-pages/man2/set_mempolicy.2.html>.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

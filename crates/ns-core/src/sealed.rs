@@ -26,6 +26,21 @@ use crate::program::c_string;
 use crate::sys;
 
 /// Why a program cannot be changed.
+///
+/// ```
+/// use std::fs::File;
+///
+/// use ns_core::{Seal, SealedProgram};
+///
+/// let shell = File::open("/bin/sh").unwrap();
+/// match SealedProgram::of(&shell)?.seal() {
+///     Seal::ReadOnlyMount => println!("it costs no memory"),
+///     seal => println!("{seal}, of {} bytes", shell.metadata().unwrap().len()),
+/// }
+/// # Ok::<(), ns_core::Error>(())
+/// ```
+///
+/// See memfd_create(2), mount_setattr(2): <https://man7.org/linux/man-pages/man2/memfd_create.2.html>.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Seal {
@@ -82,6 +97,8 @@ impl fmt::Display for Seal {
 /// Command::from_fd(agent, "agent").spawn()?.wait()?;
 /// # Ok::<(), ns_core::Error>(())
 /// ```
+///
+/// See mount_setattr(2), memfd_create(2): <https://man7.org/linux/man-pages/man2/mount_setattr.2.html>.
 #[derive(Debug)]
 pub struct SealedProgram {
     fd: OwnedFd,

@@ -23,6 +23,15 @@ const MAX_LENGTH: usize = 4096;
 
 /// One instruction of classic BPF: `struct sock_filter`, eight bytes.
 ///
+/// ```
+/// use ns_core::{BpfInstruction, Seccomp};
+///
+/// // BPF_RET | BPF_K, SECCOMP_RET_ALLOW: a filter that forbids nothing.
+/// let allow = BpfInstruction { code: 0x06, jt: 0, jf: 0, k: 0x7fff_0000 };
+/// assert_eq!(Seccomp::new([allow])?.program(), [allow]);
+/// # Ok::<(), ns_core::Error>(())
+/// ```
+///
 /// See <https://man7.org/linux/man-pages/man2/seccomp.2.html>.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(C)]
@@ -39,6 +48,14 @@ pub struct BpfInstruction {
 }
 
 /// What a filter answers to a system call.
+///
+/// ```
+/// use ns_core::SeccompAction;
+///
+/// let denied = SeccompAction::from_answer(0x0005_0000 | 1); // SECCOMP_RET_ERRNO | EPERM
+/// assert_eq!(denied, SeccompAction::Errno(1));
+/// assert!(!denied.lets_through() && SeccompAction::Log.lets_through());
+/// ```
 ///
 /// See <https://man7.org/linux/man-pages/man2/seccomp.2.html>.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -110,6 +127,18 @@ impl fmt::Display for SeccompAction {
 }
 
 /// One system call as a filter sees it: `struct seccomp_data`.
+///
+/// ```
+/// use ns_core::{BpfInstruction, Seccomp, SeccompAction, SeccompCall};
+///
+/// let kill = Seccomp::new([BpfInstruction { code: 0x06, jt: 0, jf: 0, k: 0x8000_0000 }])?;
+/// // openat(AT_FDCWD, …), as a program for this processor makes it.
+/// let call = SeccompCall::native(libc::SYS_openat as i32, [libc::AT_FDCWD as u64, 0, 0, 0, 0, 0]);
+/// assert_eq!(kill.evaluate(&call), SeccompAction::KillProcess);
+/// # Ok::<(), ns_core::Error>(())
+/// ```
+///
+/// See seccomp(2): <https://man7.org/linux/man-pages/man2/seccomp.2.html>.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[doc(alias = "seccomp_data")]
 pub struct SeccompCall {

@@ -12,6 +12,16 @@ bitflags::bitflags! {
     ///
     /// Setting them needs CAP_SETPCAP, but for the two of Linux 6.14.
     ///
+    /// ```
+    /// use ns_core::{Capabilities, CapabilitySet, Securebits};
+    ///
+    /// // uid 0 without its powers: execve gives it nothing, for good.
+    /// let bits = Securebits::NOROOT | Securebits::NOROOT_LOCKED;
+    /// let all = Capabilities::from(CapabilitySet::FULL);
+    /// assert!(all.after_execve(0, bits).effective.is_empty());
+    /// assert!(!all.after_execve(0, Securebits::empty()).effective.is_empty());
+    /// ```
+    ///
     /// See <https://man7.org/linux/man-pages/man2/PR_SET_SECUREBITS.2const.html>.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     pub struct Securebits: u32 {

@@ -30,6 +30,8 @@ use crate::sys;
 /// from.wait()?;
 /// # Ok::<(), ns_core::Error>(())
 /// ```
+///
+/// See pipe(2), dup(2): <https://man7.org/linux/man-pages/man2/pipe.2.html>.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub enum Stdio {

@@ -5,7 +5,8 @@
 //! * `unsafe` stands in `sys.rs` or below `sys/` only, every other file forbids it (no excuse);
 //! * published code names no file below `/proc` by path, `ProcFd` opens them \[proc:\];
 //! * nothing is joined to the path of a root file system, `RootFd` resolves it \[join:\];
-//! * no `todo!`, no `unimplemented!` (no excuse).
+//! * no `todo!`, no `unimplemented!` (no excuse);
+//! * what a finished crate offers has an example and a link to its man page (`lint/documented.rs`, with its exceptions).
 //!
 //! A file longer than 500 lines is only mentioned.
 #![forbid(unsafe_code)]
@@ -15,6 +16,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::{Result, workspace};
+
+mod documented;
 
 const LONG: usize = 500;
 /// Declares the unsafe trait that the `sys` modules of other crates implement.
@@ -82,6 +85,7 @@ fn check_file(name: &str, text: &str, wrong: &mut Vec<String>) {
     let is_crate_root = ["/lib.rs", "/main.rs"].iter().any(|file| name.ends_with(file)) || name.contains("/bin/");
     let mut complain = |number: usize, what: &str| wrong.push(format!("{name}:{}: {what}", number + 1));
 
+    documented::check(name, text, &mut complain);
     let has_sys_below = is_crate_root || name.ends_with("/tests.rs");
     let forbids = text.contains("#![forbid(unsafe_code)]") || has_sys_below && text.contains("#![deny(unsafe_code)]");
     if is_source && !is_sys && name != DECLARES_UNSAFE && !forbids {

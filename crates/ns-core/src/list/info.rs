@@ -8,6 +8,19 @@ use std::path::PathBuf;
 use crate::{Namespaces, NsId};
 
 /// Every namespace that [`list`](crate::list) found, by inode number.
+///
+/// ```
+/// use ns_core::{NsFd, User, list};
+///
+/// let all = list()?;
+/// let mine = NsFd::<User>::of_this_thread()?.id();
+/// println!("{} namespaces belong to {}", all.owned_by(mine).count(), all.get(mine).expect("I am in it"));
+/// // At most one of each kind.
+/// assert!((1..=8).contains(&all.of_process(std::process::id() as i32).count()));
+/// # Ok::<(), ns_core::Error>(())
+/// ```
+///
+/// See namespaces(7), lsns(8): <https://man7.org/linux/man-pages/man7/namespaces.7.html>.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct NamespaceList {
@@ -61,6 +74,19 @@ impl IntoIterator for NamespaceList {
 }
 
 /// One namespace, and all that keeps it.
+///
+/// ```
+/// use ns_core::{Ipc, NsFd, list};
+///
+/// let ipc = NsFd::<Ipc>::of_this_thread()?;
+/// let all = list()?;
+/// let info = all.get(ipc.id()).expect("I am in it");
+/// assert_eq!(info.to_string(), ipc.to_string()); // ipc:[4026531839]
+/// assert!(info.processes.contains(&(std::process::id() as i32)) && !info.is_empty());
+/// # Ok::<(), ns_core::Error>(())
+/// ```
+///
+/// See namespaces(7), ioctl_nsfs(2): <https://man7.org/linux/man-pages/man2/ioctl_nsfs.2.html>.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct NamespaceInfo {
@@ -111,6 +137,17 @@ impl fmt::Display for NamespaceInfo {
 }
 
 /// The process that stands for a namespace in a list.
+///
+/// ```
+/// for namespace in &ns_core::list()? {
+///     if let Some(first) = &namespace.first {
+///         println!("{namespace} {} {} {}", first.pid, first.uid, first.command.to_string_lossy());
+///     }
+/// }
+/// # Ok::<(), ns_core::Error>(())
+/// ```
+///
+/// See proc_pid_cmdline(5): <https://man7.org/linux/man-pages/man5/proc_pid_cmdline.5.html>.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FirstProcess {
@@ -123,6 +160,17 @@ pub struct FirstProcess {
 }
 
 /// A thread in a namespace that the rest of its process is not in.
+///
+/// ```
+/// for namespace in &ns_core::ListOptions::new().threads().list()? {
+///     for thread in &namespace.threads {
+///         println!("thread {} of process {} has left for {namespace}", thread.tid, thread.pid);
+///     }
+/// }
+/// # Ok::<(), ns_core::Error>(())
+/// ```
+///
+/// See proc_pid_task(5): <https://man7.org/linux/man-pages/man5/proc_pid_task.5.html>.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub struct ThreadIn {
@@ -133,6 +181,21 @@ pub struct ThreadIn {
 }
 
 /// A descriptor on a namespace.
+///
+/// ```
+/// use std::os::fd::{AsFd, AsRawFd};
+///
+/// use ns_core::{ListOptions, NsFd, Uts};
+///
+/// let uts = NsFd::<Uts>::of_this_thread()?;
+/// let (pid, fd) = (std::process::id() as i32, uts.as_fd().as_raw_fd());
+/// let all = ListOptions::new().fds().list()?;
+/// let info = all.get(uts.id()).expect("it is open");
+/// assert!(info.fds.iter().any(|open| (open.pid, open.fd) == (pid, fd)));
+/// # Ok::<(), ns_core::Error>(())
+/// ```
+///
+/// See proc_pid_fd(5): <https://man7.org/linux/man-pages/man5/proc_pid_fd.5.html>.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub struct OpenFd {
@@ -143,6 +206,18 @@ pub struct OpenFd {
 }
 
 /// A file that a namespace is mounted on, which keeps it.
+///
+/// ```
+/// for namespace in &ns_core::ListOptions::new().mounts().list()? {
+///     for pin in &namespace.mounts {
+///         println!("{namespace} {}", pin.path.display()); // net:[4026532201] /run/netns/web
+///         assert!(pin.path.is_absolute());
+///     }
+/// }
+/// # Ok::<(), ns_core::Error>(())
+/// ```
+///
+/// See proc_pid_mountinfo(5): <https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html>.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub struct PinnedTo {

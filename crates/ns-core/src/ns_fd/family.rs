@@ -94,6 +94,24 @@ impl<K: Kind> NsFd<K> {
 }
 
 /// Kinds that lie in each other like the processes that made them: pid and user namespaces.
+///
+/// ```
+/// use ns_core::{Nested, NsFd, Pid, User};
+///
+/// /// How many levels of it the caller can see.
+/// fn depth<K: Nested>(mut at: NsFd<K>) -> usize {
+///     let mut levels = 1;
+///     while let Ok(Some(parent)) = at.parent() {
+///         (at, levels) = (parent, levels + 1);
+///     }
+///     levels
+/// }
+/// assert!((1..=33).contains(&depth(NsFd::<User>::of_this_thread()?)));
+/// assert!((1..=33).contains(&depth(NsFd::<Pid>::of_this_thread()?)));
+/// # Ok::<(), ns_core::Error>(())
+/// ```
+///
+/// See ioctl_nsfs(2): <https://man7.org/linux/man-pages/man2/ioctl_nsfs.2.html>.
 pub trait Nested: Kind {}
 
 impl Nested for Pid {}
