@@ -68,7 +68,8 @@ pub(crate) static HINTS: HintTable = HintTable(&[
     row(
         "execve",
         libc::EACCES,
-        "the file is not executable or is a directory, its file system is mounted noexec, or a landlock ruleset forbids it",
+        "the file is not executable or is a directory, its file system is mounted noexec, or a landlock ruleset forbids it; \
+         for a name without a slash also: it was not found, and a directory of PATH is not the payload's to search",
     ),
     row("execve", libc::ENOEXEC, "neither a program for this machine nor a script that begins with #!"),
     row("execve", libc::ELOOP, "symbolic links lead in a circle"),
@@ -171,7 +172,12 @@ pub(crate) static HINTS: HintTable = HintTable(&[
     row("chdir", libc::ENOENT, "the working directory does not exist in the payload's root"),
     row("chdir", libc::EACCES, "the payload's user may not enter the working directory"),
     row("getcwd", libc::ENOENT, "the working directory lies outside of the container's root"),
-    row("setns", libc::EPERM, "joining needs CAP_SYS_ADMIN in the user namespace that owns that namespace"),
+    row(
+        "setns",
+        libc::EPERM,
+        "joining needs CAP_SYS_ADMIN in the user namespace that owns that namespace, and in one's own: run as root, or join \
+         that user namespace too",
+    ),
     row(
         "unshare",
         libc::EPERM,
@@ -259,8 +265,16 @@ pub(crate) static HINTS: HintTable = HintTable(&[
     row("umount2", libc::EPERM, "a pin is a mount: removing it needs CAP_SYS_ADMIN over this mount namespace"),
     row("umount2", libc::EINVAL, "this pin is of a more privileged mount namespace, and locked in this one"),
     row("unlink", libc::EBUSY, "there was one pin upon another: unpin once more"),
-    row("ioctl PIDFD_GET_*_NAMESPACE", libc::EACCES, "this needs ptrace access to the process: see ptrace(2)"),
-    row("ioctl PIDFD_GET_*_NAMESPACE", libc::EPERM, "this needs ptrace access to the process: see ptrace(2)"),
+    row(
+        "ioctl PIDFD_GET_*_NAMESPACE",
+        libc::EACCES,
+        "this needs ptrace access to the process: be its user, or root, and see ptrace(2) where that is not enough",
+    ),
+    row(
+        "ioctl PIDFD_GET_*_NAMESPACE",
+        libc::EPERM,
+        "this needs ptrace access to the process: be its user, or root, and see ptrace(2) where that is not enough",
+    ),
 ]);
 
 #[cfg(test)]

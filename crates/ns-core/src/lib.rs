@@ -77,6 +77,7 @@
 //! | | the payload has | asked for with |
 //! |---|---|---|
 //! | descriptors | the three standard ones, and no others | [`Command::stdin`] … |
+//! | root directory, mounts | the caller's, `/proc` of the caller's pid namespace too; in a new mount namespace a copy of them, what is mounted there unseen outside | [`Command::steps`] (`mountkit` makes them), [`Command::propagation`] |
 //! | capabilities | none, in any of the five sets | [`Command::capabilities`] |
 //! | user and groups | the caller's; in a new user namespace 0, 0 and no groups | [`Command::user`], [`Command::groups`] |
 //! | session keyring | a new one | [`Command::keyring`] |
@@ -87,6 +88,7 @@
 //! | timer slack, personality | the kernel's own: 50 µs, PER_LINUX | [`Command::timer_slack`], [`Command::personality`] |
 //! | resource limits, oom_score_adj, memory policy, secure bits | the caller's | [`Command::rlimit`], [`Command::oom_score_adj`], [`Command::memory_policy`], [`Command::securebits`] |
 //! | seccomp filter, landlock ruleset | those that the caller is under, and no others | [`Command::seccomp`], [`Command::landlock`] |
+//! | working directory | the caller's, or `/` of another root | [`Command::current_dir`] |
 //! | environment | the caller's | [`Command::env`], [`Command::env_clear`] |
 //!
 //! Whether a payload can be traced and dumped is not its starter's to say: execve makes it so, unless its user may not read

@@ -144,7 +144,7 @@ impl<K: Kind> NsFd<K> {
             Err(Errno(libc::ENOTTY | libc::EINVAL | libc::EOPNOTSUPP)) => {}
             Err(errno) => {
                 return Err(Error::from_errno("ioctl PIDFD_GET_*_NAMESPACE", errno.0)
-                    .on(Subject::Namespace(format!("the {name} namespace of a process")))
+                    .on(Subject::Namespace(format!("the {name} namespace of {}", whose(pidfd))))
                     .with_hints(&HINTS)
                     .or_gone());
             }
@@ -385,4 +385,10 @@ impl<K: Kind> fmt::Debug for NsFd<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "NsFd({self})")
     }
+}
+
+/// The process of a pidfd in words, for an error.
+fn whose(pidfd: BorrowedFd<'_>) -> String {
+    let pid = ProcFd::open(ProcView::Processes).and_then(|proc| proc.pid_of(pidfd));
+    pid.map_or_else(|_| "a process".to_owned(), |pid| format!("pid {pid}"))
 }

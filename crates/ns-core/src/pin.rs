@@ -29,6 +29,7 @@ use crate::ns_fd::{AnyNamespace, NsFd, NsId, any_from_fd};
 use crate::program::c_string;
 use crate::sys::nsfs;
 
+const NOT_OURS: &str = "a pin is a mount: it needs CAP_SYS_ADMIN over this mount namespace";
 const NSFS_MAGIC: i64 = 0x6e73_6673;
 
 impl<K: Kind> NsFd<K> {
@@ -49,14 +50,13 @@ impl<K: Kind> NsFd<K> {
     ///   are about to pin before, if you must know.
     ///
     /// ```no_run
-    /// use ns_core::{Namespaces, Net, NsFd, ensure_netns_dir, unpin, with_namespaces};
+    /// use ns_core::{Namespaces, Net, NsFd, ensure_netns_dir, unpin, unshare, with_namespaces};
     ///
     /// // ip netns add web; ip netns exec web ...; ip netns del web
-    /// let mut child = ns_core::Command::new("/bin/sleep").arg("1").namespaces(Namespaces::NET).spawn()?;
-    /// let web: NsFd<Net> = child.namespace()?;
+    /// let thread = std::thread::spawn(|| unshare(Namespaces::NET).and_then(|()| NsFd::<Net>::of_this_thread()));
+    /// let web = thread.join().expect("no panic")?; // without a process, and this thread is where it was
     /// let path = ensure_netns_dir()?.join("web");
     /// web.pin(&path)?;
-    /// child.wait()?;
     /// with_namespaces(&[&web], || std::net::UdpSocket::bind("127.0.0.1:53"))?.ok();
     /// unpin(&path)?;
     /// # Ok::<(), ns_core::Error>(())
@@ -97,9 +97,7 @@ impl<K: Kind> NsFd<K> {
             (Namespaces::MOUNT, Errno(libc::EINVAL)) => error.with_hint(
                 "a mount namespace is pinned only on a mount that is shared with no other: mount --make-private",
             ),
-            (_, Errno(libc::EPERM)) => {
-                error.with_hint("a pin is a mount: it needs CAP_SYS_ADMIN over this mount namespace")
-            }
+            (_, Errno(libc::EPERM)) => error.with_hint(NOT_OURS),
             _ => error,
         }
     }
@@ -291,7 +289,10 @@ pub fn ensure_netns_dir() -> Result<&'static Path> {
     // `ip netns add` holds this lock meanwhile: two that bind at once would hide the pins of one of them.
     nsfs::lock(dir.as_fd()).map_err(|errno| Error::from_errno("flock", errno.0).on(path))?;
     let c_path = c_string(path, "mount")?;
-    let fail = |errno: Errno| Error::from_errno("mount", errno.0).on(path).with_hints(&HINTS);
+    let fail = |errno: Errno| match Error::from_errno("mount", errno.0).on(path) {
+        error if errno.0 == libc::EPERM => error.with_hint(NOT_OURS),
+        error => error.with_hints(&HINTS),
+    };
     match nsfs::make_shared(&c_path) {
         // It is no mount yet.
         Err(Errno(libc::EINVAL)) => {

@@ -19,6 +19,7 @@ use crate::{Process, sys};
 ///
 /// It is text, and reads back as the same: `1234:inode=5678:boot=1b4e28ba-2fa1-11d2-883f-0016d3cca427`. Where the kernel has
 /// no inodes for processes (before Linux 6.9) there is `start=`, the clock tick of its start, in the place of `inode=`.
+/// Around it nothing is allowed: of a line that was read, [`trim`](str::trim) the end.
 ///
 /// ```
 /// use ns_core::{Command, ErrorKind, ProcessId};

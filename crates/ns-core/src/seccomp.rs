@@ -182,7 +182,13 @@ impl SeccompCall {
 ///
 /// let op = |code, jt, jf, k| BpfInstruction { code, jt, jf, k };
 /// let no_chroot = Seccomp::new([
+///     // To programs for another processor, 32-bit ones, a number means another call: they are not let in at all.
+///     op(0x20, 0, 0, 4),                          // A = seccomp_data.arch
+///     op(0x15, 1, 0, SeccompCall::NATIVE_ARCH),   // unless A == this processor's
+///     op(0x06, 0, 0, 0x8000_0000),                //     return SECCOMP_RET_KILL_PROCESS
 ///     op(0x20, 0, 0, 0),                          // A = seccomp_data.nr
+///     op(0x35, 0, 1, 0x4000_0000),                // if A >= __X32_SYSCALL_BIT, which x86-64 has for them
+///     op(0x06, 0, 0, 0x8000_0000),                //     return SECCOMP_RET_KILL_PROCESS
 ///     op(0x15, 0, 1, libc::SYS_chroot as u32),    // if A == chroot
 ///     op(0x06, 0, 0, 0x0005_0000 | 1),            //     return SECCOMP_RET_ERRNO | EPERM
 ///     op(0x06, 0, 0, 0x7fff_0000),                // return SECCOMP_RET_ALLOW
@@ -190,6 +196,7 @@ impl SeccompCall {
 /// // What will it answer?
 /// let chroot = SeccompCall::native(libc::SYS_chroot as i32, [0; 6]);
 /// assert_eq!(no_chroot.evaluate(&chroot), SeccompAction::Errno(1));
+/// assert_eq!(no_chroot.evaluate(&SeccompCall { arch: 0, ..chroot }), SeccompAction::KillProcess);
 /// assert_eq!(no_chroot.evaluate(&SeccompCall::native(libc::SYS_read as i32, [0; 6])), SeccompAction::Allow);
 /// // A program that the kernel would refuse is refused here, with what is wrong where.
 /// assert!(Seccomp::new([op(0x20, 0, 0, 2)]).is_err());

@@ -15,7 +15,11 @@ use crate::{MountPropagation, Namespaces};
 
 /// # The program
 impl Command {
-    /// A command that runs `program`: a path, or a name to be looked for in the payload's PATH inside its root.
+    /// A command that runs `program`: a path, or a name without a slash, which is looked for in the payload's PATH inside its
+    /// root, or in the usual directories when its environment has no PATH.
+    ///
+    /// All of it happens in the child, as the payload: a path that does not begin with `/` is taken from
+    /// [`current_dir`](Self::current_dir), and a program that is not there is an error of the start (execve, ENOENT).
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         Self {
             program: program.as_ref().to_owned(),
@@ -114,7 +118,10 @@ impl Command {
         self
     }
 
-    /// The payload's working directory, inside its root.
+    /// The payload's working directory, inside its root, entered as the payload's user. A relative one is taken from the
+    /// caller's, or from `/` where the payload has another root than the caller.
+    ///
+    /// Errors: NotFound, Permission, each with a hint.
     #[doc(alias = "chdir")]
     pub fn current_dir(mut self, dir: impl AsRef<Path>) -> Self {
         self.dir = Some(dir.as_ref().to_owned());

@@ -75,6 +75,9 @@ impl Command {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
+    /// Without a pid namespace nobody knows the number before the child is there, so a shell puts it in:
+    /// `Command::new("sh").args(["-c", "LISTEN_PID=$$ exec \"$0\" \"$@\"", "/usr/sbin/service"])`.
+    ///
     /// # Errors
     /// [`plan`](Self::plan) answers Invalid for a number below 3, one given twice, one that the limit on open files
     /// (RLIMIT_NOFILE) leaves no room for, and for a directory: see [`fd_outside_root`](Self::fd_outside_root).

@@ -84,3 +84,11 @@ fn without_a_user_namespace_an_ordinary_user_makes_none() {
     assert!(error.to_string().contains("CLONE_NEWNET"), "{error}");
     assert!(error.hint().expect("hint").contains("CAP_SYS_ADMIN"), "{error:#}");
 }
+
+#[test]
+fn somebody_elses_process_is_named_by_its_number() {
+    faultkit::require!(user);
+    let error = NsFd::<Net>::of_pid(1).expect_err("PID 1 is root's");
+    assert_eq!(error.kind(), ErrorKind::Permission, "{error:#}");
+    assert!(error.to_string().contains("pid 1: ") || error.to_string().contains("/1/"), "{error}");
+}

@@ -282,6 +282,9 @@ fn without_the_right_no_file_is_left() {
             assert_eq!(error.kind(), ErrorKind::Permission, "{error:#}");
             assert!(error.hint().expect("hint").contains("CAP_SYS_ADMIN"), "{error:#}");
             assert!(!dir.path().join("pin").exists());
+            let error = ns_core::ensure_netns_dir().expect_err("no capability");
+            assert_eq!((error.operation(), error.kind()), ("mount", ErrorKind::Permission));
+            assert!(error.hint().expect("hint").contains("CAP_SYS_ADMIN"), "{error:#}");
         });
     });
 }
