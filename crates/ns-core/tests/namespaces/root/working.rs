@@ -7,11 +7,16 @@ use ns_core::{Command, ErrorKind, Ipc, Mount, Namespaces, Net, NsFd, Pid, Time, 
 
 use crate::{KINDS, end, link, run, sleeper, sys};
 
-/// Which namespaces each thread of this process is in.
+/// Which namespaces each thread of this process is in. One that ends meanwhile is left out.
 fn threads() -> BTreeMap<String, [String; 8]> {
     let tasks = fs::read_dir("/proc/self/task").expect("task");
     let names = tasks.map(|task| task.expect("task").file_name().to_string_lossy().into_owned());
-    names.map(|task| (task.clone(), KINDS.map(|kind| link(format!("self/task/{task}"), kind)))).collect()
+    let links = |task: &str| {
+        let link = |kind| Some(fs::read_link(format!("/proc/self/task/{task}/ns/{kind}")).ok()?.display().to_string());
+        let links: Option<Vec<String>> = KINDS.iter().map(link).collect();
+        links?.try_into().ok()
+    };
+    names.filter_map(|task| Some((task.clone(), links(&task)?))).collect()
 }
 
 /// As [`threads`], when those that have ended have also gone.
