@@ -27,8 +27,8 @@ use stdio::Descriptors;
 /// Unless asked otherwise the payload has no capabilities, its own session keyring, umask 022, default signal dispositions,
 /// all CPUs it may use, the caller's environment and standard descriptors, and no other descriptor.
 ///
-/// * C calls: clone3(2), then in the child those that [`Plan`] prints, then execve(2). Linux 5.15 is the oldest kernel that is
-///   tested; what is newer says so where it is asked for.
+/// * C calls: clone3(2), then in the child those that a [`Plan`](crate::Plan) prints, then execve(2). Linux 5.15 is the oldest
+///   kernel that is tested; what is newer says so where it is asked for.
 /// * Privileges: none, but for what says so.
 ///
 /// ```

@@ -74,6 +74,15 @@ impl Command {
     /// * Errors, when the plan is made: Invalid for a descriptor that is no ruleset;
     ///   [`Unsupported`](crate::ErrorKind::Unsupported) on older kernels and where landlock is switched off.
     ///
+    /// ```
+    /// use std::fs::File;
+    ///
+    /// use ns_core::Command;
+    ///
+    /// let error = Command::new("/bin/true").no_new_privs().landlock(File::open("/dev/null").unwrap()).plan().unwrap_err();
+    /// assert_eq!(error.operation(), "landlock_restrict_self");
+    /// ```
+    ///
     /// See <https://man7.org/linux/man-pages/man2/landlock_restrict_self.2.html>.
     #[doc(alias = "landlock_restrict_self")]
     pub fn landlock(mut self, ruleset: impl AsFd) -> Self {

@@ -40,6 +40,14 @@ impl Command {
     /// * C calls: setresgid(2), setresuid(2). Need CAP_SETGID and CAP_SETUID, which a child in a new user namespace has.
     /// * Errors: Invalid for an id that is not mapped into the user namespace; Permission.
     ///
+    /// ```
+    /// use ns_core::Command;
+    ///
+    /// let plan = Command::new("/bin/true").user(1000, 1000).plan()?;
+    /// assert!(plan.to_string().contains("setresuid(1000, 1000, 1000)"));
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
     /// See <https://man7.org/linux/man-pages/man2/setresuid.2.html>.
     #[doc(alias("setuid", "setgid", "setresuid", "setresgid"))]
     pub fn user(mut self, uid: u32, gid: u32) -> Self {
@@ -52,6 +60,14 @@ impl Command {
     ///
     /// * C call: setgroups(2). Needs CAP_SETGID.
     ///
+    /// ```
+    /// use ns_core::Command;
+    ///
+    /// let plan = Command::new("/bin/true").user(1000, 1000).groups([27, 100]).plan()?;
+    /// assert!(plan.to_string().contains("setgroups(2, [27, 100])"));
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
     /// See <https://man7.org/linux/man-pages/man2/setgroups.2.html>.
     #[doc(alias = "setgroups")]
     pub fn groups(mut self, groups: impl IntoIterator<Item = u32>) -> Self {
@@ -61,6 +77,14 @@ impl Command {
 
     /// Leaves the supplementary groups alone: the only way where setgroups is denied, as in a user namespace that an
     /// ordinary user maps without newgidmap.
+    ///
+    /// ```
+    /// use ns_core::Command;
+    ///
+    /// let plan = Command::new("/bin/true").user(1000, 1000).keep_groups().plan()?;
+    /// assert!(!plan.to_string().contains("setgroups"));
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
     pub fn keep_groups(mut self) -> Self {
         self.credentials.keep_groups = true;
         self
@@ -124,6 +148,14 @@ impl Command {
     /// No program that the payload runs can gain privileges. Linux 3.5.
     ///
     /// * C call: prctl(2) PR_SET_NO_NEW_PRIVS. Needs nothing, and cannot be undone.
+    ///
+    /// ```
+    /// use ns_core::Command;
+    ///
+    /// let status = Command::new("cat").arg("/proc/self/status").no_new_privs().output()?.stdout;
+    /// assert!(String::from_utf8_lossy(&status).contains("NoNewPrivs:\t1"));
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
     ///
     /// See <https://man7.org/linux/man-pages/man2/PR_SET_NO_NEW_PRIVS.2const.html>.
     #[doc(alias = "PR_SET_NO_NEW_PRIVS")]

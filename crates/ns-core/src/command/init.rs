@@ -55,6 +55,15 @@ impl Command {
     ///
     /// * C call: prctl(2) PR_SET_CHILD_SUBREAPER, Linux 3.4.
     ///
+    /// ```
+    /// use ns_core::Command;
+    ///
+    /// // The orphan becomes the reaper's child, and the payload's status is the answer.
+    /// let output = Command::new("sh").args(["-c", "(sleep 0.1; exit 3)& exit 7"]).subreaper().output()?;
+    /// assert_eq!(output.status.code(), Some(7));
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
     /// See <https://man7.org/linux/man-pages/man2/PR_SET_CHILD_SUBREAPER.2const.html>.
     #[doc(alias = "PR_SET_CHILD_SUBREAPER")]
     pub fn subreaper(mut self) -> Self {

@@ -21,6 +21,23 @@ impl Command {
     /// otherwise, and somebody has to write id maps in which they are: see [`spawn_paused`](Self::spawn_paused).
     ///
     /// [`Namespaces::TIME`] alone is as [`time_offsets`](Self::time_offsets) with offsets of zero.
+    ///
+    /// * C call: clone3(2) with the CLONE_NEW* flags. [`Namespaces`] has the kernel versions.
+    /// * Privileges: CAP_SYS_ADMIN, but with [`Namespaces::USER`].
+    ///
+    /// ```
+    /// use ns_core::{Command, Namespaces, probe};
+    ///
+    /// let kinds = Namespaces::UTS | Namespaces::IPC;
+    /// let command = Command::new("readlink").arg("/proc/self/ns/uts").namespaces(kinds);
+    /// # if !probe()?.can_make.contains(kinds) { return Ok(()) }
+    /// let inside = command.output()?.stdout;
+    /// let outside = Command::new("readlink").arg("/proc/self/ns/uts").output()?.stdout;
+    /// assert_ne!(inside, outside);
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
+    /// See namespaces(7): <https://man7.org/linux/man-pages/man7/namespaces.7.html>.
     #[doc(alias("unshare", "CLONE_NEWNS", "CLONE_NEWUSER", "CLONE_NEWPID"))]
     pub fn namespaces(mut self, kinds: Namespaces) -> Self {
         self.namespaces |= kinds;
@@ -32,6 +49,14 @@ impl Command {
     /// [`plan`](Self::plan) answers Invalid.
     ///
     /// * C call: mount(2) with MS_REC and MS_PRIVATE, MS_SLAVE or MS_SHARED, on `/`.
+    ///
+    /// ```
+    /// use ns_core::{Command, MountPropagation, Namespaces};
+    ///
+    /// let command = Command::new("/bin/sh").namespaces(Namespaces::MOUNT).propagation(MountPropagation::Slave);
+    /// assert!(command.plan()?.to_string().contains("MS_REC|MS_SLAVE"));
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
     ///
     /// See <https://man7.org/linux/man-pages/man7/mount_namespaces.7.html>.
     #[doc(alias("MS_REC", "mount --make-rprivate"))]
@@ -45,6 +70,23 @@ impl Command {
     /// Older kernels (5.6) do not enter it at execve: there the child makes a successor in it, as for a pid namespace that
     /// is [joined](Self::join). With a new pid namespace that cannot be, and [`plan`](Self::plan) answers
     /// [`Unsupported`](crate::ErrorKind::Unsupported).
+    ///
+    /// * C calls: unshare(2) CLONE_NEWTIME, a write to `/proc/self/timens_offsets`, in the child.
+    /// * Privileges: CAP_SYS_ADMIN, and CAP_SYS_TIME for offsets.
+    ///
+    /// ```
+    /// use ns_core::{Command, TimeOffsets};
+    /// # if !ns_core::probe()?.can_make.contains(ns_core::Namespaces::TIME) { return Ok(()) }
+    ///
+    /// // A machine that has been up for a day longer.
+    /// let offsets = TimeOffsets { boottime: 24 * 60 * 60, ..TimeOffsets::default() };
+    /// let uptime = Command::new("cat").arg("/proc/uptime").time_offsets(offsets).output()?.stdout;
+    /// let seconds: f64 = String::from_utf8_lossy(&uptime).split(' ').next().unwrap().parse().unwrap();
+    /// assert!(seconds > 24.0 * 60.0 * 60.0);
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
+    /// See time_namespaces(7): <https://man7.org/linux/man-pages/man7/time_namespaces.7.html>.
     #[doc(alias("CLONE_NEWTIME", "timens_offsets"))]
     pub fn time_offsets(mut self, offsets: TimeOffsets) -> Self {
         self.time = Some(offsets);
@@ -52,6 +94,20 @@ impl Command {
     }
 
     /// Brings the loopback interface of a new network namespace up: `ip link set lo up`.
+    ///
+    /// * C call: ioctl(2) SIOCSIFFLAGS. Needs CAP_NET_ADMIN there, which the child has.
+    ///
+    /// ```
+    /// use ns_core::{Command, Namespaces};
+    ///
+    /// let error = Command::new("/bin/true").loopback_up().check().unwrap_err();
+    /// assert_eq!(error.hint(), Some("add Namespaces::NET"));
+    /// let plan = Command::new("/bin/true").namespaces(Namespaces::NET).loopback_up().plan()?;
+    /// assert!(plan.to_string().contains("SIOCSIFFLAGS(\"lo\", IFF_UP)"));
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
+    /// See netdevice(7): <https://man7.org/linux/man-pages/man7/netdevice.7.html>.
     #[doc(alias = "SIOCSIFFLAGS")]
     pub fn loopback_up(mut self) -> Self {
         self.loopback = true;
@@ -59,6 +115,19 @@ impl Command {
     }
 
     /// Sets the host name: with [`Namespaces::UTS`], or it would be the machine's. At most 64 bytes.
+    ///
+    /// * C call: sethostname(2). Needs CAP_SYS_ADMIN there, which the child has.
+    ///
+    /// ```
+    /// use ns_core::{Command, Namespaces};
+    ///
+    /// let command = Command::new("hostname").namespaces(Namespaces::UTS).hostname("web");
+    /// # if !ns_core::probe()?.can_make.contains(Namespaces::UTS) { return Ok(()) }
+    /// assert_eq!(command.output()?.stdout, b"web\n");
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
+    /// See sethostname(2): <https://man7.org/linux/man-pages/man2/sethostname.2.html>.
     #[doc(alias = "sethostname")]
     pub fn hostname(mut self, name: impl AsRef<OsStr>) -> Self {
         self.hostname = Some(name.as_ref().to_owned());
@@ -66,6 +135,10 @@ impl Command {
     }
 
     /// Sets the NIS domain name: with [`Namespaces::UTS`]. At most 64 bytes.
+    ///
+    /// * C call: setdomainname(2), with the same privilege as [`hostname`](Self::hostname).
+    ///
+    /// See getdomainname(2): <https://man7.org/linux/man-pages/man2/getdomainname.2.html>.
     #[doc(alias = "setdomainname")]
     pub fn domainname(mut self, name: impl AsRef<OsStr>) -> Self {
         self.domainname = Some(name.as_ref().to_owned());

@@ -79,6 +79,16 @@ impl Command {
     ///
     /// * C call: clone3(2) with CLONE_PARENT.
     ///
+    /// ```
+    /// use ns_core::Command;
+    ///
+    /// let plan = Command::new("/bin/true").as_sibling().plan()?;
+    /// assert!(plan.clone_step().to_string().contains("CLONE_PARENT"));
+    /// // Whose death would it be?
+    /// assert!(Command::new("/bin/true").as_sibling().kill_with_parent().plan().is_err());
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// At [`plan`](Self::plan), Invalid with [`kill_with_parent`](Self::kill_with_parent) (which would watch the wrong
     /// process) and with a pid namespace that is joined. At the start, Invalid when the caller is PID 1 of its pid

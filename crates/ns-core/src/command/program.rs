@@ -20,6 +20,17 @@ impl Command {
     ///
     /// All of it happens in the child, as the payload: a path that does not begin with `/` is taken from
     /// [`current_dir`](Self::current_dir), and a program that is not there is an error of the start (execve, ENOENT).
+    ///
+    /// ```
+    /// use ns_core::{Command, ErrorKind};
+    ///
+    /// assert!(Command::new("true").status()?.success());
+    /// let error = Command::new("/no/such/program").spawn().unwrap_err();
+    /// assert_eq!((error.kind(), error.operation()), (ErrorKind::NotFound, "execve"));
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
+    /// See execve(2): <https://man7.org/linux/man-pages/man2/execve.2.html>.
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         Self {
             program: program.as_ref().to_owned(),
@@ -82,18 +93,45 @@ impl Command {
     }
 
     /// Adds arguments.
+    ///
+    /// ```
+    /// use ns_core::Command;
+    ///
+    /// let output = Command::new("printf").arg("%s.").args(["one", "two words"]).output()?;
+    /// assert_eq!(output.stdout, b"one.two words.");
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
     pub fn args(mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
         self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
         self
     }
 
     /// What the payload sees as `argv[0]`, instead of the program as given.
+    ///
+    /// ```
+    /// use ns_core::Command;
+    ///
+    /// // A login shell, as login(1) starts it.
+    /// let output = Command::new("/bin/sh").arg0("-sh").args(["-c", "echo $0"]).output()?;
+    /// assert_eq!(output.stdout, b"-sh\n");
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
     pub fn arg0(mut self, arg: impl AsRef<OsStr>) -> Self {
         self.arg0 = Some(arg.as_ref().to_owned());
         self
     }
 
     /// Sets a variable of the payload's environment.
+    ///
+    /// ```
+    /// use ns_core::Command;
+    ///
+    /// let output = Command::new("/usr/bin/env").env_clear().env("LANG", "C").output()?;
+    /// assert_eq!(output.stdout, b"LANG=C\n");
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
+    /// See environ(7): <https://man7.org/linux/man-pages/man7/environ.7.html>.
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.environment.insert(name.as_ref().to_owned(), value.as_ref().to_owned());
         self

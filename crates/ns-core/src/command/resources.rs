@@ -46,6 +46,14 @@ impl Command {
     ///
     /// * C call: umask(2). Refused by [`plan`](Self::plan) above 0777.
     ///
+    /// ```
+    /// use ns_core::Command;
+    ///
+    /// assert_eq!(Command::new("sh").args(["-c", "umask"]).umask(0o077).output()?.stdout, b"0077\n");
+    /// assert_eq!(Command::new("sh").args(["-c", "umask"]).output()?.stdout, b"0022\n");
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
     /// See <https://man7.org/linux/man-pages/man2/umask.2.html>.
     pub fn umask(mut self, mode: u32) -> Self {
         self.resources.umask = Some(mode);
@@ -107,6 +115,14 @@ impl Command {
     /// * Errors: Invalid for a priority outside 1 to 99 and for times out of order; Permission; Busy when a deadline cannot be
     ///   promised beside those of others.
     ///
+    /// ```
+    /// use ns_core::{Command, Scheduler};
+    ///
+    /// let output = Command::new("chrt").args(["-p", "0"]).scheduler(Scheduler::Batch).output()?;
+    /// assert!(String::from_utf8_lossy(&output.stdout).contains("SCHED_BATCH"));
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
     /// See <https://man7.org/linux/man-pages/man2/sched_setattr.2.html>.
     #[doc(alias("sched_setattr", "sched_setscheduler", "chrt"))]
     pub fn scheduler(mut self, scheduler: Scheduler) -> Self {
@@ -120,6 +136,14 @@ impl Command {
     ///   [`Resource::Nice`].
     /// * Errors: Invalid out of range; Permission.
     ///
+    /// ```
+    /// use ns_core::Command;
+    ///
+    /// assert_eq!(Command::new("nice").nice(19).output()?.stdout, b"19\n");
+    /// assert!(Command::new("nice").nice(20).check().is_err());
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
     /// See <https://man7.org/linux/man-pages/man2/setpriority.2.html>.
     #[doc(alias("setpriority", "renice"))]
     pub fn nice(mut self, nice: i32) -> Self {
@@ -130,6 +154,15 @@ impl Command {
     /// The payload's I/O priority. Not asked for, it is the caller's, but follows the nice value for a caller of real time.
     ///
     /// * C call: ioprio_set(2). Real time needs CAP_SYS_ADMIN or CAP_SYS_NICE in the machine's own user namespace.
+    /// * Errors: Permission.
+    ///
+    /// ```
+    /// use ns_core::{Command, IoPriority};
+    ///
+    /// let output = Command::new("ionice").io_priority(IoPriority::best_effort(7)?).output()?;
+    /// assert_eq!(output.stdout, b"best-effort: prio 7\n");
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
     ///
     /// See <https://man7.org/linux/man-pages/man2/ioprio_set.2.html>.
     #[doc(alias("ioprio_set", "ionice"))]
@@ -143,6 +176,13 @@ impl Command {
     /// * C call: set_mempolicy(2). Needs nothing.
     /// * Errors: Invalid when no node of the set can be used here, and for a policy that this kernel lacks.
     ///
+    /// ```
+    /// use ns_core::{Command, MemoryPolicy};
+    ///
+    /// assert!(Command::new("true").memory_policy(MemoryPolicy::Local).status()?.success());
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
     /// See <https://man7.org/linux/man-pages/man2/set_mempolicy.2.html>.
     #[doc(alias("set_mempolicy", "numactl"))]
     pub fn memory_policy(mut self, policy: MemoryPolicy) -> Self {
@@ -153,6 +193,17 @@ impl Command {
     /// How late the payload's timers may be, 50 µs if nothing is asked for: the kernel's own value, not the caller's.
     ///
     /// * C call: prctl(2) PR_SET_TIMERSLACK. Needs nothing.
+    /// * Errors: Invalid for no time at all.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use ns_core::Command;
+    ///
+    /// let command = Command::new("cat").arg("/proc/self/timerslack_ns").timer_slack(Duration::from_millis(2));
+    /// assert_eq!(command.output()?.stdout, b"2000000\n");
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
     ///
     /// See <https://man7.org/linux/man-pages/man2/PR_SET_TIMERSLACK.2const.html>.
     #[doc(alias = "PR_SET_TIMERSLACK")]
@@ -164,6 +215,14 @@ impl Command {
     /// How the kernel pretends to be another one, as setarch(8) has it. Not asked for, it does not, whatever the caller has.
     ///
     /// * C call: personality(2). Needs nothing; READ_IMPLIES_EXEC and others may be refused by a security module.
+    ///
+    /// ```
+    /// use ns_core::{Command, Personality};
+    ///
+    /// let output = Command::new("cat").arg("/proc/self/personality").personality(Personality::ADDR_NO_RANDOMIZE).output()?;
+    /// assert_eq!(output.stdout, b"00040000\n");
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
     ///
     /// See <https://man7.org/linux/man-pages/man2/personality.2.html>.
     #[doc(alias = "setarch")]
@@ -181,6 +240,15 @@ impl Command {
     /// * File: `/proc/self/oom_score_adj`, through a [`ProcFd`] that was opened before, first of all.
     /// * Less than the lowest value it has had needs CAP_SYS_RESOURCE in the machine's own user namespace.
     /// * Errors: Invalid out of range; Permission, with a hint.
+    ///
+    /// ```
+    /// use ns_core::Command;
+    ///
+    /// // Rather this than the caller.
+    /// let output = Command::new("cat").arg("/proc/self/oom_score_adj").oom_score_adj(1000).output()?;
+    /// assert_eq!(output.stdout, b"1000\n");
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
     ///
     /// See <https://man7.org/linux/man-pages/man5/proc_pid_oom_score_adj.5.html>.
     pub fn oom_score_adj(mut self, score: i32) -> Self {

@@ -32,12 +32,37 @@ enum Directories {
 /// # Descriptors, terminal, session
 impl Command {
     /// The payload's standard input.
+    ///
+    /// * C call: dup3(2) in the child; openat(2) of `/dev/null`, pipe2(2) as [`Stdio`] says.
+    ///
+    /// ```
+    /// use ns_core::{Command, Stdio};
+    ///
+    /// let mut child = Command::new("sh").args(["-c", "cat; cat no/such/file"]).stdin(Stdio::Null).stderr(Stdio::Null).spawn()?;
+    /// assert_eq!(child.wait()?.code(), Some(1));
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
+    /// See dup(2): <https://man7.org/linux/man-pages/man2/dup.2.html>.
     pub fn stdin(mut self, stdio: impl Into<Stdio>) -> Self {
         self.descriptors.standard[0] = Some(stdio.into());
         self
     }
 
     /// The payload's standard output.
+    ///
+    /// ```
+    /// use std::io::Read;
+    ///
+    /// use ns_core::{Command, Stdio};
+    ///
+    /// let mut child = Command::new("echo").arg("hello").stdout(Stdio::Pipe).spawn()?;
+    /// let mut said = String::new();
+    /// child.take_stdout().expect("a pipe").read_to_string(&mut said).unwrap();
+    /// assert_eq!(said, "hello\n");
+    /// child.wait()?;
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
     pub fn stdout(mut self, stdio: impl Into<Stdio>) -> Self {
         self.descriptors.standard[1] = Some(stdio.into());
         self
@@ -92,6 +117,18 @@ impl Command {
     /// As [`fd`](Self::fd), also for a directory. **With a directory of the caller's the payload is not confined to its
     /// root**: openat(2) and fchdir(2) lead from there to all that the mount it is on holds, `..` included, as far as
     /// the payload's ids reach. For payloads that are trusted, or that have no root of their own.
+    ///
+    /// ```
+    /// use std::fs::File;
+    ///
+    /// use ns_core::Command;
+    ///
+    /// let open = || File::open("/etc").unwrap();
+    /// assert!(Command::new("ls").fd(3, open()).check().is_err());
+    /// let output = Command::new("ls").arg("/proc/self/fd/3/").fd_outside_root(3, open()).output()?;
+    /// assert!(String::from_utf8_lossy(&output.stdout).contains("passwd"));
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
     pub fn fd_outside_root(mut self, number: RawFd, fd: impl Into<OwnedFd>) -> Self {
         self.descriptors.more.push((number, fd.into(), Directories::Allowed));
         self
@@ -130,6 +167,23 @@ impl Command {
 
     /// The size of that [`terminal`](Self::terminal) from the beginning, in rows and columns of characters. Without one,
     /// [`plan`](Self::plan) answers Invalid.
+    ///
+    /// * C call: ioctl(2) TIOCSWINSZ.
+    ///
+    /// ```
+    /// use std::{fs::File, io::Read};
+    ///
+    /// use ns_core::Command;
+    ///
+    /// let mut child = Command::new("stty").arg("size").terminal().terminal_size(25, 80).spawn()?;
+    /// let mut said = String::new();
+    /// let _ = File::from(child.take_terminal().expect("a terminal")).read_to_string(&mut said);
+    /// assert_eq!(said.trim(), "25 80");
+    /// child.wait()?;
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
+    /// See TIOCSWINSZ(2const): <https://man7.org/linux/man-pages/man2/TIOCSWINSZ.2const.html>.
     #[doc(alias = "TIOCSWINSZ")]
     pub fn terminal_size(mut self, rows: u16, columns: u16) -> Self {
         self.descriptors.terminal_size = Some((rows, columns));
@@ -147,6 +201,18 @@ impl Command {
     /// Ctrl-C, is not for it. A [new session](Self::new_session) or a [terminal](Self::terminal) brings one anyway.
     ///
     /// * C call: setpgid(2) in the child.
+    ///
+    /// ```
+    /// use ns_core::Command;
+    ///
+    /// let output = Command::new("sh").args(["-c", "cut -d' ' -f1,5 /proc/$$/stat"]).new_process_group().output()?;
+    /// let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    /// let (pid, group) = text.trim().split_once(' ').unwrap();
+    /// assert_eq!(pid, group);
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
+    /// See setpgid(2): <https://man7.org/linux/man-pages/man2/setpgid.2.html>.
     #[doc(alias = "setpgid")]
     pub fn new_process_group(mut self) -> Self {
         self.new_group = true;
