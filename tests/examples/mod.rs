@@ -12,6 +12,7 @@ mod nsenter;
 mod pid1;
 mod probe;
 mod readme;
+mod sandbox;
 mod time_offsets;
 mod unshare;
 

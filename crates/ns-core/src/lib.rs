@@ -25,6 +25,9 @@
 //! # Ok::<(), ns_core::Error>(())
 //! ```
 //!
+//! Whole programs are in the repository's `examples/`: `sandbox` runs what is not trusted for some seconds, `unshare`,
+//! `nsenter`, `docker_exec`, `netns_named`, `lsns`, `probe`, `pid1` and others are what their names say.
+//!
 //! # Namespaces that exist already
 //!
 //! An [`NsFd`] is a handle on one, typed by its kind, which says what it is and to what it belongs. It comes from a

@@ -57,6 +57,9 @@ impl Child {
     /// This returns when the child has ended *and* every process that has inherited its pipes has closed them: a daemon
     /// that the child leaves behind keeps it waiting, if there is no [limit](Self::wait_with_output_timeout).
     ///
+    /// All of it is kept in memory. Of a child that may write without end, take the pipe and read what you want:
+    /// [`take_stdout`](Self::take_stdout).
+    ///
     /// # Errors
     /// As [`wait`](Self::wait), and those of reading; the child is then killed and reaped.
     pub fn wait_with_output(self) -> Result<Output> {
