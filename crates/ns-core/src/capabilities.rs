@@ -81,6 +81,13 @@ impl Capabilities {
     };
 
     /// `set` in all five sets: the payload has it whatever its uid, and so have the programs that it starts.
+    ///
+    /// ```
+    /// use ns_core::{Capabilities, Capability, CapabilitySet, Securebits};
+    ///
+    /// let sets = Capabilities::keeping(CapabilitySet::EMPTY.with(Capability::NET_BIND_SERVICE));
+    /// assert!(sets.after_execve(33, Securebits::empty()).effective.contains(Capability::NET_BIND_SERVICE));
+    /// ```
     #[must_use]
     pub const fn keeping(set: CapabilitySet) -> Self {
         Self { bounding: set, permitted: set, effective: set, inheritable: set, ambient: set }
@@ -120,8 +127,19 @@ impl Capabilities {
     ///
     /// * C calls: capget(2); prctl(2) PR_CAPBSET_READ and PR_CAP_AMBIENT_IS_SET for each number.
     ///
+    /// ```
+    /// use ns_core::{Capabilities, Capability};
+    ///
+    /// if !Capabilities::of_this_thread()?.effective.contains(Capability::SYS_ADMIN) {
+    ///     println!("namespaces take a user namespace here");
+    /// }
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// None that a kernel of today gives; ENOSYS under a filter.
+    ///
+    /// See capget(2), capabilities(7): <https://man7.org/linux/man-pages/man2/capget.2.html>.
     pub fn of_this_thread() -> Result<Self> {
         let [effective, permitted, inheritable] =
             sys::capget().map_err(|errno| Error::from_errno("capget", errno.0))?.map(CapabilitySet::from_bits);
@@ -145,8 +163,20 @@ impl Capabilities {
     ///
     /// * File: `/proc/PID/status`, through a [`ProcFd`].
     ///
+    /// ```
+    /// use ns_core::{Capabilities, Command};
+    ///
+    /// let mut child = Command::new("sleep").arg("100").spawn()?;
+    /// assert!(Capabilities::of_process(&child)?.effective.is_empty()); // whoever started it
+    /// child.kill()?;
+    /// child.wait()?;
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Gone`](crate::ErrorKind::Gone) when it has been reaped; Invalid when `pidfd` is none.
+    ///
+    /// See proc_pid_status(5): <https://man7.org/linux/man-pages/man5/proc_pid_status.5.html>.
     pub fn of_process(pidfd: impl AsFd) -> Result<Self> {
         let process = ProcFd::open(ProcView::Processes)?.process(pidfd)?;
         let text = process.read(Path::new("status"))?;
@@ -157,6 +187,8 @@ impl Capabilities {
     ///
     /// # Errors
     /// Parse when one of the five lines is missing or is no hexadecimal number.
+    ///
+    /// See proc_pid_status(5): <https://man7.org/linux/man-pages/man5/proc_pid_status.5.html>.
     pub fn from_status(text: &str) -> Result<Self> {
         let set = |name: &'static str| {
             let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));

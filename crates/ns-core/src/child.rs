@@ -61,6 +61,17 @@ impl Child {
 
     /// What tells the process from every other, to be written down and found again: see [`ProcessId`].
     ///
+    /// ```
+    /// use ns_core::{Command, ErrorKind};
+    ///
+    /// let mut child = Command::new("sleep").arg("100").spawn()?;
+    /// let id = child.id()?; // while it lives
+    /// child.kill()?;
+    /// child.wait()?;
+    /// assert_eq!(id.open().unwrap_err().kind(), ErrorKind::Gone);
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`ProcessId::of`].
     pub fn id(&self) -> Result<ProcessId> {
@@ -68,11 +79,25 @@ impl Child {
     }
 
     /// Takes the caller's end of the pipe that [`Stdio::Pipe`](crate::Stdio::Pipe) asked for.
+    ///
+    /// See pipe(7): <https://man7.org/linux/man-pages/man7/pipe.7.html>.
     pub fn take_stdin(&mut self) -> Option<ChildStdin> {
         self.ends.stdin.take().map(ChildStdin::from)
     }
 
     /// Takes the caller's end of the pipe that [`Stdio::Pipe`](crate::Stdio::Pipe) asked for.
+    ///
+    /// ```
+    /// use std::io::{BufRead, BufReader};
+    ///
+    /// use ns_core::{Command, Stdio};
+    ///
+    /// let mut child = Command::new("seq").arg("3").stdout(Stdio::Pipe).spawn()?;
+    /// let lines = BufReader::new(child.take_stdout().expect("a pipe")).lines();
+    /// assert_eq!(lines.map_while(Result::ok).collect::<String>(), "123");
+    /// child.wait()?;
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
     pub fn take_stdout(&mut self) -> Option<ChildStdout> {
         self.ends.stdout.take().map(ChildStdout::from)
     }
@@ -92,6 +117,24 @@ impl Child {
     ///
     /// When it is closed, also by dropping this handle with it, such calls answer ENOSYS.
     ///
+    /// ```
+    /// use ns_core::{BpfInstruction, Command, Seccomp};
+    ///
+    /// let op = |code, jt, jf, k| BpfInstruction { code, jt, jf, k };
+    /// let asks_about_uname = Seccomp::new([
+    ///     op(0x20, 0, 0, 0),
+    ///     op(0x15, 0, 1, libc::SYS_uname as u32),
+    ///     op(0x06, 0, 0, 0x7fc0_0000), // SECCOMP_RET_USER_NOTIF
+    ///     op(0x06, 0, 0, 0x7fff_0000), // SECCOMP_RET_ALLOW
+    /// ])?
+    /// .listener();
+    /// let mut child = Command::new("uname").no_new_privs().seccomp(asks_about_uname).spawn()?;
+    /// // Nobody answers: ENOSYS.
+    /// drop(child.take_seccomp_listener().expect("a listener"));
+    /// assert_eq!(child.wait()?.code(), Some(1));
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
     /// See <https://man7.org/linux/man-pages/man2/seccomp_unotify.2.html>.
     #[doc(alias = "SECCOMP_FILTER_FLAG_NEW_LISTENER")]
     pub fn take_seccomp_listener(&mut self) -> Option<OwnedFd> {
@@ -100,6 +143,16 @@ impl Child {
 
     /// A handle on one of the child's namespaces: `child.namespace::<Net>()`.
     ///
+    /// ```
+    /// use ns_core::{Command, NsFd, Uts};
+    ///
+    /// let mut child = Command::new("sleep").arg("100").spawn()?;
+    /// assert_eq!(child.namespace::<Uts>()?, NsFd::of_this_thread()?); // none of its own was asked for
+    /// child.kill()?;
+    /// child.wait()?;
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`NsFd::of_process`].
     pub fn namespace<K: Kind>(&self) -> Result<NsFd<K>> {
@@ -107,6 +160,19 @@ impl Child {
     }
 
     /// What the kernel knows about the child: its parent, ids and cgroup.
+    ///
+    /// ```
+    /// use ns_core::{Command, ErrorKind};
+    ///
+    /// let mut child = Command::new("sleep").arg("100").spawn()?;
+    /// match child.info() {
+    ///     Ok(info) => assert_eq!((info.pid, info.parent), (child.pid(), std::process::id() as i32)),
+    ///     Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported), // before Linux 6.13
+    /// }
+    /// child.kill()?;
+    /// child.wait()?;
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`ProcessInfo::of`].
@@ -117,6 +183,16 @@ impl Child {
     /// Sends a signal.
     ///
     /// * C call: pidfd_send_signal(2), Linux 5.1.
+    ///
+    /// ```
+    /// use ns_core::Command;
+    ///
+    /// let mut child = Command::new("sleep").arg("100").spawn()?;
+    /// child.signal(15)?;
+    /// assert_eq!(child.wait()?.signal(), Some(15));
+    /// assert!(child.signal(15).is_err());
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Gone`](crate::ErrorKind::Gone) when it has been reaped; Invalid for a number that is no signal; Permission.
@@ -146,6 +222,15 @@ impl Child {
     ///   status is the one that the kernel keeps for holders of a pidfd: ioctl(2) PIDFD_GET_INFO with PIDFD_INFO_EXIT,
     ///   Linux 6.15.
     ///
+    /// ```
+    /// use ns_core::Command;
+    ///
+    /// let mut child = Command::new("sh").args(["-c", "exit 3"]).spawn()?;
+    /// assert_eq!(child.wait()?.code(), Some(3));
+    /// assert_eq!(child.wait()?.code(), Some(3));
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// ECHILD when somebody else has reaped it, on older kernels.
     ///
@@ -160,6 +245,17 @@ impl Child {
     }
 
     /// As [`wait`](Self::wait), but `None` at once when it still runs.
+    ///
+    /// ```
+    /// use ns_core::Command;
+    ///
+    /// let mut child = Command::new("sleep").arg("100").spawn()?;
+    /// assert_eq!(child.try_wait()?, None);
+    /// child.kill()?;
+    /// child.wait()?;
+    /// assert!(child.try_wait()?.is_some());
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`wait`](Self::wait).
@@ -205,6 +301,17 @@ impl Child {
     }
 
     /// What the child used, once it has been waited for here: not when somebody else has reaped it.
+    ///
+    /// ```
+    /// use ns_core::Command;
+    ///
+    /// let mut child = Command::new("sh").args(["-c", "i=0; while [ $i -lt 20000 ]; do i=$((i + 1)); done"]).spawn()?;
+    /// child.wait()?;
+    /// assert!(child.usage().is_some_and(|usage| !usage.user_time.is_zero() || !usage.system_time.is_zero()));
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
+    /// See getrusage(2): <https://man7.org/linux/man-pages/man2/getrusage.2.html>.
     #[doc(alias("getrusage", "RUSAGE_CHILDREN"))]
     #[must_use]
     pub fn usage(&self) -> Option<ResourceUsage> {

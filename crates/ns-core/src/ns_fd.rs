@@ -127,6 +127,16 @@ impl<K: Kind> NsFd<K> {
     /// * C call: ioctl(2) PIDFD_GET_*_NAMESPACE, which needs no /proc (Linux 6.11); before that `/proc/PID/ns/KIND`.
     /// * Privileges: PTRACE_MODE_READ_FSCREDS over the process, as ptrace(2) tells.
     ///
+    /// ```
+    /// use ns_core::{Command, NsFd, Pid};
+    ///
+    /// let mut child = Command::new("sleep").arg("100").spawn()?;
+    /// assert_eq!(NsFd::<Pid>::of_process(&child)?, NsFd::of_this_thread()?);
+    /// child.kill()?;
+    /// child.wait()?;
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// Permission without that access; [`Gone`](crate::ErrorKind::Gone) when the process has died.
     ///
@@ -248,6 +258,18 @@ impl<K: Kind> NsFd<K> {
     /// Takes a descriptor, verified to be a namespace of this kind.
     ///
     /// * C call: ioctl(2) NS_GET_NSTYPE, Linux 4.11.
+    ///
+    /// ```
+    /// use std::fs::File;
+    ///
+    /// use ns_core::{Net, NsFd, Uts};
+    ///
+    /// let file = || File::open("/proc/self/ns/uts").unwrap();
+    /// assert_eq!(NsFd::<Uts>::from_fd(file().into())?, NsFd::of_this_thread()?);
+    /// let error = NsFd::<Net>::from_fd(file().into()).unwrap_err();
+    /// assert!(error.to_string().contains("this is a uts namespace, not a net namespace"));
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Invalid when it is something else, with the words that say what.

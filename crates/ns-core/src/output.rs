@@ -69,6 +69,14 @@ impl Child {
     /// As [`wait_with_output`](Self::wait_with_output), and writes `input` to the pipe of its standard input. A child that
     /// ends before it has read all of it is no error, and no SIGPIPE for the caller.
     ///
+    /// ```
+    /// use ns_core::{Command, Stdio};
+    ///
+    /// let sort = Command::new("sort").stdin(Stdio::Pipe).stdout(Stdio::Pipe).spawn()?;
+    /// assert_eq!(sort.wait_with_output_from(b"b\na\n")?.stdout, b"a\nb\n");
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`wait_with_output`](Self::wait_with_output).
     #[doc(alias = "communicate")]

@@ -124,6 +124,18 @@ impl PausedChild {
 
     /// A handle on one of the child's namespaces, for its parent to work on: `child.namespace::<Net>()`.
     ///
+    /// ```
+    /// use ns_core::{Command, Namespaces, Net, NsFd};
+    /// # if !ns_core::probe()?.can_make.contains(Namespaces::NET) { return Ok(()) }
+    ///
+    /// let paused = Command::new("cat").arg("/proc/net/dev").namespaces(Namespaces::NET).spawn_paused()?;
+    /// let net: NsFd<Net> = paused.namespace()?;
+    /// // … move an interface there, and then
+    /// assert_ne!(net, NsFd::of_this_thread()?);
+    /// paused.resume(&mut ())?.wait()?;
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`NsFd::of_process`].
     pub fn namespace<K: Kind>(&self) -> Result<NsFd<K>> {
@@ -135,10 +147,22 @@ impl PausedChild {
     ///
     /// Blocks until then.
     ///
+    /// ```
+    /// use ns_core::Command;
+    ///
+    /// let paused = Command::new("/no/such/program").spawn_paused()?;
+    /// let error = paused.resume(&mut ()).unwrap_err();
+    /// println!("{error}"); // what was called, on what, and what the kernel said
+    /// assert_eq!((error.operation(), error.raw_os_error()), ("execve", Some(libc::ENOENT)));
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// The error of the step that failed: the system call, its subject, the errno, the hint, and what the kernel said. A
     /// child that somebody kills on the way is an error of kind [`Other`](crate::ErrorKind::Other) at the step it was in; one
     /// that is killed in its execve has started, and its status says so. The child has then ended and been reaped.
+    ///
+    /// See clone(2), execve(2): <https://man7.org/linux/man-pages/man2/execve.2.html>.
     pub fn resume(mut self, observer: &mut dyn Observer) -> Result<Child> {
         let Some(Waiting { mut pidfd, sync, mut ends, start, needs_guard, watch }) = self.waiting.take() else {
             return Err(Error::other("resume", "this child was resumed before"));

@@ -107,6 +107,13 @@ impl Plan {
     ///   that shares its victim's memory, the caller too. That is found out at the start, whatever is said here;
     /// * on Linux before 5.16, where a core dump kills all that share memory, and on processors that this crate cannot
     ///   give a stack of their own.
+    ///
+    /// ```
+    /// use ns_core::Command;
+    ///
+    /// assert!(!Command::new("/bin/true").oom_score_adj(0).plan()?.shares_memory());
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
     #[must_use]
     pub fn shares_memory(&self) -> bool {
         self.body.shares_memory
@@ -164,6 +171,17 @@ impl Plan {
     }
 
     /// What the child does, in words, in order.
+    ///
+    /// ```
+    /// use ns_core::Command;
+    ///
+    /// let plan = Command::new("/bin/true").umask(0o077).plan()?;
+    /// for step in plan.child_steps() {
+    ///     println!("{step}: {}", step.reason);
+    /// }
+    /// assert!(plan.child_steps().iter().any(|step| step.to_string() == "umask(077)"));
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
     #[must_use]
     pub fn child_steps(&self) -> Vec<StepText> {
         self.body.describe()
@@ -278,6 +296,16 @@ impl Plan {
     ///
     /// A new user namespace cannot be started like this: its id maps have to be written between
     /// [`spawn_paused`](Self::spawn_paused) and [`PausedChild::resume`].
+    ///
+    /// ```
+    /// use ns_core::{Command, ErrorKind, Namespaces};
+    ///
+    /// let plan = Command::new("true").plan()?;
+    /// assert!(plan.spawn()?.wait()?.success());
+    /// let error = Command::new("true").namespaces(Namespaces::USER).plan()?.spawn().unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Invalid);
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`spawn_paused`](Self::spawn_paused) and [`PausedChild::resume`]; Invalid, before anything is done, with a new user

@@ -120,6 +120,8 @@ impl Process {
     ///
     /// # Errors
     /// Those of ppoll(2).
+    ///
+    /// See pidfd_open(2): <https://man7.org/linux/man-pages/man2/pidfd_open.2.html>.
     #[doc(alias = "poll")]
     pub fn wait_end(&self, limit: Duration) -> Result<bool> {
         wait_end(self.pidfd.as_fd(), self.pid, Instant::now().checked_add(limit))
@@ -128,6 +130,21 @@ impl Process {
     /// How it ended: known once its parent has reaped it, for as long as somebody holds a pidfd that is older than that.
     ///
     /// * C call: ioctl(2) PIDFD_GET_INFO with PIDFD_INFO_EXIT, Linux 6.15. On older kernels the answer is `None`.
+    ///
+    /// ```
+    /// use ns_core::{Command, Process};
+    ///
+    /// let mut child = Command::new("sh").args(["-c", "read nothing; exit 3"]).stdin(ns_core::Stdio::Pipe).spawn()?;
+    /// let process = Process::open(child.pid())?;
+    /// assert_eq!(process.exit_status(), None);
+    /// child.wait()?; // as a parent elsewhere would
+    /// if let Some(status) = process.exit_status() {
+    ///     assert_eq!(status.code(), Some(3));
+    /// }
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
+    /// See pidfd_open(2): <https://man7.org/linux/man-pages/man2/pidfd_open.2.html>.
     #[doc(alias = "PIDFD_INFO_EXIT")]
     #[must_use]
     pub fn exit_status(&self) -> Option<ExitStatus> {

@@ -62,8 +62,19 @@ impl ProcessId {
     /// * C call: fstat(2) of the pidfd where it is of pidfs (Linux 6.9), otherwise `/proc/PID/stat`; and, once in a program,
     ///   `/proc/sys/kernel/random/boot_id`. No privileges.
     ///
+    /// ```
+    /// use ns_core::{Process, ProcessId};
+    ///
+    /// let me = ProcessId::of(Process::open(std::process::id() as i32)?)?;
+    /// println!("{me}");
+    /// assert_eq!(me.to_string().parse::<ProcessId>()?, me);
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Gone`](crate::ErrorKind::Gone) when the process has ended and been reaped; Invalid for what is no pidfd.
+    ///
+    /// See pidfd_open(2), proc_pid_stat(5): <https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html>.
     #[doc(alias("pidfs", "starttime", "boot_id"))]
     pub fn of(pidfd: impl AsFd) -> Result<Self> {
         let pidfd = pidfd.as_fd();

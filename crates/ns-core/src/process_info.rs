@@ -72,6 +72,8 @@ impl ProcessInfo {
     /// # Errors
     /// [`Gone`](crate::ErrorKind::Gone) when the process has ended and been reaped;
     /// [`Unsupported`](crate::ErrorKind::Unsupported) on older kernels; Invalid for what is no pidfd.
+    ///
+    /// See pidfd_open(2), ioctl(2): <https://man7.org/linux/man-pages/man2/pidfd_open.2.html>.
     #[doc(alias = "PIDFD_GET_INFO")]
     pub fn of(pidfd: impl AsFd) -> Result<Self> {
         const CALL: &str = "ioctl PIDFD_GET_INFO";

@@ -109,6 +109,16 @@ impl SealedProgram {
     /// The cheaper one of [`mount`](Self::mount) and [`copy`](Self::copy) that the caller may make; see
     /// [`seal`](Self::seal) for which it was.
     ///
+    /// ```
+    /// use std::fs::File;
+    ///
+    /// use ns_core::{Command, SealedProgram};
+    ///
+    /// let program = SealedProgram::of(File::open("/bin/true").unwrap())?;
+    /// assert!(Command::from_fd(program, "true").spawn()?.wait()?.success());
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`copy`](Self::copy).
     pub fn of(program: impl AsFd) -> Result<Self> {
@@ -147,6 +157,18 @@ impl SealedProgram {
     ///
     /// * C calls: memfd_create(2) with MFD_EXEC (Linux 6.3; without it before), fcntl(2) F_ADD_SEALS, also F_SEAL_EXEC where
     ///   the kernel has it.
+    ///
+    /// ```
+    /// use std::fs::File;
+    /// use std::io::Write;
+    /// use std::os::fd::OwnedFd;
+    ///
+    /// use ns_core::SealedProgram;
+    ///
+    /// let copy = OwnedFd::from(SealedProgram::copy(File::open("/bin/true").unwrap())?);
+    /// assert!(File::from(copy).write_all(b"#!/bin/sh").is_err());
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Permission (EACCES) where `vm.memfd_noexec` is 2, and what reading the file gives. Each with a hint.

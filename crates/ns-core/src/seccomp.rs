@@ -232,8 +232,19 @@ impl Seccomp {
     /// A filter in the form in which the kernel reads it and `seccomp_export_bpf(3)` writes it: eight bytes an instruction,
     /// in the byte order of this processor.
     ///
+    /// ```
+    /// use ns_core::Seccomp;
+    ///
+    /// let allow = [0x06_u16.to_ne_bytes().as_slice(), &[0, 0], &0x7fff_0000_u32.to_ne_bytes()].concat();
+    /// assert_eq!(Seccomp::from_bytes(&allow)?.program().len(), 1);
+    /// assert!(Seccomp::from_bytes(&allow[1..]).is_err());
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`new`](Self::new); Invalid for a length that is no multiple of eight.
+    ///
+    /// See seccomp_export_bpf(3): <https://man7.org/linux/man-pages/man3/seccomp_export_bpf.3.html>.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let records = bytes.chunks_exact(8);
         if !records.remainder().is_empty() {

@@ -149,6 +149,10 @@ impl Command {
     ///
     /// They need [`Namespaces::MOUNT`], and without it the plan is refused: they would change the machine's own root. The
     /// umask is 0 while they run. Several lists run in the order in which they were added.
+    ///
+    /// * C calls: those of the steps, which the plan shows.
+    ///
+    /// See pivot_root(2), mount_namespaces(7): <https://man7.org/linux/man-pages/man2/pivot_root.2.html>.
     pub fn steps(mut self, steps: ChildSteps) -> Self {
         self.roots.push(steps);
         self

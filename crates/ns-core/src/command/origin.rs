@@ -103,6 +103,15 @@ impl Command {
 
     /// Gives the child a copy of the caller's memory, as fork(2) does, instead of sharing it until execve. The plan then
     /// says so; where it must be, it happens unasked: see [`Plan::shares_memory`](crate::Plan::shares_memory).
+    ///
+    /// ```
+    /// use ns_core::Command;
+    ///
+    /// assert!(!Command::new("/bin/true").copy_memory().plan()?.shares_memory());
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
+    /// See clone(2): <https://man7.org/linux/man-pages/man2/clone.2.html>.
     #[doc(alias = "CLONE_VM")]
     pub fn copy_memory(mut self) -> Self {
         self.copies_memory = true;
@@ -110,6 +119,23 @@ impl Command {
     }
 
     /// Writes down when each step began, for the observer of [`PausedChild::resume`](crate::PausedChild::resume).
+    ///
+    /// * C call: clock_gettime(2), before each step.
+    ///
+    /// ```
+    /// use ns_core::Command;
+    ///
+    /// let mut made = Vec::new();
+    /// let mut child = Command::new("/bin/true").timed().spawn_paused()?.resume(&mut made)?;
+    /// child.wait()?;
+    /// for (step, took) in &made {
+    ///     println!("{took:>10.1?} {step}");
+    /// }
+    /// assert!(made.iter().any(|(step, _)| step.to_string().starts_with("execve(")));
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
+    /// See clock_gettime(2): <https://man7.org/linux/man-pages/man2/clock_gettime.2.html>.
     pub fn timed(mut self) -> Self {
         self.timed = true;
         self

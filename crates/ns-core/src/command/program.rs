@@ -160,6 +160,18 @@ impl Command {
     /// caller's, or from `/` where the payload has another root than the caller.
     ///
     /// Errors: NotFound, Permission, each with a hint.
+    ///
+    /// * C calls: chdir(2); getcwd(2), which must not answer that this is outside of the root.
+    /// * Errors, of the start: NotFound, Permission; Invalid for what is no directory.
+    ///
+    /// ```
+    /// use ns_core::Command;
+    ///
+    /// assert_eq!(Command::new("pwd").current_dir("/usr/bin/..").output()?.stdout, b"/usr\n");
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
+    /// See chdir(2): <https://man7.org/linux/man-pages/man2/chdir.2.html>.
     #[doc(alias = "chdir")]
     pub fn current_dir(mut self, dir: impl AsRef<Path>) -> Self {
         self.dir = Some(dir.as_ref().to_owned());

@@ -36,6 +36,26 @@ pub(super) struct Resources {
 /// # Resources
 impl Command {
     /// Starts the child in the cgroup of this directory: born there, not moved (Linux 5.7).
+    ///
+    /// * C call: clone3(2) with CLONE_INTO_CGROUP. Where a filter hides clone3, the child moves itself first of all.
+    /// * Privileges: to write `cgroup.procs` of that group, and of the one above both.
+    /// * Errors: Permission; Busy for a group that has children with controllers; Unsupported for one of an invalid domain.
+    ///
+    /// ```no_run
+    /// use std::fs::{self, File};
+    ///
+    /// use ns_core::Command;
+    ///
+    /// let group = "/sys/fs/cgroup/web";
+    /// fs::create_dir(group)?;
+    /// // Under a memory limit from its first instruction on.
+    /// fs::write(format!("{group}/memory.max"), "64M")?;
+    /// let mut child = Command::new("/usr/sbin/httpd").into_cgroup(File::open(group)?).spawn()?;
+    /// # child.wait()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// See cgroups(7): <https://man7.org/linux/man-pages/man7/cgroups.7.html>.
     #[doc(alias = "CLONE_INTO_CGROUP")]
     pub fn into_cgroup(mut self, cgroup: impl AsFd) -> Self {
         self.cgroup = Some(cgroup.as_fd().try_clone_to_owned());

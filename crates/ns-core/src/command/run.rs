@@ -12,6 +12,16 @@ use crate::{Child, ExitStatus, Output, PausedChild, Plan, Stdio};
 impl Command {
     /// Checks everything, without privilege and without effect, and makes the list of system calls.
     ///
+    /// ```
+    /// use ns_core::Command;
+    ///
+    /// let plan = Command::new("echo").arg("once more").plan()?;
+    /// for _ in 0..2 {
+    ///     assert!(plan.spawn()?.wait()?.success());
+    /// }
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// Invalid for what can be known to be wrong beforehand: NUL bytes, a host name over 64 bytes, a reaper without a pid
     /// namespace, an id of 4294967295. [`Unsupported`](crate::ErrorKind::Unsupported) for what this kernel lacks.
@@ -39,6 +49,15 @@ impl Command {
 
     /// [`plan`](Self::plan) and [`Plan::spawn`]: for everything but a new user namespace, whose id maps need
     /// [`spawn_paused`](Self::spawn_paused).
+    ///
+    /// ```
+    /// use ns_core::Command;
+    ///
+    /// let mut child = Command::new("sleep").arg("100").spawn()?;
+    /// child.kill()?;
+    /// assert_eq!(child.wait()?.signal(), Some(9));
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Those of both.

@@ -191,6 +191,19 @@ impl Command {
     }
 
     /// Makes the payload the leader of a new session, without a controlling terminal.
+    ///
+    /// ```
+    /// use ns_core::Command;
+    ///
+    /// // Its session is its own.
+    /// let output = Command::new("sh").args(["-c", "cut -d' ' -f1,6 /proc/$$/stat"]).new_session().output()?;
+    /// let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    /// let (pid, session) = text.trim().split_once(' ').unwrap();
+    /// assert_eq!(pid, session);
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
+    /// See setsid(2): <https://man7.org/linux/man-pages/man2/setsid.2.html>.
     #[doc(alias = "setsid")]
     pub fn new_session(mut self) -> Self {
         self.new_session = true;

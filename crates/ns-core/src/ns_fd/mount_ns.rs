@@ -40,6 +40,16 @@ impl NsFd<Mount> {
     ///
     /// * C call: ioctl(2) NS_MNT_GET_INFO, Linux 6.12. Privileges: none.
     ///
+    /// ```
+    /// use ns_core::{ErrorKind, Mount, NsFd};
+    ///
+    /// match NsFd::<Mount>::of_this_thread()?.mount_count() {
+    ///     Ok(count) => assert!(count > 0),
+    ///     Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported),
+    /// }
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Unsupported`](crate::ErrorKind::Unsupported) on older kernels.
     ///

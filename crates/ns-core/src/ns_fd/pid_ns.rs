@@ -111,6 +111,17 @@ impl NsFd<Pid> {
     ///
     /// * C call: ioctl(2) NS_GET_PID_FROM_PIDNS, Linux 6.11. "Here" is the caller's pid namespace. Privileges: none.
     ///
+    /// ```
+    /// use ns_core::{ErrorKind, NsFd, Pid};
+    ///
+    /// let me = std::process::id() as i32;
+    /// match NsFd::<Pid>::of_this_thread()?.pid_from_pidns(me) {
+    ///     Ok(here) => assert_eq!(here, me), // "here" is there
+    ///     Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported),
+    /// }
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// NotFound (ESRCH); [`Unsupported`](ErrorKind::Unsupported) on older kernels.
     ///
