@@ -13,6 +13,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::sys::NSFS_MAGIC;
 use crate::{Errno, Error, ErrorKind, HintRow, HintTable, Result, Subject, sys};
 
 /// How much of procfs a [`ProcFd`] shows.
@@ -26,7 +27,6 @@ pub enum ProcView {
 }
 
 const PROC_SUPER_MAGIC: i64 = 0x9fa0;
-const NSFS_MAGIC: i64 = 0x6e73_6673;
 /// The root directory of every procfs has this inode number.
 const PROC_ROOT_INO: u64 = 1;
 

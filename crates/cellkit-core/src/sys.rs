@@ -112,6 +112,9 @@ pub fn write(fd: RawFd, bytes: &[u8]) -> Result<usize, Errno> {
     unsafe { syscall(libc::SYS_write, args) }
 }
 
+/// The magic number of nsfs, where the files of namespaces are.
+pub const NSFS_MAGIC: i64 = 0x6e73_6673;
+
 /// fstatfs(2), of which only the file system's magic number is wanted. Child-safe.
 pub fn fs_magic(fd: RawFd) -> Result<i64, Errno> {
     let mut answer = std::mem::MaybeUninit::<libc::statfs>::zeroed();

@@ -22,7 +22,7 @@ use std::path::Path;
 
 use cellkit_core::{Errno, Error, ProcFd, ProcView, Result, Subject};
 
-use crate::{CapabilitySet, Securebits, sys};
+use crate::{CapabilitySet, Securebits, status, sys};
 
 /// The five capability sets of a process, for [`Command::capabilities`](crate::Command::capabilities) or as read from one.
 ///
@@ -191,8 +191,7 @@ impl Capabilities {
     /// See proc_pid_status(5): <https://man7.org/linux/man-pages/man5/proc_pid_status.5.html>.
     pub fn from_status(text: &str) -> Result<Self> {
         let set = |name: &'static str| {
-            let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-            let bits = value.and_then(|value| u64::from_str_radix(value.trim(), 16).ok());
+            let bits = status::field(text.as_bytes(), name).and_then(|value| u64::from_str_radix(value, 16).ok());
             bits.map(CapabilitySet::from_bits).ok_or_else(|| {
                 Error::parse("read status", "it has no such set of capabilities").on(Subject::Value(name.to_owned()))
             })

@@ -13,6 +13,7 @@ use cellkit_core::{Errno, Error, ProcFd, ProcView, Result, Subject};
 use crate::hint::HINTS;
 use crate::namespaces::{Kind, Namespaces, by_kind};
 use crate::ns_fd::{AnyNamespace, NsFd, NsId, ThisThread};
+use crate::status;
 use crate::sys::{self, join};
 use crate::with_namespaces::{copy_memory_from_now_on, copy_memory_in_this_thread};
 
@@ -256,8 +257,7 @@ pub(crate) fn threads() -> Result<usize> {
 }
 
 pub(crate) fn thread_count(status: &[u8]) -> Option<usize> {
-    let line = status.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"Threads:"))?;
-    std::str::from_utf8(line).ok()?.trim().parse().ok()
+    status::field(status, "Threads")?.parse().ok()
 }
 
 #[cfg(test)]

@@ -46,12 +46,12 @@ pub fn command_line(bytes: &[u8]) {
 
 pub fn status_fields(bytes: &[u8]) {
     for name in ["Seccomp", "NoNewPrivs", "NSpid"] {
-        if let Some(value) = probed::status_field(bytes, name) {
+        if let Some(value) = crate::status::field(bytes, name) {
             assert!(!value.contains('\n'));
             let _ = probed::number(value.as_bytes());
         }
     }
-    let _ = crate::enter::thread_count(bytes);
+    let _ = (crate::enter::thread_count(bytes), crate::ns_fd::nspid(bytes));
 }
 
 pub fn stat(bytes: &[u8]) {

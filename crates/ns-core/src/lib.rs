@@ -134,6 +134,7 @@ mod scheduling;
 mod sealed;
 mod seccomp;
 mod securebits;
+mod status;
 mod stdio;
 mod step;
 mod sys;

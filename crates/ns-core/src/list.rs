@@ -27,7 +27,7 @@ mod relate;
 mod scan;
 pub(crate) mod text;
 
-/// The links in `/proc/PID/ns`, in the order of [`text::KINDS`].
+/// The links in `/proc/PID/ns`, in the order of [`KINDS`](crate::namespaces::KINDS).
 const NAMES: [&CStr; 8] = [c"cgroup", c"ipc", c"mnt", c"net", c"pid", c"time", c"user", c"uts"];
 
 /// Lists every namespace that the caller can see: of all kinds, in use by a process or a thread, pinned to a file, held by

@@ -69,17 +69,7 @@ impl Namespaces {
 
     /// The kind's name in `/proc/PID/ns`, for a set of exactly one.
     pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::CGROUP => "cgroup",
-            Self::IPC => "ipc",
-            Self::MOUNT => "mnt",
-            Self::NET => "net",
-            Self::PID => "pid",
-            Self::TIME => "time",
-            Self::USER => "user",
-            Self::UTS => "uts",
-            _ => "several kinds of",
-        }
+        KINDS.iter().find(|(kind, _)| *kind == self).map_or("several kinds of", |(_, name)| *name)
     }
 
     /// The C names, as strace prints them: `CLONE_NEWNS|CLONE_NEWPID`.
@@ -98,6 +88,18 @@ impl Namespaces {
         set.collect::<Vec<_>>().join("|")
     }
 }
+
+/// The kinds in the order of their names, and the names as procfs and nsfs write them.
+pub(crate) const KINDS: [(Namespaces, &str); 8] = [
+    (Namespaces::CGROUP, "cgroup"),
+    (Namespaces::IPC, "ipc"),
+    (Namespaces::MOUNT, "mnt"),
+    (Namespaces::NET, "net"),
+    (Namespaces::PID, "pid"),
+    (Namespaces::TIME, "time"),
+    (Namespaces::USER, "user"),
+    (Namespaces::UTS, "uts"),
+];
 
 /// A kind of namespace, as a type parameter of [`NsFd`](crate::NsFd).
 ///

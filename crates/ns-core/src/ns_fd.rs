@@ -17,6 +17,8 @@ mod mount_ns;
 mod pid_ns;
 
 pub use family::{Nested, in_initial_user_namespace};
+#[cfg(fuzzing)]
+pub(crate) use pid_ns::nspid;
 
 use crate::hint::HINTS;
 use crate::namespaces::{Kind, Namespaces, by_kind};

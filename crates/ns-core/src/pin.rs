@@ -21,16 +21,16 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use cellkit_core::sys::NSFS_MAGIC;
 use cellkit_core::{Errno, Error, Result};
 
 use crate::hint::HINTS;
 use crate::namespaces::{Kind, Namespaces};
 use crate::ns_fd::{AnyNamespace, NsFd, NsId, any_from_fd};
 use crate::program::c_string;
-use crate::sys::nsfs;
+use crate::sys::{self, mounts};
 
 const NOT_OURS: &str = "a pin is a mount: it needs CAP_SYS_ADMIN over this mount namespace";
-const NSFS_MAGIC: i64 = 0x6e73_6673;
 
 impl<K: Kind> NsFd<K> {
     /// Pins the namespace to a new file at `path`: it lives until [`unpin`], with or without a process or a handle.
@@ -75,10 +75,10 @@ impl<K: Kind> NsFd<K> {
         // As ip-netns(8) makes it: nobody reads or writes the file itself.
         let file = File::options().write(true).create_new(true).mode(0o000).open(path);
         let file = file.map_err(|error| taken(path, &error))?;
-        let pinned = nsfs::clone_mount(self.as_fd())
+        let pinned = mounts::clone_mount(self.as_fd())
             .map_err(|errno| self.not_pinned("open_tree", errno, path))
             .and_then(|tree| {
-                nsfs::attach_mount(tree.as_fd(), file.as_fd())
+                mounts::attach_mount(tree.as_fd(), file.as_fd())
                     .map_err(|errno| self.not_pinned("move_mount", errno, path))
             });
         pinned.map_err(|error| match fs::remove_file(path) {
@@ -152,7 +152,7 @@ pub fn unpin(path: impl AsRef<Path>) -> Result<()> {
             _ => error,
         });
     }
-    nsfs::unmount(&c_path).map_err(|errno| Error::from_errno("umount2", errno.0).on(path).with_hints(&HINTS))?;
+    mounts::unmount(&c_path).map_err(|errno| Error::from_errno("umount2", errno.0).on(path).with_hints(&HINTS))?;
     fs::remove_file(path).map_err(|error| Error::from_io("unlink", &error).on(path).with_hints(&HINTS))
 }
 
@@ -287,17 +287,17 @@ pub fn ensure_netns_dir() -> Result<&'static Path> {
     }
     let dir = File::open(path).map_err(|error| Error::from_io("openat", &error).on(path))?;
     // `ip netns add` holds this lock meanwhile: two that bind at once would hide the pins of one of them.
-    nsfs::lock(dir.as_fd()).map_err(|errno| Error::from_errno("flock", errno.0).on(path))?;
+    sys::lock(dir.as_fd()).map_err(|errno| Error::from_errno("flock", errno.0).on(path))?;
     let c_path = c_string(path, "mount")?;
     let fail = |errno: Errno| match Error::from_errno("mount", errno.0).on(path) {
         error if errno.0 == libc::EPERM => error.with_hint(NOT_OURS),
         error => error.with_hints(&HINTS),
     };
-    match nsfs::make_shared(&c_path) {
+    match mounts::make_shared(&c_path) {
         // It is no mount yet.
         Err(Errno(libc::EINVAL)) => {
-            nsfs::bind_on_itself(&c_path).map_err(fail)?;
-            nsfs::make_shared(&c_path).map_err(fail)?;
+            mounts::bind_on_itself(&c_path).map_err(fail)?;
+            mounts::make_shared(&c_path).map_err(fail)?;
         }
         answer => answer.map_err(fail)?,
     }

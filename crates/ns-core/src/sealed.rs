@@ -71,7 +71,7 @@ impl Seal {
         if sys::sealed::seals(program).is_ok_and(|seals| seals & sys::sealed::ALL == sys::sealed::ALL) {
             return Ok(Some(Self::Memfd));
         }
-        match sys::sealed::is_on_read_only_mount(program) {
+        match sys::mounts::is_on_read_only_mount(program) {
             Ok(read_only) => Ok(read_only.then_some(Self::ReadOnlyMount)),
             Err(errno) => Err(Error::from_errno("fstatfs", errno.0)),
         }
@@ -148,8 +148,8 @@ impl SealedProgram {
                 }
             }
         };
-        let fd = sys::sealed::clone_mount(program.as_fd()).map_err(fail("open_tree"))?;
-        sys::sealed::make_read_only(fd.as_fd()).map_err(fail("mount_setattr"))?;
+        let fd = sys::mounts::clone_mount(program.as_fd()).map_err(fail("open_tree"))?;
+        sys::mounts::make_read_only(fd.as_fd()).map_err(fail("mount_setattr"))?;
         Ok(Self { fd, seal: Seal::ReadOnlyMount })
     }
 
@@ -258,8 +258,8 @@ pub fn seal_this_program() -> Result<Seal> {
 fn keep_name(argument: Option<&CString>) {
     let name = argument.and_then(|path| Path::new(OsStr::from_bytes(path.as_bytes())).file_name());
     let Some(name) = name.and_then(|name| CString::new(name.as_bytes()).ok()) else { return };
-    if sys::sealed::name_of_this_thread().iter().take_while(|&&byte| byte != 0).all(u8::is_ascii_digit) {
-        sys::sealed::name_this_thread(&name);
+    if sys::name_of_this_thread().iter().take_while(|&&byte| byte != 0).all(u8::is_ascii_digit) {
+        sys::name_this_thread(&name);
     }
 }
 

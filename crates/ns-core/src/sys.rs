@@ -1,14 +1,17 @@
 //! The unsafe part: the raw calls of the parent, and below it what runs in the child.
 //!
-//! * `sys/clone.rs` makes the child and is its main loop; `sys/legacy.rs` helps it where clone3 is hidden
+//! * `sys/clone.rs` makes the child and is its main loop, `sys/memory.rs` has its stack; `sys/legacy.rs` helps where clone3
+//!   is hidden
 //! * `sys/message.rs` is the socket between the two
 //! * `sys/steps.rs` runs this crate's steps
-//! * `sys/join.rs` joins namespaces, `sys/nsfs.rs` asks and pins them
+//! * `sys/join.rs` joins namespaces, `sys/nsfs.rs` asks them, `sys/mounts.rs` pins them
 //! * `sys/reaper.rs` is PID 1 when one was asked for, `sys/pre_exec.rs` runs closures of the caller's
-//! * `sys/sealed.rs` seals programs
+//! * `sys/sealed.rs` seals programs, `sys/look.rs` looks at many processes, `sys/features.rs` asks what the kernel has and
+//!   `sys/nest.rs` how deep namespaces go
 //! * `sys/stdio.rs` has pipes and terminals, `sys/wait.rs` the ends of processes
 #![allow(unsafe_code)]
 
+use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
 
@@ -22,7 +25,9 @@ pub(crate) mod features;
 pub(crate) mod join;
 mod legacy;
 pub(crate) mod look;
+mod memory;
 mod message;
+pub(crate) mod mounts;
 pub(crate) mod nest;
 pub(crate) mod nsfs;
 mod pre_exec;
@@ -40,9 +45,7 @@ pub(crate) use message::{
 };
 pub(crate) use nsfs::namespace_type;
 pub(crate) use pre_exec::PreExec;
-pub(crate) use stdio::{
-    closes_on_exec, descriptor_limit, pipe, poll, set_nonblocking, terminal_peer, write_without_signal,
-};
+pub(crate) use stdio::{closes_on_exec, pipe, poll, set_nonblocking, terminal_peer, write_without_signal};
 pub(crate) use wait::{Ended, PIDFD_INFO_CGROUP, PIDFD_INFO_CREDS, PIDFD_INFO_EXIT, await_end, pidfd_info, reap, wait};
 
 fn exit(status: i32) -> ! {
@@ -89,15 +92,21 @@ pub(crate) fn unshare(flags: u64) -> Result<(), Errno> {
     unsafe { syscall(libc::SYS_unshare, [flags as usize, 0, 0, 0, 0, 0]) }.map(drop)
 }
 
-/// fstat(2): device and inode number.
-pub(crate) fn file_id(fd: BorrowedFd<'_>) -> Result<(u64, u64), Errno> {
+fn fstat(fd: RawFd) -> Result<libc::stat, Errno> {
     // SAFETY: every field of a struct stat may be zero.
     let mut answer: libc::stat = unsafe { std::mem::zeroed() };
     // SAFETY: fstat writes one struct stat.
-    if unsafe { libc::fstat(fd.as_raw_fd(), &raw mut answer) } == -1 {
-        return Err(Errno::last());
-    }
-    Ok((answer.st_dev, answer.st_ino))
+    if unsafe { libc::fstat(fd, &raw mut answer) } == -1 { Err(Errno::last()) } else { Ok(answer) }
+}
+
+/// fstat(2): device and inode number.
+pub(crate) fn file_id(fd: BorrowedFd<'_>) -> Result<(u64, u64), Errno> {
+    fstat(fd.as_raw_fd()).map(|file| (file.st_dev, file.st_ino))
+}
+
+/// fstat(2): the owner of a file.
+pub(crate) fn owner(fd: BorrowedFd<'_>) -> Result<u32, Errno> {
+    fstat(fd.as_raw_fd()).map(|file| file.st_uid)
 }
 
 /// Whether the calling process has a descriptor of this number.
@@ -108,11 +117,32 @@ pub(crate) fn is_open(fd: RawFd) -> bool {
 
 /// Whether the calling process's descriptor of this number is a directory.
 pub(crate) fn is_directory(fd: RawFd) -> Result<bool, Errno> {
-    // SAFETY: every field of a struct stat may be zero.
-    let mut answer: libc::stat = unsafe { std::mem::zeroed() };
-    // SAFETY: fstat writes one struct stat.
-    let failed = unsafe { libc::fstat(fd, &raw mut answer) } == -1;
-    if failed { Err(Errno::last()) } else { Ok(answer.st_mode & libc::S_IFMT == libc::S_IFDIR) }
+    fstat(fd).map(|file| file.st_mode & libc::S_IFMT == libc::S_IFDIR)
+}
+
+/// flock(2) LOCK_EX, which waits. Closing the descriptor unlocks.
+pub(crate) fn lock(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    loop {
+        // SAFETY: no pointers.
+        match unsafe { syscall(libc::SYS_flock, [fd.as_raw_fd() as usize, libc::LOCK_EX as usize, 0, 0, 0, 0]) } {
+            Err(Errno(libc::EINTR)) => {}
+            answer => return answer.map(drop),
+        }
+    }
+}
+
+/// prctl(2) PR_GET_NAME.
+pub(crate) fn name_of_this_thread() -> [u8; 16] {
+    let mut name = [0; 16];
+    // SAFETY: the kernel writes 16 bytes.
+    unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()) };
+    name
+}
+
+/// prctl(2) PR_SET_NAME, cut to 15 bytes by the kernel.
+pub(crate) fn name_this_thread(name: &CStr) {
+    // SAFETY: a C string; the kernel only reads it.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
 }
 
 /// prctl(2) PR_GET_DUMPABLE.
@@ -157,11 +187,6 @@ pub(crate) fn is_landlock_ruleset(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
     steps::is_landlock_ruleset(fd)
 }
 
-/// The hard limit of this process.
-pub(crate) fn hard_limit(resource: Resource) -> Result<Limit, Errno> {
-    steps::prlimit(resource.number(), None).map(|[_, hard]| Limit::from_kernel(hard))
-}
-
 /// sched_getaffinity(2) of the calling thread, into a mask that is zero and large enough for every kernel.
 pub(crate) fn affinity(words: &mut [u64]) -> Result<(), Errno> {
     let args = [0, size_of_val(words), words.as_mut_ptr() as usize, 0, 0, 0];
@@ -169,16 +194,26 @@ pub(crate) fn affinity(words: &mut [u64]) -> Result<(), Errno> {
     unsafe { syscall(libc::SYS_sched_getaffinity, args) }.map(drop)
 }
 
-/// The release of the running kernel, such as 6.18: from uname(2).
-pub(crate) fn kernel_release() -> Option<(u32, u32)> {
+/// The soft and the hard limit of this process: prlimit(2).
+pub(crate) fn limits(resource: Resource) -> Result<[Limit; 2], Errno> {
+    steps::prlimit(resource.number(), None).map(|limits| limits.map(Limit::from_kernel))
+}
+
+/// The release of the running kernel, as uname(2) writes it.
+pub(crate) fn release() -> String {
     // SAFETY: every field of a utsname may be zero.
     let mut name: libc::utsname = unsafe { std::mem::zeroed() };
     // SAFETY: the kernel writes one utsname.
     if unsafe { libc::uname(&raw mut name) } == -1 {
-        return None;
+        return String::new();
     }
-    let text: Vec<u8> = name.release.iter().map(|&byte| byte as u8).take_while(|&byte| byte != 0).collect();
-    let mut numbers =
-        text.split(|byte| !byte.is_ascii_digit()).map(|part| std::str::from_utf8(part).ok()?.parse().ok());
+    let text = name.release.iter().map(|&byte| byte as u8).take_while(|&byte| byte != 0).collect();
+    String::from_utf8(text).unwrap_or_default()
+}
+
+/// Its first two numbers, such as 6 and 18.
+pub(crate) fn kernel_release() -> Option<(u32, u32)> {
+    let release = release();
+    let mut numbers = release.split(|letter: char| !letter.is_ascii_digit()).map(|part| part.parse().ok());
     Some((numbers.next()??, numbers.next()??))
 }

@@ -38,7 +38,7 @@ pub(crate) fn on_a_thread<T: Send + 'static>(start: impl FnOnce() -> T + Send + 
     let body = move || {
         let started = start();
         // Not before: a reaper keeps the name that its maker has.
-        sys::sealed::name_this_thread(c"ns-core watch");
+        sys::name_this_thread(c"ns-core watch");
         let _ = answer.send(started);
         if let Ok(pidfd) = children.recv() {
             sys::await_end(pidfd.as_fd());

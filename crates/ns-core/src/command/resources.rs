@@ -328,7 +328,7 @@ impl Resources {
             steps.push(ResourceStep::OomScoreAdj { proc, text: score.to_string() });
         }
         for (&resource, &rlimit) in &self.limits {
-            if sys::hard_limit(resource).is_ok_and(|hard| hard < rlimit.hard()) {
+            if sys::limits(resource).is_ok_and(|[_, hard]| hard < rlimit.hard()) {
                 steps.push(ResourceStep::RaiseLimit(resource, rlimit));
             }
         }

@@ -11,7 +11,7 @@ use cellkit_core::{ChildSteps, Error, Result, Slot, Subject};
 use super::Command;
 use crate::stdio::{EndSlots, Fresh};
 use crate::step::{DescriptorStep, Source, Step, TerminalStep};
-use crate::{Stdio, sys};
+use crate::{Limit, Resource, Stdio, sys};
 
 /// Where the payload's descriptors come from.
 #[derive(Debug, Default)]
@@ -277,8 +277,8 @@ impl Command {
         // All of them are lifted above the highest number, with the socket, before they are put in place.
         let highest = seen.last().copied().unwrap_or(2);
         let room = highest.unsigned_abs() as u64 + seen.len() as u64 + 2;
-        let limit = sys::descriptor_limit().map_err(|errno| Error::from_errno("prlimit64", errno.0))?;
-        if room > limit {
+        let [limit, _] = sys::limits(Resource::Nofile).map_err(|errno| Error::from_errno("prlimit64", errno.0))?;
+        if Limit::Value(room) > limit {
             let why = format!("the limit on open files is {limit}, and placing descriptors needs numbers up to {room}");
             return Err(Error::invalid("dup3", why)
                 .on(Subject::Thing(format!("descriptor {highest}")))

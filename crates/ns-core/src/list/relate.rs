@@ -12,16 +12,16 @@ use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use cellkit_core::sys::{OpenHow, fs_magic, open_in};
+use cellkit_core::sys::{NSFS_MAGIC, OpenHow, fs_magic, open_in};
 use cellkit_core::{Errno, ProcFd};
 
 use super::info::{FirstProcess, NamespaceInfo, NamespaceList, PinnedTo};
 use super::scan::{DIRECTORY, Path, Pin, Seen, Sighting, digits, open_below};
-use super::text::{self, KINDS};
+use super::text;
 use super::{ListOptions, NAMES};
+use crate::namespaces::KINDS;
 use crate::{Namespaces, NsId, sys};
 
-const NSFS_MAGIC: i64 = 0x6e73_6673;
 /// More of a command line than anybody wants to see in a list.
 const COMMAND_LIMIT: u64 = 4096;
 /// Bounds what an absurd mount table can make us hold.
@@ -269,7 +269,7 @@ impl Process {
     }
 
     fn first(&self) -> Result<FirstProcess, Errno> {
-        let uid = sys::look::owner(self.dir.as_fd())?;
+        let uid = sys::owner(self.dir.as_fd())?;
         let command = match text::command_line(&self.read(c"cmdline", COMMAND_LIMIT)?) {
             Some(command) => command,
             None => text::bracketed(&self.read(c"comm", COMMAND_LIMIT)?),

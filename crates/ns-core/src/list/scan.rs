@@ -14,8 +14,9 @@ use cellkit_core::sys::{OpenHow, open_in};
 use cellkit_core::{Errno, Error, ProcFd, Result};
 
 use super::info::{OpenFd, ThreadIn};
-use super::text::{self, KINDS};
+use super::text;
 use super::{ListOptions, NAMES};
+use crate::namespaces::KINDS;
 use crate::{Namespaces, sys};
 
 /// One namespace, as far as procfs shows it in words.

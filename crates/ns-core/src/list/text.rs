@@ -8,18 +8,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use crate::Namespaces;
-
-/// The kinds in the order of their names, and the names as procfs and nsfs write them.
-pub(crate) const KINDS: [(Namespaces, &str); 8] = [
-    (Namespaces::CGROUP, "cgroup"),
-    (Namespaces::IPC, "ipc"),
-    (Namespaces::MOUNT, "mnt"),
-    (Namespaces::NET, "net"),
-    (Namespaces::PID, "pid"),
-    (Namespaces::TIME, "time"),
-    (Namespaces::USER, "user"),
-    (Namespaces::UTS, "uts"),
-];
+use crate::namespaces::KINDS;
 
 /// `net:[4026531840]`: the kind and the inode number.
 pub(crate) fn link(text: &[u8]) -> Option<(Namespaces, u64)> {

@@ -8,6 +8,7 @@ use cellkit_core::{Errno, Error, ErrorKind, ProcFd, ProcView, Result, Subject};
 
 use super::NsFd;
 use crate::namespaces::Pid;
+use crate::status;
 use crate::sys::nsfs::{self, Translation};
 
 impl NsFd<Pid> {
@@ -184,9 +185,10 @@ fn is_alive(pidfd: BorrowedFd<'_>, pid: i32) -> Result<()> {
 }
 
 /// The numbers of the line NSpid.
-fn nspid(status: &[u8]) -> Result<Vec<i32>> {
-    let line = status.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"NSpid:"));
-    line.and_then(|line| std::str::from_utf8(line).ok()?.split_whitespace().map(|word| word.parse().ok()).collect())
+pub(crate) fn nspid(status: &[u8]) -> Result<Vec<i32>> {
+    let numbers = status::field(status, "NSpid").filter(|numbers| !numbers.is_empty());
+    numbers
+        .and_then(|numbers| numbers.split_whitespace().map(|word| word.parse().ok()).collect())
         .ok_or_else(|| Error::parse("read status", "it has no line NSpid, or one without numbers"))
 }
 

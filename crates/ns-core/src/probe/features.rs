@@ -14,7 +14,7 @@ const SECCOMP_RET_USER_NOTIF: u32 = 0x7fc0_0000;
 const UTS: u8 = 10;
 
 pub(super) fn probe(findings: &mut Vec<Finding>) {
-    let release = features::release();
+    let release = sys::release();
     findings.push(Finding::fact(Area::Kernel, "kernel release", release));
     let pidfd = cellkit_core::sys::pidfd_open(std::process::id() as i32);
     let by_pidfd = |ask: &dyn Fn(std::os::fd::BorrowedFd<'_>) -> Result<(), Errno>| match &pidfd {
@@ -35,7 +35,7 @@ pub(super) fn probe(findings: &mut Vec<Finding>) {
             "PIDFD_GET_INFO",
             "6.13",
             "the end of a child that another one reaped is lost",
-            by_pidfd(&features::pidfd_info),
+            by_pidfd(&|pidfd| sys::pidfd_info(pidfd, 0).map(drop)),
         ),
         ("close_range", "5.9", "descriptors of the caller cannot be closed in a child", features::close_range()),
         ("seccomp filter", "3.5", "no filter can be installed", features::seccomp_action(SECCOMP_RET_ERRNO)),

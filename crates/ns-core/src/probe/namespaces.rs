@@ -8,7 +8,8 @@ use cellkit_core::{ChildSteps, Error, ProcFd, Result};
 
 use super::settings::Settings;
 use super::{Area, Finding};
-use crate::list::text::{KINDS, decimal};
+use crate::list::text::decimal;
+use crate::namespaces::KINDS;
 use crate::plan::List;
 use crate::step::Step;
 use crate::{Capability, Command, Namespaces, NsFd, Pid, User, sys};

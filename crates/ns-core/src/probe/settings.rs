@@ -7,8 +7,9 @@ use cellkit_core::{ErrorKind, ProcFd};
 
 use super::text;
 use super::{Area, Finding};
-use crate::list::text::KINDS;
-use crate::{Capability, CapabilitySet, sys};
+use crate::namespaces::KINDS;
+use crate::status;
+use crate::{Capability, CapabilitySet, Resource, sys};
 
 /// What the sentences about namespaces depend on.
 pub(super) struct Settings {
@@ -30,7 +31,7 @@ impl Settings {
             unprivileged_userns: sysctl("kernel.unprivileged_userns_clone"),
             apparmor_restricts: sysctl("kernel.apparmor_restrict_unprivileged_userns"),
             capabilities: CapabilitySet::of_this_thread().unwrap_or(CapabilitySet::EMPTY),
-            seccomp: text::status_field(&status, "Seccomp").and_then(|mode| text::number(mode.as_bytes())),
+            seccomp: status::field(&status, "Seccomp").and_then(|mode| text::number(mode.as_bytes())),
             status,
         }
     }
@@ -120,7 +121,7 @@ fn security(proc: &ProcFd, settings: &Settings, findings: &mut Vec<Finding>) {
             own_label("attr/current").map_or(String::new(), |context| format!(", this program's context: {context}"));
         findings.push(Finding::fact(Area::Security, "SELinux", format!("{mode}{context}")));
     }
-    let field = |name| text::status_field(&settings.status, name);
+    let field = |name| status::field(&settings.status, name);
     findings.push(match field("Seccomp") {
         Some("0") => Finding::fact(Area::Security, "seccomp", "no filter on the caller"),
         Some("2") => {
@@ -163,18 +164,15 @@ fn in_short(set: CapabilitySet) -> String {
 }
 
 fn limits(proc: &ProcFd, settings: &Settings, findings: &mut Vec<Finding>) {
-    for (name, resource) in [("RLIMIT_NPROC", libc::RLIMIT_NPROC), ("RLIMIT_NOFILE", libc::RLIMIT_NOFILE)] {
-        findings.push(match sys::features::limit(resource as i32) {
-            Ok((soft, hard)) => {
-                let shown = |value: u64| if value == u64::MAX { "unlimited".into() } else { value.to_string() };
-                Finding::fact(Area::Limits, name, format!("{}, at most {}", shown(soft), shown(hard)))
-            }
-            Err(errno) => Finding::unknown(Area::Limits, name, format!("prlimit64: {errno}")),
+    for resource in [Resource::Nproc, Resource::Nofile] {
+        findings.push(match sys::limits(resource) {
+            Ok([soft, hard]) => Finding::fact(Area::Limits, resource.name(), format!("{soft}, at most {hard}")),
+            Err(errno) => Finding::unknown(Area::Limits, resource.name(), format!("prlimit64: {errno}")),
         });
     }
     findings.extend(pids_max(proc));
     // Numbers in this pid namespace and those below it: of the caller, as many as it is deep below the procfs's own.
-    if let Some(numbers) = text::status_field(&settings.status, "NSpid") {
+    if let Some(numbers) = status::field(&settings.status, "NSpid") {
         let below = numbers.split_whitespace().count().saturating_sub(1);
         let shown = format!("{below} below the one that /proc shows; 32 are allowed");
         findings.push(Finding::fact(Area::Limits, "pid namespaces, nested", shown));

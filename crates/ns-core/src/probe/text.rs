@@ -5,13 +5,6 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// The value of a line `Name:\tvalue` of `/proc/PID/status`.
-pub(crate) fn status_field<'a>(status: &'a [u8], name: &str) -> Option<&'a str> {
-    let line =
-        status.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(name.as_bytes())?.strip_prefix(b":"))?;
-    std::str::from_utf8(line).ok().map(str::trim)
-}
-
 /// The directory of the caller's group in the hierarchy that counts processes: version 2, or version 1 with the controller
 /// `pids`; from `/proc/PID/cgroup` and `/proc/PID/mountinfo`.
 pub(crate) fn pids_group(cgroup: &[u8], mountinfo: &[u8]) -> Option<PathBuf> {
@@ -56,14 +49,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_of_a_status() {
-        let status = b"Name:\tx\nNSpid:\t71\t3\t1\nSeccomp:\t2\nSeccomp_filters:\t1\n";
-        assert_eq!(status_field(status, "Seccomp"), Some("2"));
-        assert_eq!(status_field(status, "NSpid"), Some("71\t3\t1"));
-        assert_eq!((status_field(status, "Sec"), status_field(b"", "Name")), (None, None));
-    }
-
-    #[test]
     fn the_group_that_counts_processes() {
         let two = b"30 24 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
         let found =
@@ -83,8 +68,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_anything_panic(one: Vec<u8>, two: Vec<u8>, name in "[ -~]{0,8}") {
-            let _ = (status_field(&one, &name), pids_group(&one, &two), number(&one));
+        fn no_bytes_make_anything_panic(one: Vec<u8>, two: Vec<u8>) {
+            let _ = (pids_group(&one, &two), number(&one));
         }
     }
 }

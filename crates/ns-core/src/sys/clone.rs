@@ -4,12 +4,13 @@
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use cellkit_core::sys::syscall;
 use cellkit_core::{ChildFds, Errno};
 
 use super::legacy::{self, GroupMove};
+use super::memory::{Mapping, Reached, StepTimes};
 use super::{exit, message, now};
 use crate::Backend;
 use crate::plan::Body;
@@ -18,104 +19,29 @@ use crate::stdio::ENDS;
 /// `struct clone_args` of linux/sched.h. The C library's crate has constants that overflow to 0: these are our own.
 #[repr(C)]
 #[derive(Debug, Default)]
-struct CloneArgs {
-    flags: u64,
-    pidfd: u64,
-    child_tid: u64,
-    parent_tid: u64,
-    exit_signal: u64,
-    stack: u64,
-    stack_size: u64,
-    tls: u64,
-    set_tid: u64,
-    set_tid_size: u64,
-    cgroup: u64,
+pub(super) struct CloneArgs {
+    pub(super) flags: u64,
+    pub(super) pidfd: u64,
+    pub(super) child_tid: u64,
+    pub(super) parent_tid: u64,
+    pub(super) exit_signal: u64,
+    pub(super) stack: u64,
+    pub(super) stack_size: u64,
+    pub(super) tls: u64,
+    pub(super) set_tid: u64,
+    pub(super) set_tid_size: u64,
+    pub(super) cgroup: u64,
 }
 
 pub(super) const CLONE_VM: u64 = 0x100;
 pub(super) const CLONE_PIDFD: u64 = 0x1000;
 pub(super) const CLONE_PARENT: u64 = 0x8000;
 const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
-const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+pub(super) const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// Whether this machine has the few instructions that start a child on a stack of its own.
 pub(crate) const CAN_SHARE_MEMORY: bool =
     cfg!(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64"));
-
-/// Enough for the deepest step in a debug build, many times over. Only touched pages cost memory.
-const STACK_SIZE: usize = 256 << 10;
-const GUARD_SIZE: usize = 64 << 10;
-
-/// Memory from mmap, gone when dropped.
-struct Mapping {
-    address: *mut libc::c_void,
-    size: usize,
-}
-
-impl Mapping {
-    fn new(size: usize, flags: i32) -> Result<Self, (&'static str, Errno)> {
-        let protection = libc::PROT_READ | libc::PROT_WRITE;
-        // SAFETY: a new anonymous mapping at an address of the kernel's choice disturbs nothing.
-        let address = unsafe { libc::mmap(ptr::null_mut(), size, protection, libc::MAP_ANONYMOUS | flags, -1, 0) };
-        if address == libc::MAP_FAILED { Err(("mmap", Errno::last())) } else { Ok(Self { address, size }) }
-    }
-
-    /// A stack whose lowest part cannot be touched, so that running off its end is a fault and not a corruption.
-    fn stack() -> Result<Self, (&'static str, Errno)> {
-        let stack = Self::new(GUARD_SIZE + STACK_SIZE, libc::MAP_PRIVATE | libc::MAP_NORESERVE | libc::MAP_STACK)?;
-        // SAFETY: the range is the lower part of our own fresh mapping.
-        if unsafe { libc::mprotect(stack.address, GUARD_SIZE, libc::PROT_NONE) } == -1 {
-            return Err(("mprotect", Errno::last()));
-        }
-        Ok(stack)
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: our own mapping; who drops a Start has seen to it that no child uses it any more.
-        unsafe { libc::munmap(self.address, self.size) };
-    }
-}
-
-/// When each step began, in nanoseconds of CLOCK_MONOTONIC, written by the child and read by the parent.
-pub(crate) struct StepTimes {
-    memory: Mapping,
-    count: usize,
-}
-
-// SAFETY: the memory is only reached as atomics.
-unsafe impl Send for StepTimes {}
-// SAFETY: as above.
-unsafe impl Sync for StepTimes {}
-
-impl StepTimes {
-    fn new(count: usize) -> Result<Self, (&'static str, Errno)> {
-        // Shared, so that a child with a copy of the memory writes here too.
-        Ok(Self { memory: Mapping::new((count * size_of::<AtomicU64>()).max(1), libc::MAP_SHARED)?, count })
-    }
-
-    pub(crate) fn get(&self) -> &[AtomicU64] {
-        // SAFETY: the mapping is page-aligned, zeroed, `count` atomics long, and lives as long as self.
-        unsafe { std::slice::from_raw_parts(self.memory.address.cast::<AtomicU64>(), self.count) }
-    }
-}
-
-/// The number of the step that the child is in and, above it, the errno with which it failed. A child with a copy of the memory writes it where both can reach it.
-enum Reached {
-    Here(AtomicU64),
-    Shared(Mapping),
-}
-
-impl Reached {
-    fn word(&self) -> &AtomicU64 {
-        match self {
-            Self::Here(word) => word,
-            // SAFETY: the mapping is page-aligned, zeroed, longer than the word, and lives as long as self.
-            Self::Shared(memory) => unsafe { AtomicU64::from_ptr(memory.address.cast()) },
-        }
-    }
-}
 
 /// What one child is given: its plan, its tables of descriptors, its stack. The parent keeps it alive, and out of its own
 /// hands, until the child has left this memory.
@@ -222,9 +148,9 @@ pub(crate) fn start(
     let before = |(call, errno)| NotStarted::Before(call, errno);
     let times = if body.timed { Some(StepTimes::new(body.count()).map_err(before)?) } else { None };
     let (stack, reached) = if options.shares_memory {
-        (Some(Mapping::stack().map_err(before)?), Reached::Here(AtomicU64::new(0)))
+        (Some(Mapping::stack().map_err(before)?), Reached::here())
     } else {
-        (None, Reached::Shared(Mapping::new(size_of::<AtomicU64>(), libc::MAP_SHARED).map_err(before)?))
+        (None, Reached::shared().map_err(before)?)
     };
     let mut pidfd: RawFd = -1;
     let mut args = CloneArgs {
@@ -235,8 +161,7 @@ pub(crate) fn start(
     };
     if let Some(stack) = &stack {
         args.flags |= CLONE_VM;
-        args.stack = stack.address as u64 + GUARD_SIZE as u64;
-        args.stack_size = STACK_SIZE as u64;
+        (args.stack, args.stack_size) = stack.usable();
     }
     if let Some(cgroup) = options.cgroup {
         args.flags |= CLONE_INTO_CGROUP;

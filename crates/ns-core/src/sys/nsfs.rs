@@ -1,7 +1,6 @@
-//! The ioctl(2)s of namespace files, and the mounts that pin them.
+//! The ioctl(2)s of namespace files.
 #![allow(unsafe_code)]
 
-use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use cellkit_core::Errno;
@@ -115,56 +114,4 @@ pub(crate) fn translate(fd: BorrowedFd<'_>, translation: Translation, pid: i32) 
     let args = [fd.as_raw_fd() as usize, translation.0, pid as usize, 0, 0, 0];
     // SAFETY: the argument is a number, whatever the encoding of these requests says.
     unsafe { syscall(libc::SYS_ioctl, args) }.map(|pid| pid as i32)
-}
-
-/// A mount of the file that `fd` is open on, attached nowhere.
-pub(crate) fn clone_mount(fd: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
-    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | libc::AT_EMPTY_PATH as u32;
-    let args = [fd.as_raw_fd() as usize, c"".as_ptr() as usize, flags as usize, 0, 0, 0];
-    // SAFETY: the path is an empty C string; the kernel only reads it.
-    let tree = unsafe { syscall(libc::SYS_open_tree, args) }?;
-    // SAFETY: just returned by open_tree.
-    Ok(unsafe { own(tree as RawFd) })
-}
-
-/// Attaches a mount that is attached nowhere, over what `target` is open on.
-pub(crate) fn attach_mount(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), Errno> {
-    let flags = libc::MOVE_MOUNT_F_EMPTY_PATH | libc::MOVE_MOUNT_T_EMPTY_PATH;
-    let empty = c"".as_ptr() as usize;
-    let args = [tree.as_raw_fd() as usize, empty, target.as_raw_fd() as usize, empty, flags as usize, 0];
-    // SAFETY: both paths are empty C strings; the kernel only reads them.
-    unsafe { syscall(libc::SYS_move_mount, args) }.map(drop)
-}
-
-/// umount2(2) of what is on top at `path`, which is not followed if it is a link.
-pub(crate) fn unmount(path: &CStr) -> Result<(), Errno> {
-    let flags = libc::MNT_DETACH | libc::UMOUNT_NOFOLLOW;
-    // SAFETY: the path is a C string; the kernel only reads it.
-    unsafe { syscall(libc::SYS_umount2, [path.as_ptr() as usize, flags as usize, 0, 0, 0, 0]) }.map(drop)
-}
-
-/// flock(2) LOCK_EX, which waits. Closing the descriptor unlocks.
-pub(crate) fn lock(fd: BorrowedFd<'_>) -> Result<(), Errno> {
-    loop {
-        // SAFETY: no pointers.
-        match unsafe { syscall(libc::SYS_flock, [fd.as_raw_fd() as usize, libc::LOCK_EX as usize, 0, 0, 0, 0]) } {
-            Err(Errno(libc::EINTR)) => {}
-            answer => return answer.map(drop),
-        }
-    }
-}
-
-/// mount(2): binds `path` on itself, with all that is mounted below it.
-pub(crate) fn bind_on_itself(path: &CStr) -> Result<(), Errno> {
-    let flags = libc::MS_BIND | libc::MS_REC;
-    let path = path.as_ptr() as usize;
-    // SAFETY: the path, given twice, is a C string; the kernel only reads it. There are no type and no data.
-    unsafe { syscall(libc::SYS_mount, [path, path, 0, flags as usize, 0, 0]) }.map(drop)
-}
-
-/// mount(2): makes the mount at `path` shared, and all below it.
-pub(crate) fn make_shared(path: &CStr) -> Result<(), Errno> {
-    let flags = libc::MS_SHARED | libc::MS_REC;
-    // SAFETY: the path is a C string; the kernel only reads it. There are no source, type and data.
-    unsafe { syscall(libc::SYS_mount, [0, path.as_ptr() as usize, 0, flags as usize, 0, 0]) }.map(drop)
 }

@@ -1,7 +1,7 @@
 //! The calls that seal a program.
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CString, c_char};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
 
@@ -56,43 +56,6 @@ pub(crate) fn seals(fd: BorrowedFd<'_>) -> Result<i32, Errno> {
     }
 }
 
-/// fstatfs(2): whether ST_RDONLY is among the flags, which are those of the mount too.
-pub(crate) fn is_on_read_only_mount(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
-    // SAFETY: every field of a struct statvfs may be zero.
-    let mut answer: libc::statvfs = unsafe { std::mem::zeroed() };
-    // SAFETY: fstatvfs writes one struct statvfs.
-    if unsafe { libc::fstatvfs(fd.as_raw_fd(), &raw mut answer) } == -1 {
-        return Err(Errno::last());
-    }
-    Ok(answer.f_flag & libc::ST_RDONLY != 0)
-}
-
-/// open_tree(2) of the file itself, as a mount of its own.
-pub(crate) fn clone_mount(file: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
-    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | libc::AT_EMPTY_PATH as u32;
-    let args = [file.as_raw_fd() as usize, c"".as_ptr() as usize, flags as usize, 0, 0, 0];
-    // SAFETY: the path is an empty C string; the kernel only reads it.
-    let fd = unsafe { syscall(libc::SYS_open_tree, args) }?;
-    // SAFETY: just returned by open_tree.
-    Ok(unsafe { own(fd as RawFd) })
-}
-
-/// mount_setattr(2) with MOUNT_ATTR_RDONLY.
-pub(crate) fn make_read_only(mount: BorrowedFd<'_>) -> Result<(), Errno> {
-    // struct mount_attr: what to set, what to clear, propagation, a user namespace.
-    let attributes = [libc::MOUNT_ATTR_RDONLY, 0, 0, 0];
-    let args = [
-        mount.as_raw_fd() as usize,
-        c"".as_ptr() as usize,
-        libc::AT_EMPTY_PATH as usize,
-        attributes.as_ptr() as usize,
-        size_of_val(&attributes),
-        0,
-    ];
-    // SAFETY: an empty C string, and a struct mount_attr as large as said; the kernel only reads them.
-    unsafe { syscall(libc::SYS_mount_setattr, args) }.map(drop)
-}
-
 unsafe extern "C" {
     static environ: *const *const c_char;
 }
@@ -116,18 +79,4 @@ pub(crate) fn execute(program: BorrowedFd<'_>, arguments: &[CString]) -> Errno {
         // It does not come back.
         Ok(_) => Errno(0),
     }
-}
-
-/// prctl(2) PR_GET_NAME.
-pub(crate) fn name_of_this_thread() -> [u8; 16] {
-    let mut name = [0; 16];
-    // SAFETY: the kernel writes 16 bytes.
-    unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()) };
-    name
-}
-
-/// prctl(2) PR_SET_NAME, cut to 15 bytes by the kernel.
-pub(crate) fn name_this_thread(name: &CStr) {
-    // SAFETY: a C string; the kernel only reads it.
-    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
 }

@@ -9,11 +9,7 @@ use cellkit_core::Errno;
 use cellkit_core::sys::{own, syscall};
 
 use super::message::lifted;
-
-fn ioctl(fd: &OwnedFd, request: libc::Ioctl, argument: usize) -> Result<usize, Errno> {
-    // SAFETY: the terminal requests below take a number, or read the int or the winsize that the argument points to.
-    unsafe { syscall(libc::SYS_ioctl, [fd.as_raw_fd() as usize, request as usize, argument, 0, 0, 0]) }
-}
+use super::steps::{open_peer, set_window_size, unlock_peer};
 
 /// pipe2(2): a reader and a writer, close-on-exec, neither of them one of the three standard descriptors.
 pub(crate) fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
@@ -32,16 +28,14 @@ pub(crate) fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
 
 /// Unlocks a pseudo-terminal, sets its size, and opens its peer: close-on-exec, not one of the standard descriptors.
 pub(crate) fn terminal_peer(master: &OwnedFd, size: Option<(u16, u16)>) -> Result<OwnedFd, Errno> {
-    let locked = 0i32;
-    ioctl(master, libc::TIOCSPTLCK, ptr::from_ref(&locked) as usize)?;
+    let fd = master.as_raw_fd();
+    unlock_peer(fd)?;
     if let Some((rows, columns)) = size {
-        let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-        ioctl(master, libc::TIOCSWINSZ, ptr::from_ref(&size) as usize)?;
+        set_window_size(fd, rows, columns)?;
     }
-    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
-    let peer = ioctl(master, libc::TIOCGPTPEER, flags as usize)?;
+    let peer = open_peer(fd)?;
     // SAFETY: just returned by the ioctl.
-    lifted(unsafe { own(peer as RawFd) })
+    lifted(unsafe { own(peer) })
 }
 
 /// fcntl(2) F_SETFL with O_NONBLOCK, for a pipe's end that nobody else has.
@@ -107,16 +101,6 @@ pub(crate) fn write_without_signal(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<u
     // Giving it back cannot fail.
     let _ = mask(libc::SIG_SETMASK, &old, None);
     answer
-}
-
-/// The calling process's limit on the numbers of descriptors.
-pub(crate) fn descriptor_limit() -> Result<u64, Errno> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the kernel writes one struct rlimit.
-    match unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } {
-        -1 => Err(Errno::last()),
-        _ => Ok(limit.rlim_cur),
-    }
 }
 
 /// Whether the calling process's descriptor of this number closes on execve.

@@ -22,6 +22,7 @@ pub(super) use credentials::{capget, set_capabilities};
 use descriptors::close_all_but;
 pub(super) use descriptors::close_everything;
 pub(super) use resources::prlimit;
+pub(super) use terminal::{open_peer, set_window_size, unlock_peer};
 
 type Done = Result<(), Errno>;
 

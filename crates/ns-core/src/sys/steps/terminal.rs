@@ -10,6 +10,7 @@ use cellkit_core::{ChildFds, ChildStep, Errno, HintTable, StepText};
 use super::{Done, ioctl, numbers};
 use crate::step::TerminalStep;
 use crate::sys::message::{MESSAGE_TERMINAL, send_with};
+use crate::sys::mounts;
 
 // SAFETY: every arm makes raw system calls on data that `self` owns or on its own stack, and does nothing else.
 unsafe impl ChildStep for TerminalStep {
@@ -25,18 +26,11 @@ unsafe impl ChildStep for TerminalStep {
         match self {
             Self::NewGroup => numbers(libc::SYS_setpgid, [0; 5]).map(drop),
             Self::OpenMaster { out } => open_master().and_then(|fd| fds.set(*out, fd)),
-            Self::UnlockPeer { master } => {
-                let locked = 0i32;
-                ioctl(fds.get(*master)?, libc::TIOCSPTLCK, ptr::from_ref(&locked) as usize).map(drop)
-            }
-            Self::WindowSize { master, rows, columns } => {
-                let size = libc::winsize { ws_row: *rows, ws_col: *columns, ws_xpixel: 0, ws_ypixel: 0 };
-                ioctl(fds.get(*master)?, libc::TIOCSWINSZ, ptr::from_ref(&size) as usize).map(drop)
-            }
+            Self::UnlockPeer { master } => unlock_peer(fds.get(*master)?),
+            Self::WindowSize { master, rows, columns } => set_window_size(fds.get(*master)?, *rows, *columns),
             Self::OpenPeer { master, out } => {
-                let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
-                let fd = ioctl(fds.get(*master)?, libc::TIOCGPTPEER, flags as usize)?;
-                fds.set(*out, fd as RawFd)
+                let peer = open_peer(fds.get(*master)?)?;
+                fds.set(*out, peer)
             }
             Self::Grant { peer, uid } => {
                 let args = [fds.get(*peer)? as usize, *uid as usize, u32::MAX as usize, 0, 0];
@@ -51,11 +45,8 @@ unsafe impl ChildStep for TerminalStep {
             }
             Self::ControllingTerminal { peer } => ioctl(fds.get(*peer)?, libc::TIOCSCTTY, 0).map(drop),
             Self::CloneConsole { peer, out } => {
-                let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | libc::AT_EMPTY_PATH as u32;
-                let args = [fds.get(*peer)? as usize, c"".as_ptr() as usize, flags as usize, 0, 0, 0];
-                // SAFETY: the path is an empty C string; the kernel only reads it.
-                let fd = unsafe { syscall(libc::SYS_open_tree, args) }?;
-                fds.set(*out, fd as RawFd)
+                let mount = mounts::clone_raw(fds.get(*peer)?)?;
+                fds.set(*out, mount)
             }
             Self::AttachConsole { console } => {
                 let args = [
@@ -71,6 +62,24 @@ unsafe impl ChildStep for TerminalStep {
             }
         }
     }
+}
+
+/// ioctl(2) TIOCSPTLCK. Child-safe, as the next two.
+pub(in crate::sys) fn unlock_peer(master: RawFd) -> Done {
+    let locked = 0i32;
+    ioctl(master, libc::TIOCSPTLCK, ptr::from_ref(&locked) as usize).map(drop)
+}
+
+/// ioctl(2) TIOCSWINSZ.
+pub(in crate::sys) fn set_window_size(master: RawFd, rows: u16, columns: u16) -> Done {
+    let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    ioctl(master, libc::TIOCSWINSZ, ptr::from_ref(&size) as usize).map(drop)
+}
+
+/// ioctl(2) TIOCGPTPEER.
+pub(in crate::sys) fn open_peer(master: RawFd) -> Result<RawFd, Errno> {
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    ioctl(master, libc::TIOCGPTPEER, flags as usize).map(|fd| fd as RawFd)
 }
 
 fn open_master() -> Result<RawFd, Errno> {
