@@ -10,6 +10,7 @@ use std::sync::Arc;
 use cellkit_core::{ChildSteps, Error, Result};
 
 use crate::namespaces::TimeOffsets;
+use crate::program::Unshown;
 use crate::step::Front;
 use crate::sys::PreExec;
 use crate::{MountPropagation, Namespaces};
@@ -55,7 +56,7 @@ pub struct Command {
     program_fd: Option<Arc<OwnedFd>>,
     args: Vec<OsString>,
     arg0: Option<OsString>,
-    environment: BTreeMap<OsString, OsString>,
+    environment: Unshown<BTreeMap<OsString, OsString>>,
     namespaces: Namespaces,
     propagation: MountPropagation,
     joins: Vec<join::Join>,

@@ -2,9 +2,28 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::{CString, OsStr, OsString};
+use std::fmt;
+use std::ops::Deref;
 use std::os::unix::ffi::OsStrExt;
 
 use cellkit_core::{Error, Result, Subject};
+
+/// What has no business in a log: the Debug form of it says that it is there, and no more.
+pub(crate) struct Unshown<T>(pub(crate) T);
+
+impl<T> fmt::Debug for Unshown<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(not shown)")
+    }
+}
+
+impl<T> Deref for Unshown<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
 
 /// Where a name without a slash is looked for when the payload's environment has no PATH.
 pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

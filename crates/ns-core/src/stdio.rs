@@ -41,7 +41,8 @@ pub enum Stdio {
     /// `/dev/null` of the caller's machine.
     Null,
     /// A pipe(2), a new one each time that the plan is started. The caller's end is
-    /// [`Child::take_stdin`](crate::Child::take_stdin) and its like.
+    /// [`Child::take_stdin`](crate::Child::take_stdin) and its like. It is owned by the payload's
+    /// [`user`](crate::Command::user), where the caller may give it away, so that `/dev/stdout` can be opened.
     Pipe,
     /// This descriptor. A directory is refused: it would be a way out of the payload's root.
     Fd(OwnedFd),

@@ -11,6 +11,7 @@ use super::confinement::Confinement;
 use super::credentials::Credentials;
 use super::resources::Resources;
 use super::stdio::Descriptors;
+use crate::program::Unshown;
 use crate::{MountPropagation, Namespaces};
 
 /// # The program
@@ -37,7 +38,7 @@ impl Command {
             program_fd: None,
             args: Vec::new(),
             arg0: None,
-            environment: std::env::vars_os().collect(),
+            environment: Unshown(std::env::vars_os().collect()),
             namespaces: Namespaces::empty(),
             propagation: MountPropagation::default(),
             joins: Vec::new(),
@@ -133,26 +134,26 @@ impl Command {
     ///
     /// See environ(7): <https://man7.org/linux/man-pages/man7/environ.7.html>.
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.environment.insert(name.as_ref().to_owned(), value.as_ref().to_owned());
+        self.environment.0.insert(name.as_ref().to_owned(), value.as_ref().to_owned());
         self
     }
 
     /// Sets variables of the payload's environment.
     pub fn envs(mut self, variables: impl IntoIterator<Item = (impl AsRef<OsStr>, impl AsRef<OsStr>)>) -> Self {
         let variables = variables.into_iter();
-        self.environment.extend(variables.map(|(name, value)| (name.as_ref().to_owned(), value.as_ref().to_owned())));
+        self.environment.0.extend(variables.map(|(name, value)| (name.as_ref().to_owned(), value.as_ref().to_owned())));
         self
     }
 
     /// Leaves a variable out of the payload's environment.
     pub fn env_remove(mut self, name: impl AsRef<OsStr>) -> Self {
-        self.environment.remove(name.as_ref());
+        self.environment.0.remove(name.as_ref());
         self
     }
 
     /// Starts from an empty environment instead of the caller's.
     pub fn env_clear(mut self) -> Self {
-        self.environment.clear();
+        self.environment.0.clear();
         self
     }
 

@@ -318,9 +318,9 @@ impl Command {
         Some(peer)
     }
 
-    fn grant_step(&self, steps: &mut ChildSteps, peer: Slot) {
+    fn grant_step(&self, steps: &mut ChildSteps, fd: Slot) {
         if let Some((uid, _)) = self.credentials.user {
-            steps.push(TerminalStep::Grant { peer, uid });
+            steps.push(DescriptorStep::Grant { fd, uid });
         }
     }
 
@@ -347,7 +347,10 @@ impl Command {
                     continue;
                 }
                 (None | Some(Stdio::Inherit | Stdio::Null), _) => Source::Owned(Arc::new(null()?)),
-                (Some(Stdio::Pipe), _) => Source::Slot(pipe),
+                (Some(Stdio::Pipe), _) => {
+                    self.grant_step(steps, pipe);
+                    Source::Slot(pipe)
+                }
                 (Some(Stdio::Fd(fd)), _) => Source::Owned(Arc::new(duplicate(fd)?)),
             };
             sources.insert(target, source);

@@ -22,7 +22,7 @@ use cellkit_core::{ChildStep, ChildSteps, Error, ProcFd, ProcView, Result, Slot,
 use super::Command;
 use crate::ns_fd::AnyNamespace;
 use crate::plan::{Body, List, Origin};
-use crate::program::{c_string, candidates};
+use crate::program::{Unshown, c_string, candidates};
 use crate::stdio::EndSlots;
 use crate::step::{CredentialStep, EnterStep, Front, LaunchStep, Pointers, ResourceStep, Step};
 use crate::{Capability, CapabilitySet, Namespaces, Plan, sys};
@@ -229,7 +229,7 @@ impl Command {
         let argv =
             std::iter::once(arg0).chain(&self.args).map(|arg| c_string(arg, "execve")).collect::<Result<Vec<_>>>()?;
         let mut envp = Vec::new();
-        for (name, value) in &self.environment {
+        for (name, value) in &self.environment.0 {
             if name.is_empty() || name.as_encoded_bytes().contains(&b'=') {
                 let subject = Subject::Value(name.to_string_lossy().into_owned());
                 return Err(Error::invalid("execve", "a variable's name is not empty and holds no =").on(subject));
@@ -240,6 +240,7 @@ impl Command {
             envp.push(c_string(entry, "execve")?);
         }
         let pointers = Pointers::to(&argv, &envp);
+        let envp = Unshown(envp);
         if let Some(program) = program {
             return Ok(LaunchStep::ExecFd { program, argv, envp, pointers });
         }

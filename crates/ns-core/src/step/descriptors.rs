@@ -35,6 +35,11 @@ pub(crate) enum DescriptorStep {
         from: Slot,
         target: RawFd,
     },
+    /// A terminal or a pipe.
+    Grant {
+        fd: Slot,
+        uid: u32,
+    },
     LiftSync {
         sync: Slot,
         above: RawFd,
@@ -70,6 +75,10 @@ impl DescriptorStep {
             }
             Self::Place { from, target } => {
                 step("dup3", format!("{from}, {target}, 0"), "the payload's descriptor of this number")
+            }
+            Self::Grant { fd, uid } => {
+                let reason = "it is its user's, who may want to open it by a name, where it can be given away";
+                step("fchown", format!("{fd}, {uid}, -1"), reason)
             }
             Self::LiftSync { above, .. } => {
                 let arguments = format!("sync, F_DUPFD_CLOEXEC, {above}");

@@ -5,6 +5,8 @@ use std::ffi::CString;
 
 use cellkit_core::{Slot, StepText, Subject};
 
+use crate::program::Unshown;
+
 /// See [`Step`](super::Step). Running them is `sys/steps/launch.rs`.
 #[derive(Debug)]
 pub(crate) enum LaunchStep {
@@ -16,13 +18,13 @@ pub(crate) enum LaunchStep {
     ExecFd {
         program: Slot,
         argv: Vec<CString>,
-        envp: Vec<CString>,
+        envp: Unshown<Vec<CString>>,
         pointers: Pointers,
     },
     Exec {
         paths: Vec<CString>,
         argv: Vec<CString>,
-        envp: Vec<CString>,
+        envp: Unshown<Vec<CString>>,
         pointers: Pointers,
     },
 }

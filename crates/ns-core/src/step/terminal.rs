@@ -13,7 +13,6 @@ pub(crate) enum TerminalStep {
     UnlockPeer { master: Slot },
     WindowSize { master: Slot, rows: u16, columns: u16 },
     OpenPeer { master: Slot, out: Slot },
-    Grant { peer: Slot, uid: u32 },
     SendTerminal { master: Slot, sync: Slot },
     ControllingTerminal { peer: Slot },
     CloneConsole { peer: Slot, out: Slot },
@@ -38,9 +37,6 @@ impl TerminalStep {
             Self::OpenPeer { master, out } => {
                 let arguments = format!("{master}, TIOCGPTPEER, O_RDWR|O_NOCTTY → {out}");
                 step("ioctl", arguments, "the peer, by descriptor and not by a path that could be swapped")
-            }
-            Self::Grant { peer, uid } => {
-                step("fchown", format!("{peer}, {uid}, -1"), "the terminal is its user's, where it can be given away")
             }
             Self::SendTerminal { master, .. } => {
                 let arguments = format!("sync, SCM_RIGHTS {master}");

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use ns_core::{Command, ErrorKind, Stdio};
+use ns_core::{Command, ErrorKind, Namespaces, Stdio};
 use proptest::prelude::*;
 
 use crate::{sh, sys};
@@ -251,6 +251,15 @@ fn the_environment_as_std_has_it() {
 }
 
 #[test]
+fn the_environment_is_not_for_a_log() {
+    let command = || Command::new("env").env("TOKEN", "hunter2");
+    for text in [format!("{:#?}", command()), format!("{:#?}", command().plan().expect("plan"))] {
+        assert!(text.contains("env") && !text.contains("hunter2"), "{text}");
+    }
+    assert!(!command().plan().expect("plan").to_string().contains("hunter2"));
+}
+
+#[test]
 fn a_process_group_of_its_own() {
     let group = |command: Command| {
         let output = command.output().expect("start");
@@ -262,4 +271,28 @@ fn a_process_group_of_its_own() {
     assert!(!group(stat()), "the caller's");
     assert!(group(stat().new_process_group()));
     assert!(group(stat().new_process_group().new_session()));
+}
+
+mod root {
+    use super::*;
+
+    /// As nginx and its like do, whose log files are links to these.
+    #[test]
+    fn another_user_opens_its_pipes_by_their_names() {
+        faultkit::require!(root);
+        faultkit::isolated!(|| {
+            let script = "cat /proc/self/fd/0 >/proc/self/fd/1; echo err >/proc/self/fd/2";
+            let output = sh(script).user(1000, 1000).output_from("out\n").expect("output");
+            assert_eq!((output.stdout, output.stderr), (b"out\n".to_vec(), b"err\n".to_vec()));
+            // As root of a user namespace that has this user.
+            let command = sh(script).user(1000, 1000).namespaces(Namespaces::USER);
+            let command = command.stdin(Stdio::Null).stdout(Stdio::Pipe).stderr(Stdio::Pipe);
+            let paused = command.spawn_paused().expect("paused");
+            for map in ["uid_map", "gid_map"] {
+                std::fs::write(format!("/proc/{}/{map}", paused.pid()), "0 0 65536").expect(map);
+            }
+            let output = paused.resume(&mut ()).expect("resume").wait_with_output().expect("output");
+            assert_eq!(output.stderr, b"err\n");
+        });
+    }
 }

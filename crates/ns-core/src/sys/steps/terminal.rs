@@ -32,14 +32,6 @@ unsafe impl ChildStep for TerminalStep {
                 let peer = open_peer(fds.get(*master)?)?;
                 fds.set(*out, peer)
             }
-            Self::Grant { peer, uid } => {
-                let args = [fds.get(*peer)? as usize, *uid as usize, u32::MAX as usize, 0, 0];
-                match numbers(libc::SYS_fchown, args) {
-                    // Not ours to give: the payload has it open all the same. Its id is not mapped: setresuid will say so.
-                    Err(Errno(libc::EPERM | libc::EINVAL)) => Ok(()),
-                    answer => answer.map(drop),
-                }
-            }
             Self::SendTerminal { master, sync } => {
                 send_with(fds.get(*sync)?, &[MESSAGE_TERMINAL], Some(fds.get(*master)?))
             }
