@@ -33,7 +33,7 @@ fn main() -> Result<()> {
         }
     }
     let options = ListOptions::new().kinds(kinds.unwrap_or(Namespaces::all()));
-    let list = if all { options.threads().fds().mounts().list()? } else { options.list()? };
+    let list = if all { options.threads().fds().pins().list()? } else { options.list()? };
     let users = users();
     let mut rows = vec![["NS", "TYPE", "NPROCS", "PID", "USER", "COMMAND"].map(String::from)];
     for namespace in &list {
@@ -48,7 +48,7 @@ fn main() -> Result<()> {
             None => ("-".into(), "-".into(), kept_by(namespace)),
         };
         let (number, count) = (namespace.id.to_string(), namespace.processes.len().to_string());
-        rows.push([number, namespace.kind_name().into(), count, pid, user, command]);
+        rows.push([number, namespace.kind.to_string(), count, pid, user, command]);
     }
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths = [0, 1, 2, 3, 4].map(width);
@@ -67,9 +67,9 @@ fn main() -> Result<()> {
 /// What keeps a namespace that no process is in.
 fn kept_by(namespace: &NamespaceInfo) -> String {
     let threads = namespace.threads.iter().map(|thread| format!("thread {} of {}", thread.tid, thread.pid));
-    let mounts = namespace.mounts.iter().map(|mount| format!("mounted on {}", mount.path.display()));
+    let pins = namespace.pins.iter().map(|pin| format!("mounted on {}", pin.path.display()));
     let fds = namespace.fds.iter().map(|open| format!("fd {} of {}", open.fd, open.pid));
-    threads.chain(mounts).chain(fds).next().unwrap_or("namespaces below it".into())
+    threads.chain(pins).chain(fds).next().unwrap_or("namespaces below it".into())
 }
 
 /// Names of users, by number.

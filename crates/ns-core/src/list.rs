@@ -52,7 +52,7 @@ const NAMES: [&CStr; 8] = [c"cgroup", c"ipc", c"mnt", c"net", c"pid", c"time", c
 /// See namespaces(7), ioctl_nsfs(2): <https://man7.org/linux/man-pages/man7/namespaces.7.html>.
 #[doc(alias = "lsns")]
 pub fn list() -> Result<NamespaceList> {
-    ListOptions::new().threads().fds().mounts().list()
+    ListOptions::new().threads().fds().pins().list()
 }
 
 /// What to look for. A new one looks at processes only, at all kinds of namespace: what lsns(8) does.
@@ -61,7 +61,7 @@ pub fn list() -> Result<NamespaceList> {
 /// use ns_core::{ListOptions, Namespaces};
 ///
 /// // Every network namespace with a process in it, or pinned to a file: `ip netns` makes those.
-/// let networks = ListOptions::new().kinds(Namespaces::NET | Namespaces::MOUNT).mounts().list()?;
+/// let networks = ListOptions::new().kinds(Namespaces::NET | Namespaces::MOUNT).pins().list()?;
 /// let mine = networks.of_process(std::process::id() as i32).next();
 /// assert!(mine.is_some_and(|namespace| namespace.first.is_some()));
 /// # Ok::<(), ns_core::Error>(())
@@ -75,7 +75,7 @@ pub struct ListOptions {
     kinds: Namespaces,
     threads: bool,
     fds: bool,
-    mounts: bool,
+    pins: bool,
 }
 
 impl Default for ListOptions {
@@ -87,7 +87,7 @@ impl Default for ListOptions {
 impl ListOptions {
     /// Processes, and all kinds of namespace.
     pub fn new() -> Self {
-        Self { kinds: Namespaces::all(), threads: false, fds: false, mounts: false }
+        Self { kinds: Namespaces::all(), threads: false, fds: false, pins: false }
     }
 
     /// Only these kinds. Owners and parents are named all the same, but not listed unless they are of these kinds.
@@ -109,8 +109,8 @@ impl ListOptions {
     }
 
     /// Looks for files that namespaces are pinned to, in every mount namespace that a process is in.
-    pub fn mounts(mut self) -> Self {
-        self.mounts = true;
+    pub fn pins(mut self) -> Self {
+        self.pins = true;
         self
     }
 
@@ -130,7 +130,7 @@ impl ListOptions {
     /// # Errors
     /// As [`list`](list()).
     pub fn list_in(&self, proc: &ProcFd) -> Result<NamespaceList> {
-        let looked_at = match self.mounts {
+        let looked_at = match self.pins {
             // Mount tables are found by their namespaces.
             true => Self { kinds: self.kinds | Namespaces::MOUNT, ..self.clone() },
             false => self.clone(),

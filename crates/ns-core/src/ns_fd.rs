@@ -203,9 +203,7 @@ impl<K: Kind> NsFd<K> {
     /// See pidfd_open(2): <https://man7.org/linux/man-pages/man2/pidfd_open.2.html>.
     #[doc(alias = "pidfd_open")]
     pub fn of_pid(pid: i32) -> Result<Self> {
-        let pidfd = cellkit_core::sys::pidfd_open(pid)
-            .map_err(|errno| Error::from_errno("pidfd_open", errno.0).on(Subject::Pid(pid)).with_hints(&HINTS))?;
-        Self::of_process(pidfd)
+        Self::of_process(crate::Process::open(pid)?)
     }
 
     /// A second handle on the same namespace.

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use cellkit_core::{Error, Result, Subject};
 
 use crate::hint::HINTS;
+use crate::namespaces::Kind;
+use crate::ns_fd::NsFd;
 use crate::{ExitStatus, ProcessId, ProcessInfo, sys};
 
 /// Any process, known by its pidfd: its number may be reused, the handle never means another process.
@@ -51,16 +53,46 @@ impl Process {
     /// ```
     ///
     /// # Errors
-    /// [`Gone`](crate::ErrorKind::Gone) when no process has it; Invalid for a number below 1, and for that of a thread;
+    /// NotFound when no process has it; Invalid for a number below 1, and for that of a thread;
     /// [`Limit`](crate::ErrorKind::Limit) when there are too many descriptors.
     ///
     /// See <https://man7.org/linux/man-pages/man2/pidfd_open.2.html>.
     #[doc(alias = "pidfd_open")]
     pub fn open(pid: i32) -> Result<Self> {
-        let pidfd = cellkit_core::sys::pidfd_open(pid).map_err(|errno| {
-            Error::from_errno("pidfd_open", errno.0).on(Subject::Pid(pid)).with_hints(&HINTS).or_gone()
-        })?;
+        let pidfd = cellkit_core::sys::pidfd_open(pid)
+            .map_err(|errno| Error::from_errno("pidfd_open", errno.0).on(Subject::Pid(pid)).with_hints(&HINTS))?;
         Ok(Self { pidfd, pid })
+    }
+
+    /// The process of a pidfd that comes from somewhere else, such as SO_PEERPIDFD of a socket.
+    ///
+    /// * C call: ioctl(2) PIDFD_GET_INFO, Linux 6.13; before that the pidfd's `/proc/self/fdinfo`.
+    ///
+    /// ```
+    /// use std::os::fd::OwnedFd;
+    ///
+    /// use ns_core::{ErrorKind, Process};
+    ///
+    /// let pidfd = OwnedFd::from(Process::open(std::process::id() as i32)?);
+    /// assert_eq!(Process::from_fd(pidfd)?.pid(), std::process::id() as i32);
+    /// let file = std::fs::File::open("/dev/null").unwrap();
+    /// assert_eq!(Process::from_fd(file.into()).unwrap_err().kind(), ErrorKind::Invalid);
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Invalid for what is no pidfd; [`Gone`](crate::ErrorKind::Gone) when the process has ended and been reaped.
+    ///
+    /// See pidfd_open(2): <https://man7.org/linux/man-pages/man2/pidfd_open.2.html>.
+    #[doc(alias = "SO_PEERPIDFD")]
+    pub fn from_fd(pidfd: OwnedFd) -> Result<Self> {
+        let pid = crate::process_id::number(pidfd.as_fd())?;
+        Ok(Self { pidfd, pid })
+    }
+
+    /// `pid` is its number in the caller's pid namespace.
+    pub(crate) fn new(pidfd: OwnedFd, pid: i32) -> Self {
+        Self { pidfd, pid }
     }
 
     /// Its number in the caller's pid namespace: for messages, not for system calls.
@@ -75,6 +107,14 @@ impl Process {
     /// As [`ProcessId::of`].
     pub fn id(&self) -> Result<ProcessId> {
         ProcessId::of(self)
+    }
+
+    /// A handle on one of its namespaces: `process.namespace::<Net>()`.
+    ///
+    /// # Errors
+    /// As [`NsFd::of_process`].
+    pub fn namespace<K: Kind>(&self) -> Result<NsFd<K>> {
+        NsFd::of_process(self)
     }
 
     /// What the kernel knows about it: its parent, ids and cgroup.

@@ -107,7 +107,7 @@ impl ProcessId {
         if self.boot != BootId::current()? {
             return Err(gone());
         }
-        let process = Process::open(self.pid)?;
+        let process = Process::open(self.pid).map_err(Error::or_gone)?;
         let same = match self.mark {
             Mark::Inode(inode) => pidfs_inode(process.as_fd())? == Some(inode),
             Mark::Start(start) => start_of(process.as_fd())? == (self.pid, start),
@@ -131,7 +131,7 @@ fn pidfs_inode(pidfd: BorrowedFd<'_>) -> Result<Option<u64>> {
 }
 
 /// The number of the process, asked of the pidfd itself where the kernel can (Linux 6.13).
-fn number(pidfd: BorrowedFd<'_>) -> Result<i32> {
+pub(crate) fn number(pidfd: BorrowedFd<'_>) -> Result<i32> {
     match sys::pidfd_info(pidfd, 0) {
         Ok(info) => Ok(info.process as i32),
         Err(Errno(libc::ESRCH)) => {

@@ -66,7 +66,7 @@ impl Command {
     /// `nsenter --all` do.
     ///
     /// Those that the thread which calls [`plan`](Self::plan) is in already are left out. See [`join`](Self::join) for
-    /// what each kind brings along. The cgroup is not a namespace: [`into_cgroup`](Self::into_cgroup).
+    /// what each kind brings along. The cgroup is not a namespace: [`cgroup`](Self::cgroup).
     ///
     /// * C call: ioctl(2) PIDFD_GET_*_NAMESPACE (Linux 6.11; before that /proc), then setns(2).
     /// * Privileges: PTRACE_MODE_READ_FSCREDS over the process, as ptrace(2) tells; and those of [`join`](Self::join).

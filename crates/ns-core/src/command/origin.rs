@@ -82,10 +82,10 @@ impl Command {
     /// ```
     /// use ns_core::Command;
     ///
-    /// let plan = Command::new("/bin/true").as_sibling().plan()?;
+    /// let plan = Command::new("/bin/true").sibling().plan()?;
     /// assert!(plan.clone_step().to_string().contains("CLONE_PARENT"));
     /// // Whose death would it be?
-    /// assert!(Command::new("/bin/true").as_sibling().kill_with_parent().plan().is_err());
+    /// assert!(Command::new("/bin/true").sibling().kill_with_parent().plan().is_err());
     /// # Ok::<(), ns_core::Error>(())
     /// ```
     ///
@@ -96,7 +96,7 @@ impl Command {
     ///
     /// See clone(2): <https://man7.org/linux/man-pages/man2/clone.2.html>.
     #[doc(alias = "CLONE_PARENT")]
-    pub fn as_sibling(mut self) -> Self {
+    pub fn sibling(mut self) -> Self {
         self.sibling = true;
         self
     }

@@ -50,14 +50,14 @@ impl Command {
     /// fs::create_dir(group)?;
     /// // Under a memory limit from its first instruction on.
     /// fs::write(format!("{group}/memory.max"), "64M")?;
-    /// let mut child = Command::new("/usr/sbin/httpd").into_cgroup(File::open(group)?).spawn()?;
+    /// let mut child = Command::new("/usr/sbin/httpd").cgroup(File::open(group)?).spawn()?;
     /// # child.wait()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// See cgroups(7): <https://man7.org/linux/man-pages/man7/cgroups.7.html>.
     #[doc(alias = "CLONE_INTO_CGROUP")]
-    pub fn into_cgroup(mut self, cgroup: impl AsFd) -> Self {
+    pub fn cgroup(mut self, cgroup: impl AsFd) -> Self {
         self.cgroup = Some(cgroup.as_fd().try_clone_to_owned());
         self
     }

@@ -111,8 +111,8 @@ pub struct NamespaceInfo {
     pub threads: Vec<ThreadIn>,
     /// The open descriptors on it, if they were [looked for](crate::ListOptions::fds).
     pub fds: Vec<OpenFd>,
-    /// The files that it is pinned to, if they were [looked for](crate::ListOptions::mounts).
-    pub mounts: Vec<PinnedTo>,
+    /// The files that it is pinned to, if they were [looked for](crate::ListOptions::pins).
+    pub pins: Vec<PinnedTo>,
 }
 
 impl NamespaceInfo {
@@ -121,18 +121,12 @@ impl NamespaceInfo {
     pub fn is_empty(&self) -> bool {
         self.processes.is_empty() && self.threads.is_empty()
     }
-
-    /// The kind as `/proc/PID/ns` names it: `mnt`, `net`, `pid`, ….
-    #[must_use]
-    pub fn kind_name(&self) -> &'static str {
-        self.kind.name()
-    }
 }
 
 impl fmt::Display for NamespaceInfo {
     /// As `/proc/PID/ns` shows it: `net:[4026531840]`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:[{}]", self.kind_name(), self.id)
+        write!(f, "{}:[{}]", self.kind, self.id)
     }
 }
 
@@ -208,8 +202,8 @@ pub struct OpenFd {
 /// A file that a namespace is mounted on, which keeps it.
 ///
 /// ```
-/// for namespace in &ns_core::ListOptions::new().mounts().list()? {
-///     for pin in &namespace.mounts {
+/// for namespace in &ns_core::ListOptions::new().pins().list()? {
+///     for pin in &namespace.pins {
 ///         println!("{namespace} {}", pin.path.display()); // net:[4026532201] /run/netns/web
 ///         assert!(pin.path.is_absolute());
 ///     }

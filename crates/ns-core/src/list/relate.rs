@@ -29,7 +29,7 @@ const MOUNTINFO_LIMIT: u64 = 16 << 20;
 
 /// Turns what was seen into what the caller gets.
 pub(super) fn relate(proc: &ProcFd, options: &ListOptions, mut seen: Seen) -> NamespaceList {
-    if options.mounts {
+    if options.pins {
         find_mounts(proc, options, &mut seen);
     }
     let mut relations = Relations { seen, facts: HashMap::new(), dev: 0 };
@@ -71,7 +71,7 @@ fn find_mounts(proc: &ProcFd, options: &ListOptions, seen: &mut Seen) {
             continue;
         }
         if let Some(sighting) = seen.entry(mount.kind, mount.inode) {
-            sighting.mounts.push(Pin { mount_namespace, pid, path: mount.path });
+            sighting.pins.push(Pin { mount_namespace, pid, path: mount.path });
         }
     }
 }
@@ -125,14 +125,14 @@ impl Relations {
             .into_iter()
             .filter_map(|sighting| {
                 let Facts { owner, parent, owner_uid, first } = facts.remove(&sighting.inode)?;
-                let Sighting { kind, inode, processes, threads, fds, mounts } = sighting;
-                let mounts = mounts.into_iter().map(|Pin { mount_namespace, pid, path }| PinnedTo {
+                let Sighting { kind, inode, processes, threads, fds, pins } = sighting;
+                let pins = pins.into_iter().map(|Pin { mount_namespace, pid, path }| PinnedTo {
                     mount_namespace: id(mount_namespace),
                     pid,
                     path,
                 });
-                let mut mounts: Vec<PinnedTo> = mounts.collect();
-                mounts.sort_unstable();
+                let mut pins: Vec<PinnedTo> = pins.collect();
+                pins.sort_unstable();
                 Some(NamespaceInfo {
                     kind,
                     id: id(inode),
@@ -143,7 +143,7 @@ impl Relations {
                     first,
                     threads,
                     fds,
-                    mounts,
+                    pins,
                 })
             })
             .collect();
@@ -169,7 +169,7 @@ impl Opener<'_> {
     /// Opens the namespace by whatever keeps it.
     fn open(&mut self, sighting: &Sighting) -> Opened {
         // A mount that was seen keeps it, even where something else is mounted over that.
-        let mut refused = !sighting.mounts.is_empty();
+        let mut refused = !sighting.pins.is_empty();
         let mut note = |errno: Errno| refused |= !matches!(errno.0, libc::ENOENT | libc::ESRCH);
         for &pid in &sighting.processes {
             match self.by_process(sighting, pid) {
@@ -181,7 +181,7 @@ impl Opener<'_> {
         let fd = (sighting.threads.iter())
             .find_map(|thread| by(Process::open(self.proc, thread.tid).and_then(|task| task.namespace(sighting))))
             .or_else(|| sighting.fds.iter().find_map(|open| by(self.by_fd(sighting, open.pid, open.fd))))
-            .or_else(|| sighting.mounts.iter().find_map(|pin| by(self.by_mount(sighting, pin))));
+            .or_else(|| sighting.pins.iter().find_map(|pin| by(self.by_mount(sighting, pin))));
         match fd {
             Some(fd) => Opened::Now(fd, None),
             None if refused => Opened::Refused,

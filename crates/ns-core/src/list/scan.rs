@@ -27,7 +27,7 @@ pub(super) struct Sighting {
     pub(super) processes: Vec<i32>,
     pub(super) threads: Vec<ThreadIn>,
     pub(super) fds: Vec<OpenFd>,
-    pub(super) mounts: Vec<Pin>,
+    pub(super) pins: Vec<Pin>,
 }
 
 /// A mount of nsfs in the mount namespace of this number, of which `pid` is a process.
@@ -56,8 +56,8 @@ impl Seen {
         let next = self.sightings.len();
         let at = *self.by_inode.entry(inode).or_insert(next);
         if at == next {
-            let (processes, threads, fds, mounts) = Default::default();
-            self.sightings.push(Sighting { kind, inode, processes, threads, fds, mounts });
+            let (processes, threads, fds, pins) = Default::default();
+            self.sightings.push(Sighting { kind, inode, processes, threads, fds, pins });
         }
         self.sightings.get_mut(at)
     }

@@ -1,12 +1,13 @@
 //! Pid namespaces: a process's number in one of them, and the process behind such a number.
 #![forbid(unsafe_code)]
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use cellkit_core::{Errno, Error, ErrorKind, ProcFd, ProcView, Result, Subject};
 
 use super::NsFd;
+use crate::Process;
 use crate::namespaces::Pid;
 use crate::status;
 use crate::sys::nsfs::{self, Translation};
@@ -67,7 +68,7 @@ impl NsFd<Pid> {
         Err(self.fail_on("read NSpid", Errno(libc::ESRCH), process.pid()))
     }
 
-    /// A pidfd of the process that has this number in this pid namespace.
+    /// A handle on the process that has this number in this pid namespace.
     ///
     /// The number is somebody else's once the process has ended; the answer is of whoever had it at one moment during
     /// the call, and stays theirs.
@@ -80,7 +81,7 @@ impl NsFd<Pid> {
     ///
     /// // The init of a container, of whose pid namespace there is a pin.
     /// let init = NsFd::<Pid>::open("/run/web/pid")?.open_process(1)?;
-    /// # drop(init);
+    /// init.signal(15)?;
     /// # Ok::<(), ns_core::Error>(())
     /// ```
     ///
@@ -90,7 +91,7 @@ impl NsFd<Pid> {
     ///
     /// See ioctl_nsfs(2), pidfd_open(2): <https://man7.org/linux/man-pages/man2/pidfd_open.2.html>.
     #[doc(alias("NS_GET_PID_FROM_PIDNS", "pidfd_open"))]
-    pub fn open_process(&self, pid: i32) -> Result<OwnedFd> {
+    pub fn open_process(&self, pid: i32) -> Result<Process> {
         let here = self.pid_from_pidns(pid)?;
         let opened = cellkit_core::sys::pidfd_open(here);
         let pidfd = opened.map_err(|errno| match errno {
@@ -104,7 +105,7 @@ impl NsFd<Pid> {
             return Err(Error::gone("pidfd_open", None).on(Subject::Pid(pid)));
         }
         is_alive(pidfd.as_fd(), pid)?;
-        Ok(pidfd)
+        Ok(Process::new(pidfd, here))
     }
 
     /// The number here of the thread that has number `pid` in this pid namespace. Numbers are given again: where you

@@ -66,7 +66,7 @@ mod root {
                 let count = namespace.processes.len() + usize::from(namespace.processes.contains(&me));
                 let first = namespace.first.as_ref().expect("a first process").pid;
                 assert_eq!(Some(&first), namespace.processes.first());
-                let (id, kind) = (namespace.id, namespace.kind_name());
+                let (id, kind) = (namespace.id, namespace.kind.to_string());
                 format!("{id} {kind} {count} {first} {} {}", number(namespace.parent), number(namespace.owner))
             });
             let ours: BTreeSet<String> = ours.collect();
@@ -111,7 +111,7 @@ mod root {
             let list = ns_core::list().expect("list");
             let pinned = find(&list, pinned);
             assert_eq!((pinned.kind, pinned.is_empty()), (Namespaces::NET, true));
-            let [pin] = &pinned.mounts[..] else { panic!("{pinned:#?}") };
+            let [pin] = &pinned.pins[..] else { panic!("{pinned:#?}") };
             assert_eq!((pin.path.to_str(), pin.pid), (Some("/run/a pin"), elsewhere.pid()));
             assert_eq!(pin.mount_namespace.inode(), inode(elsewhere.pid(), "mnt"));
             // What is only pinned or held was opened all the same: it has an owner.
@@ -158,7 +158,7 @@ mod root {
             run("mkfifo /run/fifo; mount --bind /run/fifo /run/pin");
             let list = ns_core::list().expect("list");
             let covered = find(&list, pinned);
-            assert_eq!((covered.owner, covered.mounts.len(), covered.is_empty()), (None, 1, true));
+            assert_eq!((covered.owner, covered.pins.len(), covered.is_empty()), (None, 1, true));
             run("umount /run/pin; umount /run/pin; rm /run/pin /run/fifo");
             assert!(ns_core::list().expect("list").into_iter().all(|namespace| namespace.id.inode() != pinned));
         });
@@ -231,7 +231,7 @@ mod rootless {
         for kind in ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"] {
             let own = find(&list, inode("self", kind));
             assert!(own.processes.contains(&(std::process::id() as i32)), "{own:?}");
-            assert_eq!(own.kind_name(), kind);
+            assert_eq!(own.kind.to_string(), kind);
         }
         let comm = fs::read_to_string("/proc/self/cmdline").expect("cmdline");
         let first = &find(&list, inode("self", "pid")).first;

@@ -80,7 +80,7 @@ fn the_watching_thread_ends_with_its_child() {
         assert!(sh("true").kill_with_parent().spawn().expect("start").wait().expect("wait").success());
         let gone = Command::new("/no/such").kill_with_parent().spawn().expect_err("no program");
         assert_eq!(gone.operation(), "execve");
-        let refused = sh("true").kill_with_parent().as_sibling().plan().expect_err("whose parent?");
+        let refused = sh("true").kill_with_parent().sibling().plan().expect_err("whose parent?");
         assert_eq!(refused.kind(), ns_core::ErrorKind::Invalid);
     });
 }
@@ -89,7 +89,7 @@ fn the_watching_thread_ends_with_its_child() {
 fn a_sibling_is_the_parents_to_reap() {
     faultkit::isolated!(|| {
         let pid = sys::in_a_fork(|| {
-            let mut child = sh("exit 7").as_sibling().spawn().expect("start");
+            let mut child = sh("exit 7").sibling().spawn().expect("start");
             let error = child.wait().expect_err("not our child");
             assert_eq!(error.raw_os_error(), Some(libc::ECHILD));
             child.pid()
@@ -97,7 +97,7 @@ fn a_sibling_is_the_parents_to_reap() {
         assert_eq!(end_of(pid), Some(WaitStatus::Exited(Pid::from_raw(pid), 7)));
         // Dropped while it waits: dead when drop returns, though only its parent can reap it.
         let pid = sys::in_a_fork(|| {
-            let paused = sh("exit 7").as_sibling().spawn_paused().expect("paused");
+            let paused = sh("exit 7").sibling().spawn_paused().expect("paused");
             let pid = paused.pid();
             drop(paused);
             let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a zombie");

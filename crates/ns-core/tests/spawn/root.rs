@@ -160,12 +160,12 @@ fn a_cgroup_is_where_the_child_is_born() {
         let dir = std::path::Path::new(mount.expect("cgroup2")).join(format!("cellkit-test-{}", std::process::id()));
         std::fs::create_dir(&dir).expect("mkdir");
         let group = std::fs::File::open(&dir).expect("group");
-        let paused = Command::new("/bin/true").into_cgroup(&group).spawn_paused().expect("paused");
+        let paused = Command::new("/bin/true").cgroup(&group).spawn_paused().expect("paused");
         let procs = std::fs::read_to_string(dir.join("cgroup.procs")).expect("procs");
         assert!(!procs.trim().is_empty(), "the child was not born there");
         drop(paused);
         std::fs::remove_dir(&dir).expect("rmdir");
-        let error = Command::new("/bin/true").into_cgroup(&group).spawn().expect_err("a removed group");
+        let error = Command::new("/bin/true").cgroup(&group).spawn().expect_err("a removed group");
         assert_eq!(error.operation(), "clone3");
     });
 }

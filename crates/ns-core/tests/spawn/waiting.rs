@@ -176,7 +176,7 @@ fn an_id_finds_its_process_and_no_other() {
         let null = std::fs::File::open("/dev/null").expect("null");
         assert_eq!(ProcessId::of(&null).expect_err("no pidfd").kind(), ErrorKind::Invalid);
         assert_eq!(Process::open(0).expect_err("no process").kind(), ErrorKind::Invalid);
-        assert_eq!(Process::open(i32::MAX).expect_err("no process").kind(), ErrorKind::Gone);
+        assert_eq!(Process::open(i32::MAX).expect_err("no process").kind(), ErrorKind::NotFound);
         let other_boot = id.to_string();
         let (before, _) = other_boot.split_once("boot=").expect("boot");
         let other_boot = format!("{before}boot=00000000-0000-0000-0000-000000000000");
@@ -221,7 +221,7 @@ mod root {
                 std::path::Path::new(mount.expect("cgroup2")).join(format!("cellkit-test-{}", std::process::id()));
             std::fs::create_dir(&dir).expect("mkdir");
             let group = std::fs::File::open(&dir).expect("group");
-            let paused = Command::new("/bin/true").into_cgroup(&group).spawn_paused().expect("paused");
+            let paused = Command::new("/bin/true").cgroup(&group).spawn_paused().expect("paused");
             let info = ns_core::ProcessInfo::of(&paused).expect("info");
             assert_eq!(info.cgroup, Some(std::fs::metadata(&dir).expect("stat").ino()));
             drop(paused);

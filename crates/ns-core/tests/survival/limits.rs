@@ -71,11 +71,11 @@ mod root {
             std::fs::create_dir(&dir).expect("mkdir");
             std::fs::write(dir.join("pids.max"), "0").expect("pids.max");
             let group = File::open(&dir).expect("group");
-            let error = Command::new("/bin/true").into_cgroup(&group).spawn().expect_err("no task is free");
+            let error = Command::new("/bin/true").cgroup(&group).spawn().expect_err("no task is free");
             assert_eq!((error.operation(), error.raw_os_error()), ("clone3", Some(libc::EAGAIN)), "{error:#}");
             assert!(error.hint().expect("hint").contains("pids.max"), "{error:#}");
             std::fs::write(dir.join("pids.max"), "1").expect("pids.max");
-            let mut child = Command::new("/bin/true").into_cgroup(&group).spawn().expect("one is");
+            let mut child = Command::new("/bin/true").cgroup(&group).spawn().expect("one is");
             assert!(child.wait().expect("wait").success());
             std::fs::remove_dir(&dir).expect("rmdir");
         });

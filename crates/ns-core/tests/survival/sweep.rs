@@ -215,7 +215,7 @@ mod root {
         faultkit::require!(root, cgroup2);
         faultkit::isolated!(|| {
             let (dir, group) = group();
-            every_call_fails(sweep(|counted| body(counted, six().into_cgroup(&group))), judge);
+            every_call_fails(sweep(|counted| body(counted, six().cgroup(&group))), judge);
             std::fs::remove_dir(&dir).expect("nobody is left in the group");
         });
     }
@@ -308,7 +308,7 @@ mod root {
         faultkit::require!(root, cgroup2);
         faultkit::isolated!(|| {
             let (dir, group) = group();
-            let sweep = sweep(|counted| body(counted, six().into_cgroup(&group)));
+            let sweep = sweep(|counted| body(counted, six().cgroup(&group)));
             sweep.each(Fault::Kill, killed);
             sweep.each(Fault::KillCaller, killed);
             std::fs::remove_dir(&dir).expect("nobody is left in the group");

@@ -362,7 +362,8 @@ fn numbers_of_processes_are_translated_as_nspid_has_them() {
         assert_eq!(inside.pid_in_pidns(inner_here).expect("pid"), inner);
         assert_eq!(inside.tgid_in_pidns(inner_here).expect("pid"), inner);
         let pidfd = inside.open_process(inner).expect("pidfd");
-        let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).expect("fdinfo");
+        assert_eq!(pidfd.pid(), inner_here);
+        let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_fd().as_raw_fd())).expect("fdinfo");
         assert!(info.lines().any(|line| line.split_whitespace().eq(["Pid:", &inner_here.to_string()])), "{info}");
 
         for error in [

@@ -194,7 +194,7 @@ fn what_contradicts_itself_is_refused() {
         (new().join(time()).time_offsets(ns_core::TimeOffsets::default()), "CLONE_NEWTIME"),
         (new().join(net()).join(net()), "a second net namespace"),
         (new().join(pid()).init(), "pid namespace to be PID 1 of"),
-        (new().join(pid()).as_sibling(), "neither so numbered nor so placed"),
+        (new().join(pid()).sibling(), "neither so numbered nor so placed"),
         (new().join(pid()).set_tid([7]), "neither so numbered nor so placed"),
         (new().join(uts()).hostname("x"), "rename"),
     ] {

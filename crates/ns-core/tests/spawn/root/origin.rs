@@ -55,7 +55,7 @@ fn pid_1_has_no_siblings() {
         sys::checked_in_a_fork(|| {
             ns_core::unshare(Namespaces::PID).expect("unshare");
             sys::checked_in_a_fork(|| {
-                let error = sh("true").as_sibling().spawn().expect_err("this is PID 1");
+                let error = sh("true").sibling().spawn().expect_err("this is PID 1");
                 assert_eq!(error.kind(), ErrorKind::Invalid);
                 assert!(error.hint().expect("hint").contains("no siblings"), "{error:#}");
             });
@@ -136,7 +136,7 @@ fn a_child_of_clone_moves_into_its_group_before_anything_else() {
         let open = std::fs::File::open(&dir).expect("group");
         sys::checked_in_a_fork(|| {
             sys::hide_clone3(libc::ENOSYS);
-            let command = || sh("cat /proc/self/cgroup").namespaces(ALL).into_cgroup(&open);
+            let command = || sh("cat /proc/self/cgroup").namespaces(ALL).cgroup(&open);
             let paused = command().spawn_paused().expect("paused");
             // It is there when spawn_paused returns.
             let procs = std::fs::read_to_string(dir.join("cgroup.procs")).expect("procs");
@@ -149,7 +149,7 @@ fn a_child_of_clone_moves_into_its_group_before_anything_else() {
         std::fs::remove_dir(&dir).expect("rmdir");
         sys::checked_in_a_fork(|| {
             sys::hide_clone3(libc::ENOSYS);
-            let error = sh("true").into_cgroup(&open).spawn().expect_err("a removed group");
+            let error = sh("true").cgroup(&open).spawn().expect_err("a removed group");
             assert!(["openat2", "write cgroup.procs"].contains(&error.operation()), "{error:#}");
         });
     });
