@@ -173,6 +173,7 @@ sets! {
     /// ```
     ///
     /// See cpuset(7), formats: <https://man7.org/linux/man-pages/man7/cpuset.7.html>.
+    #[doc(alias("cpu_set_t", "taskset"))]
     CpuSet: 8192 "sched_setaffinity";
     /// A set of memory nodes, for [`MemoryPolicy`](crate::MemoryPolicy), read and written like a [`CpuSet`].
     ///
@@ -185,6 +186,7 @@ sets! {
     /// ```
     ///
     /// See numa(7): <https://man7.org/linux/man-pages/man7/numa.7.html>.
+    #[doc(alias = "nodemask")]
     NodeSet: 1024 "set_mempolicy";
 }
 

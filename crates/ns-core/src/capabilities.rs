@@ -43,6 +43,7 @@ use crate::{CapabilitySet, Securebits, status, sys};
 /// ```
 ///
 /// See capabilities(7): <https://man7.org/linux/man-pages/man7/capabilities.7.html>.
+#[doc(alias("capset", "cap_t"))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Capabilities {

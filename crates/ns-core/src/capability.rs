@@ -9,7 +9,7 @@ use cellkit_core::{Error, Result, Subject};
 use crate::sys;
 
 macro_rules! capabilities {
-    ($($name:ident = $number:literal,)*) => {
+    ($($(#[$doc:meta])* $name:ident = $number:literal $c_name:literal,)*) => {
         /// One capability: a part of root's power.
         ///
         /// ```
@@ -23,11 +23,10 @@ macro_rules! capabilities {
         ///
         /// See capabilities(7): <https://man7.org/linux/man-pages/man7/capabilities.7.html>.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        #[allow(missing_docs, reason = "the kernel's own names, told in capabilities(7)")]
         #[allow(non_camel_case_types, reason = "the kernel's own names")]
         #[non_exhaustive]
         #[repr(u8)]
-        pub enum Capability { $($name = $number,)* }
+        pub enum Capability { $($(#[$doc])* #[doc(alias = $c_name)] $name = $number,)* }
 
         impl Capability {
             /// Every capability that this crate knows by name.
@@ -43,12 +42,88 @@ macro_rules! capabilities {
 }
 
 capabilities! {
-    CHOWN = 0, DAC_OVERRIDE = 1, DAC_READ_SEARCH = 2, FOWNER = 3, FSETID = 4, KILL = 5, SETGID = 6, SETUID = 7,
-    SETPCAP = 8, LINUX_IMMUTABLE = 9, NET_BIND_SERVICE = 10, NET_BROADCAST = 11, NET_ADMIN = 12, NET_RAW = 13,
-    IPC_LOCK = 14, IPC_OWNER = 15, SYS_MODULE = 16, SYS_RAWIO = 17, SYS_CHROOT = 18, SYS_PTRACE = 19, SYS_PACCT = 20,
-    SYS_ADMIN = 21, SYS_BOOT = 22, SYS_NICE = 23, SYS_RESOURCE = 24, SYS_TIME = 25, SYS_TTY_CONFIG = 26, MKNOD = 27,
-    LEASE = 28, AUDIT_WRITE = 29, AUDIT_CONTROL = 30, SETFCAP = 31, MAC_OVERRIDE = 32, MAC_ADMIN = 33, SYSLOG = 34,
-    WAKE_ALARM = 35, BLOCK_SUSPEND = 36, AUDIT_READ = 37, PERFMON = 38, BPF = 39, CHECKPOINT_RESTORE = 40,
+    /// Change the owner and group of any file.
+    CHOWN = 0 "CAP_CHOWN",
+    /// Read and write any file, and execute any that somebody may execute, whatever its permissions.
+    DAC_OVERRIDE = 1 "CAP_DAC_OVERRIDE",
+    /// Read any file and search any directory; open_by_handle_at(2).
+    DAC_READ_SEARCH = 2 "CAP_DAC_READ_SEARCH",
+    /// Do what the owner of a file may do: chmod(2), utime(2), remove it from a sticky directory.
+    FOWNER = 3 "CAP_FOWNER",
+    /// Keep the set-user-ID and set-group-ID bits of a file that is written or given away.
+    FSETID = 4 "CAP_FSETID",
+    /// Send signals to any process.
+    KILL = 5 "CAP_KILL",
+    /// Change group ids and supplementary groups, and write gid maps.
+    SETGID = 6 "CAP_SETGID",
+    /// Change user ids, and write uid maps.
+    SETUID = 7 "CAP_SETUID",
+    /// Take capabilities out of the bounding set, put those in it into the inheritable set, and set secure bits.
+    SETPCAP = 8 "CAP_SETPCAP",
+    /// Set and clear the immutable and append-only attributes of files.
+    LINUX_IMMUTABLE = 9 "CAP_LINUX_IMMUTABLE",
+    /// Bind ports below 1024, or whatever `net.ipv4.ip_unprivileged_port_start` says.
+    NET_BIND_SERVICE = 10 "CAP_NET_BIND_SERVICE",
+    /// Nothing: the kernel does not ask for it.
+    NET_BROADCAST = 11 "CAP_NET_BROADCAST",
+    /// Configure networks: interfaces, addresses, routes, firewall, traffic control.
+    NET_ADMIN = 12 "CAP_NET_ADMIN",
+    /// Open raw and packet sockets, and bind any address for transparent proxies.
+    NET_RAW = 13 "CAP_NET_RAW",
+    /// Lock memory beyond the limit, and use huge pages of System V shared memory.
+    IPC_LOCK = 14 "CAP_IPC_LOCK",
+    /// Use any System V IPC object, whatever its permissions.
+    IPC_OWNER = 15 "CAP_IPC_OWNER",
+    /// Load and unload kernel modules.
+    SYS_MODULE = 16 "CAP_SYS_MODULE",
+    /// Reach I/O ports, `/dev/mem` and raw commands of devices.
+    SYS_RAWIO = 17 "CAP_SYS_RAWIO",
+    /// chroot(2), and setns(2) into a mount namespace.
+    SYS_CHROOT = 18 "CAP_SYS_CHROOT",
+    /// Trace any process, and read its memory and what is secret of it in /proc.
+    SYS_PTRACE = 19 "CAP_SYS_PTRACE",
+    /// Switch process accounting on and off: acct(2).
+    SYS_PACCT = 20 "CAP_SYS_PACCT",
+    /// All that has no capability of its own: mounts, namespaces, host names, quotas, and much more.
+    SYS_ADMIN = 21 "CAP_SYS_ADMIN",
+    /// reboot(2) and kexec_load(2).
+    SYS_BOOT = 22 "CAP_SYS_BOOT",
+    /// Raise priorities, use real-time policies, and set those and the affinity of any process.
+    SYS_NICE = 23 "CAP_SYS_NICE",
+    /// Raise hard limits, lower oom_score_adj, use reserved disk space, exceed quotas.
+    SYS_RESOURCE = 24 "CAP_SYS_RESOURCE",
+    /// Set the clocks.
+    SYS_TIME = 25 "CAP_SYS_TIME",
+    /// vhangup(2), and privileged ioctls of virtual terminals.
+    SYS_TTY_CONFIG = 26 "CAP_SYS_TTY_CONFIG",
+    /// Make device files.
+    MKNOD = 27 "CAP_MKNOD",
+    /// Take leases on any file: fcntl(2) F_SETLEASE.
+    LEASE = 28 "CAP_LEASE",
+    /// Write to the kernel's audit log.
+    AUDIT_WRITE = 29 "CAP_AUDIT_WRITE",
+    /// Switch auditing on and off, and change its rules.
+    AUDIT_CONTROL = 30 "CAP_AUDIT_CONTROL",
+    /// Give files capabilities, and map uid 0 of the parent into a user namespace (Linux 5.12).
+    SETFCAP = 31 "CAP_SETFCAP",
+    /// Pass over mandatory access control, with Smack.
+    MAC_OVERRIDE = 32 "CAP_MAC_OVERRIDE",
+    /// Change mandatory access control, with Smack and others.
+    MAC_ADMIN = 33 "CAP_MAC_ADMIN",
+    /// Read and clear the kernel's log, and see its addresses.
+    SYSLOG = 34 "CAP_SYSLOG",
+    /// Set timers that wake the machine.
+    WAKE_ALARM = 35 "CAP_WAKE_ALARM",
+    /// Keep the machine from being suspended.
+    BLOCK_SUSPEND = 36 "CAP_BLOCK_SUSPEND",
+    /// Read the audit log by netlink. Linux 3.16.
+    AUDIT_READ = 37 "CAP_AUDIT_READ",
+    /// Watch performance: perf_event_open(2), and with [`BPF`](Self::BPF) its programs. Linux 5.8.
+    PERFMON = 38 "CAP_PERFMON",
+    /// Load BPF programs and make maps of any sort. Linux 5.8.
+    BPF = 39 "CAP_BPF",
+    /// Choose process numbers, and read what a checkpoint needs. Linux 5.9.
+    CHECKPOINT_RESTORE = 40 "CAP_CHECKPOINT_RESTORE",
 }
 
 impl FromStr for Capability {
@@ -84,6 +159,7 @@ impl FromStr for Capability {
 /// ```
 ///
 /// See capabilities(7): <https://man7.org/linux/man-pages/man7/capabilities.7.html>.
+#[doc(alias = "kernel_cap_t")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct CapabilitySet(u64);
 
@@ -186,6 +262,8 @@ impl CapabilitySet {
     ///
     /// # Errors
     /// None that a kernel of today gives; ENOSYS under a filter.
+    ///
+    /// See capget(2): <https://man7.org/linux/man-pages/man2/capget.2.html>.
     pub fn of_this_thread() -> Result<Self> {
         let [effective, ..] = sys::capget().map_err(|errno| Error::from_errno("capget", errno.0))?;
         Ok(Self::from_bits(effective))

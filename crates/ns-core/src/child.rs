@@ -33,6 +33,7 @@ use crate::{ExitStatus, ProcessId, ProcessInfo, ResourceUsage, process, sys};
 /// ```
 ///
 /// See pidfd_open(2): <https://man7.org/linux/man-pages/man2/pidfd_open.2.html>.
+#[doc(alias = "pidfd")]
 #[must_use = "wait for it, or a zombie is left"]
 #[derive(Debug)]
 pub struct Child {
@@ -183,6 +184,7 @@ impl Child {
     /// Sends a signal.
     ///
     /// * C call: pidfd_send_signal(2), Linux 5.1.
+    /// * Privileges: to the caller's own user's processes none, to others CAP_KILL.
     ///
     /// ```
     /// use ns_core::Command;

@@ -49,6 +49,7 @@ use stdio::Descriptors;
 /// ```
 ///
 /// See clone(2), execve(2): <https://man7.org/linux/man-pages/man2/clone.2.html>.
+#[doc(alias("clone3", "fork", "vfork", "posix_spawn"))]
 #[must_use = "a command does nothing until it is started"]
 #[derive(Debug)]
 pub struct Command {

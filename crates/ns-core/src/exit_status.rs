@@ -24,6 +24,7 @@ use crate::sys::Ended;
 /// ```
 ///
 /// See waitid(2): <https://man7.org/linux/man-pages/man2/waitid.2.html>.
+#[doc(alias("siginfo_t", "WIFEXITED", "WIFSIGNALED"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ExitStatus {

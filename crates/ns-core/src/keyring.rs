@@ -19,6 +19,7 @@ use std::ffi::OsString;
 /// ```
 ///
 /// See session-keyring(7): <https://man7.org/linux/man-pages/man7/session-keyring.7.html>.
+#[doc(alias("keyctl", "KEYCTL_JOIN_SESSION_KEYRING"))]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Keyring {

@@ -93,7 +93,8 @@
 //!
 //! # Kernel and privileges
 //!
-//! Linux 5.15 is the oldest kernel that is supported. Nothing here needs root as such:
+//! Linux 5.15 is the oldest kernel that is supported, and what says nothing of a kernel is older than that; what says nothing
+//! of privileges needs none. Nothing here needs root as such:
 //!
 //! | | needs | kernel | without it |
 //! |---|---|---|---|

@@ -68,6 +68,7 @@ pub fn list() -> Result<NamespaceList> {
 /// ```
 ///
 /// See lsns(8), namespaces(7): <https://man7.org/linux/man-pages/man8/lsns.8.html>.
+#[doc(alias = "lsns")]
 #[derive(Clone, Debug)]
 #[must_use = "it does nothing until `list` is called"]
 #[non_exhaustive]
@@ -126,6 +127,15 @@ impl ListOptions {
     }
 
     /// Lists what there is in this procfs, whose pid namespace is the one that numbers the processes.
+    ///
+    /// ```
+    /// use ns_core::ListOptions;
+    ///
+    /// // For a program that keeps one open anyway.
+    /// let proc = cellkit_core::ProcFd::open(cellkit_core::ProcView::Processes)?;
+    /// assert!(!ListOptions::new().list_in(&proc)?.namespaces.is_empty());
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`list`](list()).

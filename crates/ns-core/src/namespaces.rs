@@ -131,6 +131,7 @@ pub trait Kind: private::Kind + 'static {}
 /// ```
 ///
 /// See pid_namespaces(7), time_namespaces(7): <https://man7.org/linux/man-pages/man7/pid_namespaces.7.html>.
+#[doc(alias("pid_for_children", "time_for_children"))]
 pub trait ForChildren: Kind {}
 
 impl ForChildren for Pid {}
@@ -158,6 +159,14 @@ macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident: $flag:ident, $name:literal = $request:literal,
         $for_children:literal = $children_request:literal, $inode:literal $since:ident;)*) => {$(
         $(#[$doc])*
+        ///
+        /// ```
+        /// use ns_core::NsFd;
+        ///
+        #[doc = concat!("let here = NsFd::<ns_core::", stringify!($kind), ">::of_this_thread()?;")]
+        #[doc = concat!("assert!(here.to_string().starts_with(\"", $name, ":[\"));")]
+        /// # Ok::<(), ns_core::Error>(())
+        /// ```
         #[derive(Clone, Copy, Debug)]
         pub enum $kind {}
         impl Kind for $kind {}
@@ -179,34 +188,42 @@ kinds! {
     /// The cgroup namespace: the root of the cgroup tree as it is seen from inside. Linux 4.6.
     ///
     /// See <https://man7.org/linux/man-pages/man7/cgroup_namespaces.7.html>.
+    #[doc(alias = "CLONE_NEWCGROUP")]
     Cgroup: CLONE_NEWCGROUP, "cgroup" = 1, "cgroup" = 1, 0xefff_fffb always;
     /// The IPC namespace: System V IPC and POSIX message queues. Linux 2.6.19.
     ///
     /// See <https://man7.org/linux/man-pages/man7/ipc_namespaces.7.html>.
+    #[doc(alias = "CLONE_NEWIPC")]
     Ipc: CLONE_NEWIPC, "ipc" = 2, "ipc" = 2, 0xefff_ffff always;
     /// The mount namespace: what is mounted where. Linux 2.4.19.
     ///
     /// See <https://man7.org/linux/man-pages/man7/mount_namespaces.7.html>.
+    #[doc(alias = "CLONE_NEWNS")]
     Mount: CLONE_NEWNS, "mnt" = 3, "mnt" = 3, 0xefff_fff8 since_6_17;
     /// The network namespace: interfaces, addresses, routes, ports, rules. Linux 2.6.29.
     ///
     /// See <https://man7.org/linux/man-pages/man7/network_namespaces.7.html>.
+    #[doc(alias = "CLONE_NEWNET")]
     Net: CLONE_NEWNET, "net" = 4, "net" = 4, 0xefff_fff9 since_6_17;
     /// The pid namespace: process numbers. Linux 2.6.24.
     ///
     /// See <https://man7.org/linux/man-pages/man7/pid_namespaces.7.html>.
+    #[doc(alias = "CLONE_NEWPID")]
     Pid: CLONE_NEWPID, "pid" = 5, "pid_for_children" = 6, 0xefff_fffc always;
     /// The time namespace: CLOCK_MONOTONIC and CLOCK_BOOTTIME. Linux 5.6.
     ///
     /// See <https://man7.org/linux/man-pages/man7/time_namespaces.7.html>.
+    #[doc(alias = "CLONE_NEWTIME")]
     Time: CLONE_NEWTIME, "time" = 7, "time_for_children" = 8, 0xefff_fffa always;
     /// The user namespace: user and group ids, and capabilities. Linux 3.8.
     ///
     /// See <https://man7.org/linux/man-pages/man7/user_namespaces.7.html>.
+    #[doc(alias = "CLONE_NEWUSER")]
     User: CLONE_NEWUSER, "user" = 9, "user" = 9, 0xefff_fffd always;
     /// The UTS namespace: host name and NIS domain name. Linux 2.6.19.
     ///
     /// See <https://man7.org/linux/man-pages/man7/uts_namespaces.7.html>.
+    #[doc(alias = "CLONE_NEWUTS")]
     Uts: CLONE_NEWUTS, "uts" = 10, "uts" = 10, 0xefff_fffe always;
 }
 
@@ -244,6 +261,7 @@ pub(crate) use by_kind;
 /// ```
 ///
 /// See time_namespaces(7): <https://man7.org/linux/man-pages/man7/time_namespaces.7.html>.
+#[doc(alias = "timens_offsets")]
 // Not #[non_exhaustive]: the kernel has these two clocks, and a struct literal is how one says them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TimeOffsets {

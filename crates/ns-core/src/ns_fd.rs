@@ -43,6 +43,7 @@ use crate::sys;
 /// ```
 ///
 /// See namespaces(7): <https://man7.org/linux/man-pages/man7/namespaces.7.html>.
+#[doc(alias = "st_ino")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NsId {
     dev: u64,
@@ -117,6 +118,7 @@ mod private {
 /// ```
 ///
 /// See namespaces(7), ioctl_nsfs(2): <https://man7.org/linux/man-pages/man7/namespaces.7.html>.
+#[doc(alias("nsfs", "setns"))]
 pub struct NsFd<K> {
     fd: OwnedFd,
     id: NsId,

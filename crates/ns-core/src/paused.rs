@@ -40,6 +40,7 @@ use crate::{Backend, Child, ExitStatus, ProcessId};
 /// ```
 ///
 /// See clone(2): <https://man7.org/linux/man-pages/man2/clone.2.html>.
+#[doc(alias = "clone3")]
 #[must_use = "a paused child that is dropped is killed"]
 pub struct PausedChild {
     // `finish` takes these out; they are there until then.

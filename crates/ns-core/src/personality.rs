@@ -19,6 +19,7 @@ bitflags::bitflags! {
     /// ```
     ///
     /// See personality(2): <https://man7.org/linux/man-pages/man2/personality.2.html>.
+    #[doc(alias("PER_LINUX", "setarch"))]
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     pub struct Personality: u32 {
         /// uname(2) names the 32-bit machine, as `setarch linux32`.

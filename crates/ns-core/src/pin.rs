@@ -167,6 +167,7 @@ pub fn unpin(path: impl AsRef<Path>) -> Result<()> {
 /// ```
 ///
 /// See ip-netns(8), mount_namespaces(7): <https://man7.org/linux/man-pages/man8/ip-netns.8.html>.
+#[doc(alias = "nsfs")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Pin {
@@ -191,8 +192,12 @@ impl Pin {
 
     /// A handle on the namespace that is pinned there now. Where you know the kind, [`NsFd::open`] gives a typed one.
     ///
+    /// * C calls: openat(2), fstatfs(2), ioctl(2) NS_GET_NSTYPE. Privileges: to reach the path.
+    ///
     /// # Errors
     /// NotFound, or Invalid when it has been unpinned meanwhile.
+    ///
+    /// See ioctl_nsfs(2): <https://man7.org/linux/man-pages/man2/ioctl_nsfs.2.html>.
     pub fn open(&self) -> Result<Box<dyn AnyNamespace>> {
         match open_nsfs(&self.path)? {
             Some(fd) => any_from_fd(fd),

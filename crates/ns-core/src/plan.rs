@@ -192,6 +192,17 @@ impl Plan {
     /// * C call: clone3(2) with CLONE_PIDFD, CLONE_CLEAR_SIGHAND and what was asked for. Linux 5.7.
     /// * Blocks only for the clone itself.
     ///
+    /// ```
+    /// use ns_core::Command;
+    ///
+    /// let plan = Command::new("true").plan()?;
+    /// let two = [plan.spawn_paused()?, plan.spawn_paused()?];
+    /// for paused in two {
+    ///     assert!(paused.resume(&mut ())?.wait()?.success());
+    /// }
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// Those of clone3(2), each with a hint: Permission, [`Limit`](crate::ErrorKind::Limit) (ENOSPC, EAGAIN, EMFILE),
     /// Invalid for a kind of namespace this kernel lacks.
@@ -203,8 +214,27 @@ impl Plan {
 
     /// As [`spawn_paused`](Self::spawn_paused), in the cgroup of this directory: for a group that is made after the plan.
     ///
+    /// * C call: clone3(2) with CLONE_INTO_CGROUP, Linux 5.7.
+    /// * Privileges: as [`Command::into_cgroup`](crate::Command::into_cgroup).
+    ///
+    /// ```no_run
+    /// use std::fs::{self, File};
+    ///
+    /// use ns_core::Command;
+    ///
+    /// let plan = Command::new("/usr/sbin/httpd").plan()?;
+    /// for name in ["one", "two"] {
+    ///     let group = format!("/sys/fs/cgroup/{name}");
+    ///     fs::create_dir(&group)?;
+    ///     plan.spawn_paused_in(File::open(&group)?)?.resume(&mut ())?;
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`spawn_paused`](Self::spawn_paused); EACCES, EBUSY and EOPNOTSUPP are about the group.
+    ///
+    /// See cgroups(7): <https://man7.org/linux/man-pages/man7/cgroups.7.html>.
     pub fn spawn_paused_in(&self, cgroup: impl AsFd) -> Result<PausedChild> {
         self.spawn_into(Some(cgroup.as_fd()))
     }

@@ -35,6 +35,7 @@ use crate::{ExitStatus, ProcessId, ProcessInfo, sys};
 /// ```
 ///
 /// See pidfd_open(2): <https://man7.org/linux/man-pages/man2/pidfd_open.2.html>.
+#[doc(alias("pidfd", "pidfd_open"))]
 #[derive(Debug)]
 pub struct Process {
     pidfd: OwnedFd,
@@ -128,6 +129,7 @@ impl Process {
     /// Sends a signal.
     ///
     /// * C call: pidfd_send_signal(2), Linux 5.1.
+    /// * Privileges: to the caller's own user's processes none, to others CAP_KILL.
     ///
     /// # Errors
     /// [`Gone`](crate::ErrorKind::Gone) when it has been reaped; Invalid for a number that is no signal; Permission.

@@ -35,6 +35,7 @@ use crate::{Process, sys};
 /// ```
 ///
 /// See pidfd_open(2), proc_pid_stat(5): <https://man7.org/linux/man-pages/man2/pidfd_open.2.html>.
+#[doc(alias = "pidfs")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ProcessId {
     pid: i32,

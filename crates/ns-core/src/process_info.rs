@@ -48,6 +48,7 @@ pub struct Ids {
 /// ```
 ///
 /// See pidfd_open(2): <https://man7.org/linux/man-pages/man2/pidfd_open.2.html>.
+#[doc(alias("PIDFD_GET_INFO", "pidfd_info"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ProcessInfo {

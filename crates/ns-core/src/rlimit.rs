@@ -20,6 +20,7 @@ macro_rules! resources {
         /// ```
         ///
         /// See <https://man7.org/linux/man-pages/man2/getrlimit.2.html>.
+        #[doc(alias("rlimit", "ulimit"))]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[non_exhaustive]
         pub enum Resource { $($(#[$doc])* #[doc(alias = $c_name)] $name,)* }
@@ -122,6 +123,7 @@ impl FromStr for Resource {
 /// ```
 ///
 /// See getrlimit(2): <https://man7.org/linux/man-pages/man2/getrlimit.2.html>.
+#[doc(alias = "rlim_t")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Limit {
@@ -188,6 +190,7 @@ impl FromStr for Limit {
 /// ```
 ///
 /// See getrlimit(2): <https://man7.org/linux/man-pages/man2/getrlimit.2.html>.
+#[doc(alias("setrlimit", "prlimit"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rlimit {
     soft: Limit,

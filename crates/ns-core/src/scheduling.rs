@@ -29,6 +29,7 @@ use crate::NodeSet;
 /// ```
 ///
 /// See sched(7): <https://man7.org/linux/man-pages/man7/sched.7.html>.
+#[doc(alias("sched_attr", "sched_setattr"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Scheduler {
@@ -248,6 +249,7 @@ impl FromStr for IoPriority {
 /// ```
 ///
 /// See set_mempolicy(2): <https://man7.org/linux/man-pages/man2/set_mempolicy.2.html>.
+#[doc(alias = "set_mempolicy")]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum MemoryPolicy {

@@ -41,6 +41,7 @@ use crate::sys;
 /// ```
 ///
 /// See memfd_create(2), mount_setattr(2): <https://man7.org/linux/man-pages/man2/memfd_create.2.html>.
+#[doc(alias = "F_SEAL_SEAL")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Seal {
@@ -99,6 +100,7 @@ impl fmt::Display for Seal {
 /// ```
 ///
 /// See mount_setattr(2), memfd_create(2): <https://man7.org/linux/man-pages/man2/mount_setattr.2.html>.
+#[doc(alias("memfd_create", "open_tree", "fexecve"))]
 #[derive(Debug)]
 pub struct SealedProgram {
     fd: OwnedFd,

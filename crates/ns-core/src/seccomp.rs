@@ -58,6 +58,7 @@ pub struct BpfInstruction {
 /// ```
 ///
 /// See <https://man7.org/linux/man-pages/man2/seccomp.2.html>.
+#[doc(alias = "SECCOMP_RET_DATA")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SeccompAction {
@@ -204,6 +205,7 @@ impl SeccompCall {
 /// ```
 ///
 /// See <https://man7.org/linux/man-pages/man2/seccomp.2.html>.
+#[doc(alias("sock_fprog", "SECCOMP_SET_MODE_FILTER"))]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seccomp {
     program: Arc<[BpfInstruction]>,
@@ -260,6 +262,8 @@ impl Seccomp {
     }
 
     /// Logs what the filter does other than to allow, as far as `kernel.seccomp.actions_logged` says so. Linux 4.14.
+    ///
+    /// See seccomp(2): <https://man7.org/linux/man-pages/man2/seccomp.2.html>.
     #[doc(alias = "SECCOMP_FILTER_FLAG_LOG")]
     #[must_use]
     pub fn log(mut self) -> Self {

@@ -23,6 +23,7 @@ bitflags::bitflags! {
     /// ```
     ///
     /// See <https://man7.org/linux/man-pages/man2/PR_SET_SECUREBITS.2const.html>.
+    #[doc(alias = "PR_SET_SECUREBITS")]
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     pub struct Securebits: u32 {
         /// execve as uid 0, or of a program that is set-user-id to it, gives no capabilities.

@@ -32,6 +32,7 @@ use crate::sys;
 /// ```
 ///
 /// See pipe(2), dup(2): <https://man7.org/linux/man-pages/man2/pipe.2.html>.
+#[doc(alias("pipe2", "dup2"))]
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub enum Stdio {

@@ -21,6 +21,7 @@ use crate::{Namespaces, NsId};
 /// ```
 ///
 /// See namespaces(7), lsns(8): <https://man7.org/linux/man-pages/man7/namespaces.7.html>.
+#[doc(alias = "lsns")]
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct NamespaceList {
@@ -45,6 +46,25 @@ impl NamespaceList {
     }
 
     /// The pid or user namespaces whose [`parent`](NamespaceInfo::parent) this is: the next level of their tree.
+    ///
+    /// ```
+    /// use ns_core::{NamespaceList, NsId, list};
+    ///
+    /// fn print_below(all: &NamespaceList, id: NsId, depth: usize) {
+    ///     for child in all.children(id) {
+    ///         println!("{:depth$}{child}", "");
+    ///         print_below(all, child.id, depth + 2);
+    ///     }
+    /// }
+    /// let all = list()?;
+    /// for top in all.namespaces.iter().filter(|namespace| namespace.kind == ns_core::Namespaces::PID) {
+    ///     if top.parent.is_none() {
+    ///         println!("{top}");
+    ///         print_below(&all, top.id, 2);
+    ///     }
+    /// }
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
     pub fn children(&self, id: NsId) -> impl Iterator<Item = &NamespaceInfo> {
         self.namespaces.iter().filter(move |namespace| namespace.parent == Some(id))
     }

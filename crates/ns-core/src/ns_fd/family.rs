@@ -112,6 +112,7 @@ impl<K: Kind> NsFd<K> {
 /// ```
 ///
 /// See ioctl_nsfs(2): <https://man7.org/linux/man-pages/man2/ioctl_nsfs.2.html>.
+#[doc(alias = "NS_GET_PARENT")]
 pub trait Nested: Kind {}
 
 impl Nested for Pid {}
