@@ -42,7 +42,7 @@
 //! | see or check a start without making it | [`Command::check`], [`Plan`] |
 //! | do something to a process before its program runs | [`PausedChild`] |
 //! | say who it is and what it may do | [`Capabilities`], [`Securebits`], [`Keyring`], [`Seccomp`], [`Command::landlock`] |
-//! | say what it may use, and when | [`Rlimit`], [`Scheduler`], [`CpuSet`], [`IoPriority`], [`MemoryPolicy`], [`Command::into_cgroup`] |
+//! | say what it may use, and when | [`Rlimit`], [`Scheduler`], [`CpuSet`], [`IoPriority`], [`MemoryPolicy`], [`Command::cgroup`] |
 //! | leave no zombies, and end together | [`Command::init`], [`Command::subreaper`], [`Command::kill_with_parent`] |
 //! | hold a namespace, enter it, keep it | [`NsFd`] and the [table below](#namespaces-that-exist-already) |
 //! | know a process that is no child | [`Process`], [`ProcessId`], [`ProcessInfo`] |
@@ -155,13 +155,15 @@
 //! CLONE_INTO_CGROUP; or one `clone`, where a seccomp filter hides it ([`Backend`]). The child shares its parent's memory
 //! (CLONE_VM) on a private stack until `execve`, so that a start costs the same from a program that holds gigabytes; what
 //! that demands of the child, and when memory is copied instead, is told in [`cellkit_core::ChildStep`] and in
-//! [`Plan::shares_memory`]. A child that joins a pid namespace makes another one there, and ends.
+//! [`Plan::shares_memory`]. A child that joins a pid namespace makes another one there, and ends. One that must not outlive
+//! its parent is made by a small thread of its own ([`Command::kill_with_parent`]).
 //!
 //! Parent and child share one socket pair:
 //!
 //! ```text
 //!   parent                                       child
 //!     │  clone3 ──────────────────────────────────► │ closes what it must not inherit
+//!     │ ◄──────────────── in its group              │ only where clone3 is hidden: it has moved itself
 //!     │  writes uid_map, gid_map, attaches veth     │ waits
 //!     │  "go" ────────────────────────────────────► │ runs the plan
 //!     │ ◄──────────────── successor {pid, pidfd}    │ joined a pid namespace: its sibling, born there, goes on
