@@ -39,6 +39,8 @@ impl Child {
     ///
     /// # Panics
     /// In a runtime that was built without `enable_io`.
+    ///
+    /// See epoll(7): <https://man7.org/linux/man-pages/man7/epoll.7.html>.
     pub async fn wait_async(&mut self) -> Result<ExitStatus> {
         drop(self.ends.stdin.take());
         if let Some(status) = self.try_wait()? {
@@ -60,11 +62,30 @@ impl Process {
     /// As [`wait_end`](Self::wait_end), for as long as it takes and without blocking the thread. With feature `tokio`. It
     /// can be given up at any point, and called by several at once.
     ///
+    /// * C call: epoll_ctl(2) on a duplicate of the pidfd.
+    ///
+    /// ```
+    /// use ns_core::{Command, Process};
+    ///
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
+    /// # runtime.block_on(async {
+    /// let mut child = Command::new("true").spawn()?;
+    /// let process = Process::open(child.pid())?;
+    /// process.wait_end_async().await?;
+    /// assert!(process.has_ended()?);
+    /// child.wait()?;
+    /// # Ok::<(), ns_core::Error>(())
+    /// # })?;
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`Child::wait_async`].
     ///
     /// # Panics
     /// In a runtime that was built without `enable_io`.
+    ///
+    /// See epoll(7): <https://man7.org/linux/man-pages/man7/epoll.7.html>.
     pub async fn wait_end_async(&self) -> Result<()> {
         let pidfd = watched(self.as_fd(), self.pid())?;
         pidfd.readable().await.map(drop).map_err(|error| failed(&error, self.pid()))

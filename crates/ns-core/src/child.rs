@@ -209,6 +209,8 @@ impl Child {
     ///
     /// # Errors
     /// As [`signal`](Self::signal).
+    ///
+    /// See signal(7): <https://man7.org/linux/man-pages/man7/signal.7.html>.
     pub fn kill(&self) -> Result<()> {
         self.signal(libc::SIGKILL)
     }
@@ -284,6 +286,8 @@ impl Child {
     ///
     /// # Errors
     /// As [`wait`](Self::wait), and those of ppoll(2).
+    ///
+    /// See poll(2): <https://man7.org/linux/man-pages/man2/poll.2.html>.
     #[doc(alias("poll", "timeout"))]
     pub fn wait_timeout(&mut self, limit: Duration) -> Result<Option<ExitStatus>> {
         drop(self.ends.stdin.take());

@@ -181,6 +181,8 @@ impl<K: Kind> NsFd<K> {
     ///
     /// # Errors
     /// Those of opening /proc.
+    ///
+    /// See pidfd_open(2): <https://man7.org/linux/man-pages/man2/pidfd_open.2.html>.
     pub fn of_this_thread() -> Result<Self> {
         ThisThread::default().namespace(K::PIDFD_REQUEST, K::NAME)
     }

@@ -60,8 +60,20 @@ impl Child {
     /// All of it is kept in memory. Of a child that may write without end, take the pipe and read what you want:
     /// [`take_stdout`](Self::take_stdout).
     ///
+    /// * C calls: ppoll(2), read(2), waitid(2). Blocks.
+    ///
+    /// ```
+    /// use ns_core::{Command, Stdio};
+    ///
+    /// let child = Command::new("echo").arg("hello").stdout(Stdio::Pipe).spawn()?;
+    /// assert_eq!(child.wait_with_output()?.stdout, b"hello\n");
+    /// # Ok::<(), ns_core::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`wait`](Self::wait), and those of reading; the child is then killed and reaped.
+    ///
+    /// See pipe(7), poll(2): <https://man7.org/linux/man-pages/man7/pipe.7.html>.
     pub fn wait_with_output(self) -> Result<Output> {
         self.wait_with_output_from(&[])
     }

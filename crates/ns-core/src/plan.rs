@@ -215,7 +215,7 @@ impl Plan {
     /// As [`spawn_paused`](Self::spawn_paused), in the cgroup of this directory: for a group that is made after the plan.
     ///
     /// * C call: clone3(2) with CLONE_INTO_CGROUP, Linux 5.7.
-    /// * Privileges: as [`Command::into_cgroup`](crate::Command::into_cgroup).
+    /// * Privileges: as [`Command::cgroup`](crate::Command::cgroup).
     ///
     /// ```no_run
     /// use std::fs::{self, File};

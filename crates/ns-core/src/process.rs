@@ -150,8 +150,12 @@ impl Process {
 
     /// Whether it has ended, reaped by its parent or not.
     ///
+    /// * C call: ppoll(2) on the pidfd, Linux 5.3. Does not block.
+    ///
     /// # Errors
     /// Those of ppoll(2).
+    ///
+    /// See pidfd_open(2): <https://man7.org/linux/man-pages/man2/pidfd_open.2.html>.
     pub fn has_ended(&self) -> Result<bool> {
         self.wait_end(Duration::ZERO)
     }

@@ -67,6 +67,8 @@ impl Seal {
     ///
     /// # Errors
     /// Those of fstatfs(2), which only a broken file system has.
+    ///
+    /// See F_GET_SEALS(2const): <https://man7.org/linux/man-pages/man2/F_GET_SEALS.2const.html>.
     pub fn of(program: impl AsFd) -> Result<Option<Self>> {
         let program = program.as_fd();
         if sys::sealed::seals(program).is_ok_and(|seals| seals & sys::sealed::ALL == sys::sealed::ALL) {

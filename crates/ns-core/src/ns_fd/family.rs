@@ -244,6 +244,8 @@ impl<K: ForChildren> NsFd<K> {
     ///
     /// # Errors
     /// As [`for_children`](Self::for_children).
+    ///
+    /// See namespaces(7): <https://man7.org/linux/man-pages/man7/namespaces.7.html>.
     #[doc(alias("pid_for_children", "time_for_children"))]
     pub fn for_children_of_this_thread() -> Result<Self> {
         ThisThread::default().for_children()

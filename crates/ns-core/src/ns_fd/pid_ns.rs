@@ -135,8 +135,12 @@ impl NsFd<Pid> {
 
     /// As [`pid_from_pidns`](Self::pid_from_pidns), the number of that thread's process.
     ///
+    /// * C call: ioctl(2) NS_GET_TGID_FROM_PIDNS, Linux 6.11.
+    ///
     /// # Errors
     /// As [`pid_from_pidns`](Self::pid_from_pidns).
+    ///
+    /// See ioctl_nsfs(2): <https://man7.org/linux/man-pages/man2/ioctl_nsfs.2.html>.
     #[doc(alias = "NS_GET_TGID_FROM_PIDNS")]
     pub fn tgid_from_pidns(&self, pid: i32) -> Result<i32> {
         self.translate("ioctl NS_GET_TGID_FROM_PIDNS", Translation::TGID_FROM, pid)
@@ -159,8 +163,12 @@ impl NsFd<Pid> {
 
     /// As [`pid_in_pidns`](Self::pid_in_pidns), the number of that thread's process.
     ///
+    /// * C call: ioctl(2) NS_GET_TGID_IN_PIDNS, Linux 6.11.
+    ///
     /// # Errors
     /// As [`pid_in_pidns`](Self::pid_in_pidns).
+    ///
+    /// See ioctl_nsfs(2): <https://man7.org/linux/man-pages/man2/ioctl_nsfs.2.html>.
     #[doc(alias = "NS_GET_TGID_IN_PIDNS")]
     pub fn tgid_in_pidns(&self, pid: i32) -> Result<i32> {
         self.translate("ioctl NS_GET_TGID_IN_PIDNS", Translation::TGID_IN, pid)
