@@ -43,9 +43,9 @@ fn main() -> Result<()> {
         let (pid, user, command) = match &namespace.first {
             Some(FirstProcess { pid, uid, command, .. }) => {
                 let user = users.get(uid).cloned().unwrap_or(uid.to_string());
-                (pid.to_string(), user, command.to_string_lossy().into_owned())
+                (pid.to_string(), user, visible(&command.to_string_lossy()))
             }
-            None => ("-".into(), "-".into(), kept_by(namespace)),
+            None => ("-".into(), "-".into(), visible(&kept_by(namespace))),
         };
         let (number, count) = (namespace.id.to_string(), namespace.processes.len().to_string());
         rows.push([number, namespace.kind.to_string(), count, pid, user, command]);
@@ -62,6 +62,15 @@ fn main() -> Result<()> {
         eprintln!("{} processes may not be looked into", list.unreadable.len());
     }
     Ok(())
+}
+
+/// Processes name themselves as they like: what would move the cursor of a terminal is shown, not done.
+fn visible(text: &str) -> String {
+    let shown = |letter: char| match letter.is_control() {
+        true => format!("\\x{:02x}", u32::from(letter)),
+        false => letter.to_string(),
+    };
+    text.chars().map(shown).collect()
 }
 
 /// What keeps a namespace that no process is in.

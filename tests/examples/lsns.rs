@@ -81,6 +81,20 @@ mod root {
     }
 
     #[test]
+    fn what_a_process_calls_itself_moves_no_cursor() {
+        faultkit::require!(root);
+        faultkit::isolated!(|| {
+            let mut command = ns_core::Command::new("/bin/sleep").arg("1000").arg0("\x1b[2J\rred\n\u{9b}1m");
+            command = command.namespaces(ns_core::Namespaces::UTS);
+            let mut child = command.spawn().expect("start");
+            let table = stdout(example("lsns").args(["-p", &child.pid().to_string(), "-t", "uts"]));
+            assert!(table.contains("\\x1b[2J\\x0dred\\x0a\\x9b1m 1000\n"), "{table:?}");
+            child.kill().expect("kill");
+            child.wait().expect("wait");
+        });
+    }
+
+    #[test]
     fn what_nobody_is_in_is_shown_with_what_keeps_it() {
         faultkit::require!(root, program("lsns"), program("unshare"), program("findmnt"));
         faultkit::isolated!(|| {

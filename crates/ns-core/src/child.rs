@@ -335,7 +335,7 @@ impl Child {
             }
             Ok(None) => {}
             Err(errno) => {
-                self.status = Some(process::kept_status(self.pidfd.as_fd()).ok_or_else(|| {
+                self.status = Some(process::status_from_the_reaper(self.pidfd.as_fd(), self.pid).ok_or_else(|| {
                     Error::from_errno("waitid", errno.0).on(Subject::Pid(self.pid)).with_hints(&HINTS)
                 })?);
             }

@@ -35,8 +35,9 @@ impl Drop for DumpableGuard {
     fn drop(&mut self) {
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         shared.0 -= 1;
-        if shared.0 == 0 && shared.1 == 1 && sys::dumpable() != Ok(1) {
-            sys::set_dumpable(1);
+        // The kernel sets it to fs.suid_dumpable, which can be 2: who had 0 gets that back too.
+        if shared.0 == 0 && matches!(shared.1, 0 | 1) && sys::dumpable() != Ok(shared.1) {
+            sys::set_dumpable(shared.1);
         }
     }
 }

@@ -218,6 +218,11 @@ pub(crate) static HINTS: HintTable = HintTable(&[
     row("openat", libc::ENOENT, "the caller's machine has no devpts to make a terminal in: see mount -t devpts"),
     row("openat", libc::EACCES, "the caller may not open it: its mode is 666 where a machine is as usual"),
     row("openat", libc::ENOSPC, "there are too many terminals: see kernel.pty.max"),
+    row(
+        "recvmsg",
+        libc::EMFILE,
+        "the limit on open files leaves no number for the terminal or listener that the child has sent: see ulimit -n",
+    ),
     row("pidfd_open", libc::EINVAL, "this is no number of a process, or that of a thread which leads none"),
     row("openat2", libc::ENOENT, "the container has no /dev/pts of its own to make a terminal in"),
     row("pidfd_send_signal", libc::EINVAL, "there is no such signal: their numbers are 1 to 64"),

@@ -5,6 +5,7 @@ use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use cellkit_core::{Errno, Error, Observer, Result, StepText, Subject};
 
@@ -17,6 +18,10 @@ use crate::stdio::Ours;
 use crate::sys::{self, Received, Start, Started};
 use crate::watch::Watch;
 use crate::{Backend, Child, ExitStatus, ProcessId};
+
+/// How often it is looked whether a child among others stands still, and how often that is borne.
+const LOOK_FOR_STOPS: Duration = Duration::from_millis(100);
+const STOPS_BORNE: u32 = 20;
 
 /// A process that exists, in its new namespaces and its cgroup, and waits before its first own step.
 ///
@@ -146,7 +151,8 @@ impl PausedChild {
     /// Lets the child run its plan, and returns when it has executed its program. Tells `observer` of every step, if the
     /// plan is [timed](crate::Command::timed).
     ///
-    /// Blocks until then.
+    /// Blocks until then. A child that joins namespaces may be stopped by whoever has power over them: it is woken, and after
+    /// twenty times ended.
     ///
     /// ```
     /// use ns_core::Command;
@@ -159,8 +165,8 @@ impl PausedChild {
     /// ```
     ///
     /// # Errors
-    /// The error of the step that failed: the system call, its subject, the errno, the hint, and what the kernel said. A
-    /// child that somebody kills on the way is an error of kind [`Other`](crate::ErrorKind::Other) at the step it was in; one
+    /// The error of the step that failed: the system call, its subject, the errno, the hint, and what the kernel said.
+    /// [`Limit`](crate::ErrorKind::Limit) when there is no number left for a descriptor that the child sends. A child that somebody kills on the way is an error of kind [`Other`](crate::ErrorKind::Other) at the step it was in; one
     /// that is killed in its execve has started, and its status says so. The child has then ended and been reaped.
     ///
     /// See clone(2), execve(2): <https://man7.org/linux/man-pages/man2/execve.2.html>.
@@ -175,7 +181,7 @@ impl PausedChild {
         let mut watched = match for_watch(&pidfd) {
             Ok(watched) => watched,
             Err(error) => {
-                end(pidfd.as_fd());
+                end(pidfd.as_fd(), sync, start);
                 return Err(error);
             }
         };
@@ -183,7 +189,7 @@ impl PausedChild {
         let guard = match needs_guard.then(DumpableGuard::new).transpose() {
             Ok(guard) => guard,
             Err(errno) => {
-                end(pidfd.as_fd());
+                end(pidfd.as_fd(), sync, start);
                 return Err(Error::from_errno("prctl PR_GET_DUMPABLE", errno.0));
             }
         };
@@ -192,19 +198,32 @@ impl PausedChild {
             false => Ok(()),
         };
         if let Err(error) = ready.and_then(|()| self.go(sync.as_fd())) {
-            end(pidfd.as_fd());
+            end(pidfd.as_fd(), sync, start);
             return Err(error);
         }
         let mut listener = None;
         let mut fault = None;
+        let mut stops = 0;
         let mut succeeded = !self.body.succeeds;
         let mut buffer = [0; sys::FAULT_SIZE];
         loop {
+            if self.body.joins {
+                if let Err(error) = self.await_message(sync.as_fd(), pidfd.as_fd(), &mut stops) {
+                    end_both(pidfd.as_fd(), sync, start, succeeded);
+                    return Err(error);
+                }
+            }
             match sys::receive(sync.as_fd(), &mut buffer) {
                 Ok(Received { length: 0, .. }) => break,
                 Ok(Received { length, fd, sender }) => match (buffer.first(), fd) {
                     (Some(&sys::MESSAGE_TERMINAL), Some(fd)) => ends.terminal = Some(fd),
                     (Some(&sys::MESSAGE_LISTENER), Some(fd)) => listener = Some(fd),
+                    // It was sent one, and this process had no number left for it.
+                    (Some(&(sys::MESSAGE_TERMINAL | sys::MESSAGE_LISTENER)), None) => {
+                        end(pidfd.as_fd(), sync, start);
+                        let error = Error::from_errno("recvmsg", libc::EMFILE).on(Subject::Pid(self.pid));
+                        return Err(error.with_hints(&HINTS));
+                    }
                     (Some(&sys::MESSAGE_SUCCESSOR), fd) => {
                         let Some(number) = successor(&buffer, length, sender).filter(|_| !succeeded) else { continue };
                         succeeded = true;
@@ -218,14 +237,12 @@ impl PausedChild {
                         match next.and_then(|next| Ok((for_watch(&next)?, next))) {
                             Ok((watch, next)) => (watched, pidfd, self.pid) = (watch, next, number),
                             Err(error) => {
-                                // It waits for the word that it may go on, and ends at the end of file.
-                                drop(sync);
-                                sys::reap(number);
+                                end_number(number, sync);
                                 return Err(error.with_hints(&HINTS));
                             }
                         }
                         if let Err(error) = self.go(sync.as_fd()) {
-                            end(pidfd.as_fd());
+                            end(pidfd.as_fd(), sync, start);
                             return Err(error);
                         }
                     }
@@ -234,11 +251,7 @@ impl PausedChild {
                 // It ended before it read the "go": what it said is behind this error, which comes once.
                 Err(Errno(libc::ECONNRESET)) => {}
                 Err(errno) => {
-                    // The child may still use this memory: end it before giving the memory back.
-                    end(pidfd.as_fd());
-                    if !succeeded {
-                        end_successor(sync);
-                    }
+                    end_both(pidfd.as_fd(), sync, start, succeeded);
                     return Err(Error::from_errno("recvmsg", errno.0).on(Subject::Pid(self.pid)));
                 }
             }
@@ -263,6 +276,28 @@ impl PausedChild {
                 let _ = sys::wait(pidfd.as_fd(), 0);
                 Err(error)
             }
+        }
+    }
+
+    /// Waits for a message of a child that is among others, who may stop it as soon as they see it: it is woken, and ended
+    /// when that does not help, or this process would wait as long as they like.
+    fn await_message(&self, sync: BorrowedFd<'_>, pidfd: BorrowedFd<'_>, stops: &mut u32) -> Result<()> {
+        loop {
+            match sys::poll([Some((sync, libc::POLLIN))], Some(LOOK_FOR_STOPS)) {
+                Ok([false]) => {}
+                Ok([true]) => return Ok(()),
+                Err(errno) => return Err(Error::from_errno("ppoll", errno.0).on(Subject::Pid(self.pid))),
+            }
+            if !sys::was_stopped(pidfd) {
+                continue;
+            }
+            *stops += 1;
+            if *stops > STOPS_BORNE {
+                return Err(Error::other("execve", format!("the child was stopped {stops} times before it got there"))
+                    .on(Subject::Pid(self.pid))
+                    .with_hint("somebody in the namespaces that it joins sends it SIGSTOP, as root there may"));
+            }
+            let _ = sys::pidfd_send_signal(pidfd, libc::SIGCONT);
         }
     }
 
@@ -347,32 +382,63 @@ fn successor(buffer: &[u8], length: usize, sender: Option<i32>) -> Option<i32> {
     said.or(sender).filter(|&number| number > 0)
 }
 
-/// The first child has been ended. If it has made a successor by then, that one says so, and ends at the end of file.
+/// Ends a child and, if it has one that is not known yet, its successor: what that one says is still to come. Both have
+/// memory of their own then.
+fn end_both(pidfd: BorrowedFd<'_>, sync: OwnedFd, start: Start, succeeded: bool) {
+    if succeeded {
+        return end(pidfd, sync, start);
+    }
+    let _ = sys::pidfd_send_signal(pidfd, libc::SIGKILL);
+    let _ = sys::wait(pidfd, 0);
+    end_successor(sync);
+}
+
+/// The first child has been ended. If it has made a successor by then, that one says so.
 fn end_successor(sync: OwnedFd) {
     let mut buffer = [0; sys::FAULT_SIZE];
     while let Ok(Received { length: length @ 1.., sender, fd: _ }) = sys::receive(sync.as_fd(), &mut buffer) {
         let successor = successor(&buffer, length, sender).filter(|_| buffer.first() == Some(&sys::MESSAGE_SUCCESSOR));
         if let Some(number) = successor {
-            drop(sync);
-            sys::reap(number);
+            end_number(number, sync);
             return;
         }
     }
 }
 
-/// Kills and reaps. Neither can fail for a child of our own but by somebody else having reaped it. That of our parent is
-/// not ours to reap.
-fn end(pidfd: BorrowedFd<'_>) {
+/// Ends a child of which only the number is known. It waits for the word that it may go on, and ends at the end of file,
+/// unless somebody has stopped it.
+fn end_number(number: i32, sync: OwnedFd) {
+    drop(sync);
+    // The number of the socket has become free: there is one more than when this was tried.
+    if let Ok(pidfd) = cellkit_core::sys::pidfd_open(number) {
+        let _ = sys::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
+    }
+    sys::reap(number);
+}
+
+/// Kills and reaps, and gives back the memory that the child may be using until it has ended.
+///
+/// A caller that has given up its privileges may not be allowed to kill what it started with them: the end of file on its
+/// socket ends a child that still waits, too. A child of our parent is not ours to reap.
+fn end(pidfd: BorrowedFd<'_>, sync: OwnedFd, start: Start) {
     let _ = sys::pidfd_send_signal(pidfd, libc::SIGKILL);
-    sys::await_end(pidfd);
-    let _ = sys::wait(pidfd, 0);
+    drop(sync);
+    let ended = sys::await_end(pidfd);
+    let ended = match sys::wait(pidfd, 0) {
+        Ok(_) => true,
+        Err(Errno(libc::ECHILD)) => ended,
+        Err(_) => false,
+    };
+    if !ended {
+        // Not even that could be asked: better to lose the memory than to take it away from a child that lives.
+        std::mem::forget(start);
+    }
 }
 
 impl Drop for PausedChild {
     fn drop(&mut self) {
-        if let Some(waiting) = self.waiting.take() {
-            end(waiting.pidfd.as_fd());
-            // The memory of `start` is given back here, after the death.
+        if let Some(Waiting { pidfd, sync, start, .. }) = self.waiting.take() {
+            end(pidfd.as_fd(), sync, start);
         }
     }
 }

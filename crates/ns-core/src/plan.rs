@@ -31,6 +31,8 @@ pub(crate) struct Body {
     pub(crate) timed: bool,
     /// Whether the child makes a successor that takes its place.
     pub(crate) succeeds: bool,
+    /// Whether it comes among others before its execve.
+    pub(crate) joins: bool,
     pub(crate) fresh: Fresh,
     /// With a seccomp filter: how many steps are made under it.
     pub(crate) filtered: Option<usize>,

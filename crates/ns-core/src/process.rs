@@ -4,7 +4,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use cellkit_core::{Error, Result, Subject};
+use cellkit_core::{Errno, Error, Result, Subject};
 
 use crate::hint::HINTS;
 use crate::namespaces::Kind;
@@ -222,8 +222,39 @@ pub(crate) fn wait_end(pidfd: BorrowedFd<'_>, pid: i32, deadline: Option<Instant
 
 /// The status that the kernel keeps for holders of a pidfd when a process has been reaped.
 pub(crate) fn kept_status(pidfd: BorrowedFd<'_>) -> Option<ExitStatus> {
-    let info = sys::pidfd_info(pidfd, sys::PIDFD_INFO_EXIT).ok()?;
+    let info = end_info(pidfd)?;
     (info.mask & sys::PIDFD_INFO_EXIT != 0).then(|| ExitStatus::from_raw(info.exit_code))
+}
+
+/// The kernel looks for the status first and for the process then: one that goes in between is found at the second look.
+fn end_info(pidfd: BorrowedFd<'_>) -> Option<sys::PidfdInfo> {
+    let ask = || sys::pidfd_info(pidfd, sys::PIDFD_INFO_EXIT);
+    match ask() {
+        Err(Errno(libc::ESRCH)) => ask().ok(),
+        answer => answer.ok(),
+    }
+}
+
+/// How long it may take from the moment in which somebody else reaps a child to that in which it is gone.
+const REAPING: Duration = Duration::from_secs(10);
+
+/// The status of a child of this process that somebody else has reaped, or is just about to: whoever waits for it hears that
+/// there is no such child as soon as the other one has taken it, and the kernel keeps its status a moment later.
+pub(crate) fn status_from_the_reaper(pidfd: BorrowedFd<'_>, pid: i32) -> Option<ExitStatus> {
+    let until = Instant::now() + REAPING;
+    loop {
+        let info = end_info(pidfd)?;
+        if info.mask & sys::PIDFD_INFO_EXIT != 0 {
+            return Some(ExitStatus::from_raw(info.exit_code));
+        }
+        // The child of another may be a zombie for as long as that one likes.
+        let is_ours = info.parent == std::process::id();
+        let has_ended = || wait_end(pidfd, pid, Some(Instant::now())).unwrap_or(false);
+        if !is_ours || !has_ended() || Instant::now() >= until {
+            return None;
+        }
+        std::thread::sleep(Duration::from_micros(100));
+    }
 }
 
 impl From<Process> for OwnedFd {

@@ -36,6 +36,11 @@ pub(crate) fn c_string(text: impl AsRef<OsStr>, what: &'static str) -> Result<CS
     })
 }
 
+/// Whether a variable of an environment can be called so.
+pub(crate) fn is_a_name(name: &OsStr) -> bool {
+    !name.is_empty() && !name.as_bytes().contains(&b'=')
+}
+
 /// The paths that execvp would try for `program`, in order.
 pub(crate) fn candidates(program: &OsStr, path: Option<&OsStr>) -> Result<Vec<CString>> {
     if program.is_empty() {

@@ -36,7 +36,7 @@ use crate::sys;
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub enum Stdio {
-    /// The caller's own, or `/dev/null` when the caller has none.
+    /// The caller's own; `/dev/null` when the caller has none, or has something else there by now: what closes on execve.
     #[default]
     Inherit,
     /// `/dev/null` of the caller's machine.

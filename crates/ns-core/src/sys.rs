@@ -45,8 +45,11 @@ pub(crate) use message::{
 };
 pub(crate) use nsfs::namespace_type;
 pub(crate) use pre_exec::PreExec;
-pub(crate) use stdio::{closes_on_exec, pipe, poll, set_nonblocking, terminal_peer, write_without_signal};
-pub(crate) use wait::{Ended, PIDFD_INFO_CGROUP, PIDFD_INFO_CREDS, PIDFD_INFO_EXIT, await_end, pidfd_info, reap, wait};
+pub(crate) use stdio::{is_inherited, pipe, poll, set_nonblocking, terminal_peer, write_without_signal};
+pub(crate) use wait::{
+    Ended, PIDFD_INFO_CGROUP, PIDFD_INFO_CREDS, PIDFD_INFO_EXIT, PidfdInfo, await_end, pidfd_info, reap, wait,
+    was_stopped,
+};
 
 fn exit(status: i32) -> ! {
     loop {
@@ -107,12 +110,6 @@ pub(crate) fn file_id(fd: BorrowedFd<'_>) -> Result<(u64, u64), Errno> {
 /// fstat(2): the owner of a file.
 pub(crate) fn owner(fd: BorrowedFd<'_>) -> Result<u32, Errno> {
     fstat(fd.as_raw_fd()).map(|file| file.st_uid)
-}
-
-/// Whether the calling process has a descriptor of this number.
-pub(crate) fn is_open(fd: RawFd) -> bool {
-    // SAFETY: no pointers.
-    unsafe { libc::fcntl(fd, libc::F_GETFD) != -1 }
 }
 
 /// Whether the calling process's descriptor of this number is a directory.

@@ -49,7 +49,13 @@ pub(crate) fn on_a_thread<T: Send + 'static>(start: impl FnOnce() -> T + Send + 
     let thread = std::thread::Builder::new().stack_size(STACK_SIZE).spawn(body);
     drop(signals);
     thread.map_err(|error| {
-        Error::from_io("pthread_create", &error).with_hint("a limit on threads is reached: see ulimit -u, pids.max")
+        let refused = Error::from_io("pthread_create", &error);
+        match refused.raw_os_error() {
+            Some(libc::EINVAL) => refused.with_hint(
+                "kill_with_parent needs a thread, and the children of this one are to be in other namespaces: it starts none",
+            ),
+            _ => refused.with_hint("a limit on threads is reached: see ulimit -u, pids.max"),
+        }
     })?;
     match started.recv() {
         Ok(answer) => Ok((answer, Watch(watch))),

@@ -11,7 +11,7 @@ use super::confinement::Confinement;
 use super::credentials::Credentials;
 use super::resources::Resources;
 use super::stdio::Descriptors;
-use crate::program::Unshown;
+use crate::program::{Unshown, is_a_name};
 use crate::{MountPropagation, Namespaces};
 
 /// # The program
@@ -38,7 +38,8 @@ impl Command {
             program_fd: None,
             args: Vec::new(),
             arg0: None,
-            environment: Unshown(std::env::vars_os().collect()),
+            // What is no variable by its name cannot be taken over: `execve` lets anybody pass "=x=y" along.
+            environment: Unshown(std::env::vars_os().filter(|(name, _)| is_a_name(name)).collect()),
             namespaces: Namespaces::empty(),
             propagation: MountPropagation::default(),
             joins: Vec::new(),

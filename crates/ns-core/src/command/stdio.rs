@@ -338,12 +338,10 @@ impl Command {
         for ((target, stdio), pipe) in (0..).zip(&self.descriptors.standard).zip(ends.pipes) {
             let source = match (stdio, terminal) {
                 (None, Some(peer)) => Source::Slot(peer),
-                // Its own place already.
-                (None | Some(Stdio::Inherit), _) if sys::is_open(target) => {
+                // Its own place already. One that closes on execve is something else, which got the number of a standard
+                // descriptor that was closed: a file of the caller's, a pidfd or a namespace of this crate's.
+                (None | Some(Stdio::Inherit), _) if sys::is_inherited(target) => {
                     refuse_directory(target, || Subject::Thing(format!("standard descriptor {target}")))?;
-                    if sys::closes_on_exec(target) {
-                        steps.push(DescriptorStep::KeepOnExec { fd: target });
-                    }
                     continue;
                 }
                 (None | Some(Stdio::Inherit | Stdio::Null), _) => Source::Owned(Arc::new(null()?)),

@@ -22,7 +22,7 @@ use cellkit_core::{ChildStep, ChildSteps, Error, ProcFd, ProcView, Result, Slot,
 use super::Command;
 use crate::ns_fd::AnyNamespace;
 use crate::plan::{Body, List, Origin};
-use crate::program::{Unshown, c_string, candidates};
+use crate::program::{Unshown, c_string, candidates, is_a_name};
 use crate::stdio::EndSlots;
 use crate::step::{CredentialStep, EnterStep, Front, LaunchStep, Pointers, ResourceStep, Step};
 use crate::{Capability, CapabilitySet, Namespaces, Plan, sys};
@@ -80,6 +80,7 @@ impl Command {
                 changes_ids,
                 timed,
                 succeeds: joining.needs_successor,
+                joins: !joining.joined.is_empty(),
                 fresh,
                 filtered,
             }),
@@ -230,7 +231,7 @@ impl Command {
             std::iter::once(arg0).chain(&self.args).map(|arg| c_string(arg, "execve")).collect::<Result<Vec<_>>>()?;
         let mut envp = Vec::new();
         for (name, value) in &self.environment.0 {
-            if name.is_empty() || name.as_encoded_bytes().contains(&b'=') {
+            if !is_a_name(name) {
                 let subject = Subject::Value(name.to_string_lossy().into_owned());
                 return Err(Error::invalid("execve", "a variable's name is not empty and holds no =").on(subject));
             }

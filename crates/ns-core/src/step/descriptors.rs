@@ -44,9 +44,6 @@ pub(crate) enum DescriptorStep {
         sync: Slot,
         above: RawFd,
     },
-    KeepOnExec {
-        fd: RawFd,
-    },
     /// `lifted` are the slots of what later steps need: at most [`MOST_LIFTED`].
     CloseOthers {
         sync: Slot,
@@ -83,9 +80,6 @@ impl DescriptorStep {
             Self::LiftSync { above, .. } => {
                 let arguments = format!("sync, F_DUPFD_CLOEXEC, {above}");
                 step("fcntl", arguments, "out of the way of the payload's numbers")
-            }
-            Self::KeepOnExec { fd } => {
-                step("fcntl", format!("{fd}, F_SETFD, 0"), "the caller's own would not outlive execve")
             }
             Self::CloseOthers { keep, .. } => {
                 let kept = keep.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");

@@ -83,7 +83,7 @@ fn reap(payload: i32, front: Front) -> ! {
         let args = [ptr::from_ref(&all) as usize, ptr::from_mut(&mut info) as usize, 0, 8, 0, 0];
         // SAFETY: the set is eight bytes, as said, and the kernel writes one siginfo of 128 bytes.
         match unsafe { syscall(libc::SYS_rt_sigtimedwait, args) } {
-            Ok(signal) if signal as i32 == libc::SIGCHLD => reap_all(payload, front),
+            Ok(signal) if signal as i32 == libc::SIGCHLD => {}
             // The kernel's own signals (a terminal's, say) went to whom they were meant for; a person's are passed on.
             Ok(signal) if info.code <= 0 => {
                 // SAFETY: no pointers. The payload has not been reaped, so the number is its own.
@@ -91,6 +91,8 @@ fn reap(payload: i32, front: Front) -> ! {
             }
             _ => {}
         }
+        // Behind any signal: the lowest number comes first, and a flood of those would keep SIGCHLD waiting.
+        reap_all(payload, front);
     }
 }
 

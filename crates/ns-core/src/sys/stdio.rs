@@ -103,9 +103,9 @@ pub(crate) fn write_without_signal(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<u
     answer
 }
 
-/// Whether the calling process's descriptor of this number closes on execve.
-pub(crate) fn closes_on_exec(fd: RawFd) -> bool {
+/// Whether the calling process has a descriptor of this number that a program it executes would have too.
+pub(crate) fn is_inherited(fd: RawFd) -> bool {
     // SAFETY: no pointers.
     let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
-    flags != -1 && flags & libc::FD_CLOEXEC != 0
+    flags != -1 && flags & libc::FD_CLOEXEC == 0
 }

@@ -25,9 +25,29 @@ pub(crate) fn reap(child: i32) {
     let _ = wait_for(libc::P_PID, child as usize, 0);
 }
 
-/// Waits for the end of a process that need not be a child: poll(2) on its pidfd.
-pub(crate) fn await_end(pidfd: BorrowedFd<'_>) {
-    while super::poll([Some((pidfd, libc::POLLIN))], None) == Ok([false]) {}
+/// Waits for the end of a process that need not be a child: poll(2) on its pidfd. Whether it has ended is not known when
+/// that cannot be asked.
+pub(crate) fn await_end(pidfd: BorrowedFd<'_>) -> bool {
+    loop {
+        match super::poll([Some((pidfd, libc::POLLIN))], None) {
+            Ok([false]) => {}
+            Ok([true]) => return true,
+            Err(_) => return false,
+        }
+    }
+}
+
+/// Whether a child has been stopped since this was last asked: waitid(2) with WSTOPPED.
+pub(crate) fn was_stopped(pidfd: BorrowedFd<'_>) -> bool {
+    // SAFETY: every field of a siginfo_t may be zero.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let options = libc::WSTOPPED | libc::WNOHANG;
+    let args =
+        [libc::P_PIDFD as usize, pidfd.as_raw_fd() as usize, ptr::from_mut(&mut info) as usize, options as usize, 0, 0];
+    // SAFETY: the kernel writes one siginfo_t; no resource usage is asked for.
+    let answer = unsafe { syscall(libc::SYS_waitid, args) };
+    // SAFETY: waitid filled the variant that holds a pid, or left it zero.
+    answer.is_ok() && unsafe { info.si_pid() } != 0
 }
 
 fn wait_for(kind: libc::idtype_t, id: usize, options: i32) -> Result<Option<Ended>, Errno> {

@@ -119,6 +119,27 @@ fn filters_under_which_no_start_could_end_are_refused() {
     assert!(new().seccomp(by_argument(libc::SYS_sendmsg, 16).listener()).plan().is_err());
 }
 
+/// It is sent to the caller when that has no number left for it: a payload whose calls nobody can answer does not run.
+#[test]
+fn a_listener_that_cannot_be_received_is_an_error() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    faultkit::isolated!(|| {
+        let command =
+            Command::new("uname").no_new_privs().seccomp(filter(&[libc::SYS_uname], NOTIFY, ALLOW).listener());
+        let paused = command.spawn_paused().expect("paused");
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("limit");
+        let next = std::fs::File::open("/dev/null").expect("null");
+        let used = std::os::fd::AsRawFd::as_raw_fd(&next) as u64;
+        drop(next);
+        setrlimit(Resource::RLIMIT_NOFILE, used, hard).expect("limit");
+        let outcome = paused.resume(&mut ());
+        setrlimit(Resource::RLIMIT_NOFILE, soft, hard).expect("limit");
+        let error = outcome.expect_err("no number is free");
+        assert_eq!((error.kind(), error.raw_os_error()), (ErrorKind::Limit, Some(libc::EMFILE)), "{error:#}");
+        assert!(error.hint().is_some(), "{error:#}");
+    });
+}
+
 #[test]
 fn a_listener_is_asked_and_answers() {
     faultkit::isolated!(|| {

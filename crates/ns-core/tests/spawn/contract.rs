@@ -77,6 +77,22 @@ fn the_environment_is_what_was_asked_for() {
     assert_eq!(text, "A=1 =\nB=2\nPATH=/usr/bin:/bin\n");
 }
 
+/// Whoever started the caller may have put anything there.
+#[test]
+fn what_is_no_variable_of_the_callers_environment_is_left_out() {
+    faultkit::isolated!(|| {
+        let right = sys::in_a_fork(|| {
+            sys::put_into_environment(c"=x=y");
+            sys::put_into_environment(c"MARK=1");
+            let (_, text) = output(Command::new("env")).expect("start");
+            i32::from(text.lines().any(|line| line == "MARK=1") && !text.contains("x=y"))
+        });
+        assert_eq!(right, 1);
+        let error = Command::new("env").env("=x", "y").plan().expect_err("asked for");
+        assert!(error.to_string().contains("holds no ="), "{error}");
+    });
+}
+
 #[test]
 fn arguments_and_argv0_arrive_as_they_are() {
     let (_, text) = output(sh("printf '%s|' \"$0\" \"$@\"").args(["zero", "a b", "", "ü"])).expect("sh");
@@ -191,6 +207,25 @@ fn the_parents_death_ends_a_paused_child() {
     });
 }
 
+/// The child of a thread that has ended, whose stack and thread-local memory are somebody else's by now.
+#[test]
+fn a_paused_child_outlives_the_thread_that_made_it() {
+    faultkit::isolated!(|| {
+        let start = || std::thread::spawn(|| Command::new("/bin/true").spawn_paused().expect("paused"));
+        let paused: Vec<_> = (0..16).map(|_| start().join().expect("thread")).collect();
+        let busy: Vec<_> = (0..16).map(|number| std::thread::spawn(move || vec![number; 1 << 20])).collect();
+        for (number, child) in paused.into_iter().enumerate() {
+            match number % 2 {
+                0 => assert!(child.resume(&mut ()).expect("resume").wait().expect("wait").success()),
+                _ => drop(child),
+            }
+        }
+        for thread in busy {
+            thread.join().expect("busy");
+        }
+    });
+}
+
 #[test]
 fn closures_run_last_and_their_errors_are_reported() {
     let (_, text) = output(sys::with_closure(sh("umask"), None)).expect("start");
@@ -199,4 +234,23 @@ fn closures_run_last_and_their_errors_are_reported() {
     assert!(!plan.shares_memory() && plan.to_string().contains("pre_exec()"));
     let error = sys::with_closure(sh("umask"), Some(libc::EXDEV)).output().expect_err("refused");
     assert_eq!((error.operation(), error.raw_os_error()), ("pre_exec", Some(libc::EXDEV)));
+}
+
+mod root {
+    use super::*;
+
+    #[test]
+    fn a_caller_that_gave_up_its_privileges_drops_what_it_made_with_them() {
+        faultkit::require!(root);
+        faultkit::isolated!(limit_secs = 30, || {
+            sys::checked_in_a_fork(|| {
+                let paused = Command::new("/bin/true").spawn_paused().expect("paused");
+                let id = paused.id().expect("id");
+                nix::unistd::setresuid(54321.into(), 54321.into(), 54321.into()).expect("setresuid");
+                // It may not be killed by this user: it ends at the end of its socket.
+                drop(paused);
+                assert_eq!(id.open().expect_err("ended and reaped").kind(), ns_core::ErrorKind::Gone);
+            });
+        });
+    }
 }

@@ -150,6 +150,19 @@ mod root {
         });
     }
 
+    /// Signals of a lower number than SIGCHLD are taken first: a flood of them must not keep the end of the payload back.
+    #[test]
+    fn a_flood_of_signals_does_not_hide_the_end_of_the_payload() {
+        faultkit::require!(root);
+        faultkit::isolated!(limit_secs = 60, || {
+            let mut child = sys::with_a_flood_for_pid_1(init("sleep 0.3; exit 9")).spawn().expect("start");
+            let status = child.wait_timeout(Duration::from_secs(20)).expect("wait");
+            child.kill().ok();
+            child.wait().expect("wait");
+            assert_eq!(status.and_then(ExitStatus::code), Some(9));
+        });
+    }
+
     #[test]
     fn it_sleeps_while_nothing_happens_also_beside_a_stopped_payload() {
         faultkit::require!(root);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use ns_core::{Command, ErrorKind, Namespaces, Stdio};
 use proptest::prelude::*;
@@ -97,12 +97,23 @@ fn the_standard_descriptors_of_a_caller_that_has_closed_its_own() {
 }
 
 #[test]
-fn a_standard_descriptor_that_closes_on_exec_is_kept() {
+fn what_got_the_number_of_a_closed_standard_descriptor_stays_with_the_caller() {
     faultkit::isolated!(|| {
-        let right = sys::in_a_fork(|| {
-            sys::close_on_exec(0);
+        let stdin = || {
             let output = sh("readlink /proc/self/fd/0").stdin(Stdio::Inherit).output().expect("output");
-            i32::from(output.stdout == b"/dev/null\n")
+            String::from_utf8(output.stdout).expect("text")
+        };
+        let right = sys::in_a_fork(|| {
+            sys::close(0);
+            // A pidfd, by which the payload could signal its neighbour.
+            let neighbour = ns_core::Process::open(std::process::id() as i32).expect("open");
+            let same = neighbour.as_fd().as_raw_fd() == 0 && stdin() == "/dev/null\n";
+            drop(neighbour);
+            // What is meant to be inherited is.
+            let passwd = File::open("/etc/passwd").expect("passwd");
+            let same = same && passwd.as_raw_fd() == 0 && stdin() == "/dev/null\n";
+            sys::keep_on_exec(0);
+            i32::from(same && stdin() == "/etc/passwd\n")
         });
         assert_eq!(right, 1);
     });

@@ -21,10 +21,16 @@ pub(crate) fn close(fd: i32) {
     unsafe { libc::close(fd) };
 }
 
-/// fcntl(2) F_SETFD with FD_CLOEXEC.
-pub(crate) fn close_on_exec(fd: i32) {
+/// fcntl(2) F_SETFD without FD_CLOEXEC.
+pub(crate) fn keep_on_exec(fd: i32) {
     // SAFETY: no pointers.
-    assert_ne!(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }, -1);
+    assert_ne!(unsafe { libc::fcntl(fd, libc::F_SETFD, 0) }, -1);
+}
+
+/// putenv(3), which unlike setenv(3) takes anything.
+pub(crate) fn put_into_environment(entry: &'static std::ffi::CStr) {
+    // SAFETY: the text lives for ever; nobody else reads the environment meanwhile.
+    assert_eq!(unsafe { libc::putenv(entry.as_ptr().cast_mut()) }, 0);
 }
 
 /// A duplicate with a number from `least` on.
@@ -230,6 +236,26 @@ pub(crate) fn with_closure(command: ns_core::Command, errno: Option<i32>) -> ns_
         }
     };
     // SAFETY: two system calls, on memory of the closure's own.
+    unsafe { command.pre_exec(closure) }
+}
+
+/// A command beside whose payload processes do nothing but send signals to PID 1 of their pid namespace.
+pub(crate) fn with_a_flood_for_pid_1(command: ns_core::Command) -> ns_core::Command {
+    let closure = || {
+        for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGUSR1, libc::SIGUSR2, libc::SIGALRM, libc::SIGTERM] {
+            // The payload hears them too, and is not to mind.
+            ignore(signal);
+            // SAFETY: the fork makes system calls only.
+            if unsafe { libc::fork() } == 0 {
+                loop {
+                    // SAFETY: no pointers.
+                    unsafe { libc::kill(1, signal) };
+                }
+            }
+        }
+        Ok(())
+    };
+    // SAFETY: system calls only.
     unsafe { command.pre_exec(closure) }
 }
 

@@ -87,6 +87,35 @@ fn the_status_of_a_child_that_somebody_else_has_reaped() {
     });
 }
 
+/// Whoever reaps a child takes it first and lets go of it a moment later: in between it is nobody's.
+#[test]
+fn no_status_is_lost_between_the_hands_of_somebody_else() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    faultkit::require!(kernel(6.15));
+    faultkit::isolated!(limit_secs = 240, || {
+        let starts = || {
+            let plan = Command::new("/bin/true").plan().expect("plan");
+            for _ in 0..crate::fewer_where_emulated(3000) {
+                assert_eq!(plan.spawn().expect("start").wait().expect("wait"), ExitStatus::Exited(0));
+            }
+        };
+        sys::ignore(libc::SIGCHLD);
+        starts();
+        sys::default(libc::SIGCHLD);
+        static STOP: AtomicBool = AtomicBool::new(false);
+        let thief = std::thread::spawn(|| {
+            while !STOP.load(Ordering::Relaxed) {
+                if nix::sys::wait::waitpid(None, None).is_err() {
+                    std::thread::yield_now();
+                }
+            }
+        });
+        starts();
+        STOP.store(true, Ordering::Relaxed);
+        thief.join().expect("thief");
+    });
+}
+
 #[test]
 fn where_the_kernel_does_not_keep_it_the_error_says_who_may_have_it() {
     faultkit::isolated!(|| {

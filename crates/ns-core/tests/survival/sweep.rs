@@ -63,6 +63,7 @@ fn withstood(call: &Call, errno: i32) -> Option<&'static str> {
         (true, "fsopen" | "fsconfig" | "fsmount") => Some("without a private procfs, the machine's own is verified"),
         (true, "prctl") if call.args[0] == libc::PR_GET_DUMPABLE as u64 => Some("what cannot be read is set again"),
         (true, "waitid") if call.args[3] & libc::WNOWAIT as u64 != 0 => Some("its status will tell how it ended"),
+        (true, "waitid") if call.args[3] & libc::WSTOPPED as u64 != 0 => Some("it counts as one that goes on"),
         (true, "openat2" | "read") => {
             Some("a group whose limit cannot be read counts as limited: a copy of the memory")
         }

@@ -47,9 +47,6 @@ unsafe impl ChildStep for DescriptorStep {
                 let lifted = lift(fds.get(*sync)?, *above)?;
                 fds.set(*sync, lifted)
             }
-            Self::KeepOnExec { fd } => {
-                numbers(libc::SYS_fcntl, [*fd as usize, libc::F_SETFD as usize, 0, 0, 0]).map(drop)
-            }
             Self::CloseOthers { sync, keep, lifted } => {
                 let mut more = [ChildFds::EMPTY; MOST_LIFTED + 1];
                 for (place, slot) in more.iter_mut().zip([sync].into_iter().chain(lifted)) {

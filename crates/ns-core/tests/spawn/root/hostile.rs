@@ -111,3 +111,41 @@ fn the_root_of_a_container_reaches_nobody_who_comes_in() {
         assert!(loot.got.is_empty(), "{loot:?}");
     });
 }
+
+/// Whoever has power over the namespaces may stop and kill what comes in: each start has an end all the same.
+#[test]
+fn who_is_stopped_on_the_way_in_holds_nobody_up() {
+    faultkit::require!(root, program("unshare"));
+    faultkit::isolated!(limit_secs = 120, || {
+        let container = Container::new(&["--map-root-user", "--pid", "--mount", "--mount-proc"], "ready");
+        let (reader, mut stop) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC | nix::fcntl::OFlag::O_NONBLOCK)
+            .map(|(reader, writer)| (fs::File::from(reader), fs::File::from(writer)))
+            .expect("pipe");
+        let outer = sys::fork(|| {
+            enter_process(container.pidfd(), Namespaces::all()).expect("enter");
+            let inner = sys::fork(|| {
+                let all_others = nix::unistd::Pid::from_raw(-1);
+                while (&reader).read(&mut [0]).is_err() {
+                    let _ = nix::sys::signal::kill(all_others, nix::sys::signal::Signal::SIGSTOP);
+                }
+            });
+            sys::wait(inner);
+        });
+        let start = || Command::new("/bin/true").join_process(container.pidfd(), Namespaces::all()).spawn();
+        for _ in 0..20 {
+            match start() {
+                Ok(mut child) => {
+                    // It is stopped again by now.
+                    child.kill().expect("kill");
+                    child.wait().expect("wait");
+                }
+                Err(error) => {
+                    assert!(error.to_string().contains("was stopped"), "{error:#}");
+                    assert!(error.hint().expect("hint").contains("SIGSTOP"), "{error:#}");
+                }
+            }
+        }
+        stop.write_all(b"!").expect("write");
+        sys::wait(outer);
+    });
+}
