@@ -19,6 +19,8 @@ mod error;
 pub mod fuzzing;
 mod hint;
 mod kind;
+#[doc(hidden)]
+pub mod mountinfo;
 mod proc;
 mod step;
 mod subject;

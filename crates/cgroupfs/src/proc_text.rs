@@ -2,8 +2,10 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+use cellkit_core::mountinfo::{MountLine, lines, unescaped};
 
 use crate::Controller;
 
@@ -30,27 +32,21 @@ impl CgroupMount {
 
 /// The control group mounts of `/proc/PID/mountinfo`. Lines that are no mounts are passed over.
 pub(crate) fn parse_mounts(mountinfo: &[u8]) -> Vec<CgroupMount> {
-    mountinfo.split(|&byte| byte == b'\n').filter_map(parse_mount).collect()
+    lines(mountinfo).filter_map(parse_mount).collect()
 }
 
-fn parse_mount(line: &[u8]) -> Option<CgroupMount> {
-    // id parent major:minor root mount_point options [tag]... - type source super_options
-    let mut words = line.split(|&byte| byte == b' ');
-    let id = std::str::from_utf8(words.next()?).ok()?.parse().ok()?;
-    let root = words.nth(2)?;
-    let mount_point = words.next()?;
-    words.find(|&word| word == b"-")?;
-    let v2 = match words.next()? {
+fn parse_mount(mount: MountLine<'_>) -> Option<CgroupMount> {
+    let v2 = match mount.kind? {
         b"cgroup" => false,
         b"cgroup2" => true,
         _ => return None,
     };
-    let super_options = String::from_utf8_lossy(words.nth(1).unwrap_or_default());
+    let super_options = String::from_utf8_lossy(mount.options);
     Some(CgroupMount {
-        id,
+        id: std::str::from_utf8(mount.id).ok()?.parse().ok()?,
         v2,
-        root: unescape(root),
-        mount_point: unescape(mount_point),
+        root: unescaped(mount.root),
+        mount_point: unescaped(mount.target),
         super_options: super_options.split(',').map(str::to_owned).collect(),
     })
 }
@@ -58,23 +54,6 @@ fn parse_mount(line: &[u8]) -> Option<CgroupMount> {
 /// The `mnt_id` of `/proc/PID/fdinfo/FD`: the number of the mount that the descriptor is on.
 pub(crate) fn parse_mount_id(fdinfo: &[u8]) -> Option<u64> {
     String::from_utf8_lossy(fdinfo).lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok())
-}
-
-/// The kernel writes space, tab, newline and backslash as a backslash and three octal digits.
-fn unescape(word: &[u8]) -> PathBuf {
-    let mut bytes = Vec::with_capacity(word.len());
-    let mut rest = word;
-    while let Some((&first, after)) = rest.split_first() {
-        rest = after;
-        match (first, after) {
-            (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', tail @ ..]) => {
-                bytes.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
-                rest = tail;
-            }
-            _ => bytes.push(first),
-        }
-    }
-    PathBuf::from(std::ffi::OsString::from_vec(bytes))
 }
 
 /// `/proc/PID/cgroup`: which group a process is in, in each hierarchy.
@@ -222,7 +201,7 @@ mod tests {
                 b' ' | b'\t' | b'\n' | b'\\' => format!("\\{byte:03o}").into_bytes(),
                 other => vec![other],
             }).collect();
-            prop_assert_eq!(unescape(&escaped), PathBuf::from(path));
+            prop_assert_eq!(unescaped(&escaped), PathBuf::from(path));
         }
 
         #[test]

@@ -1,10 +1,9 @@
 //! Where something is mounted, from the mountinfo of the calling thread.
 #![forbid(unsafe_code)]
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+use cellkit_core::mountinfo::{lines, unescaped};
 use cellkit_core::{ProcFd, ProcView, Result};
 
 /// The mount points of the calling process, in the order they were mounted.
@@ -15,30 +14,7 @@ pub(crate) fn mount_points() -> Result<Vec<PathBuf>> {
 
 /// The fifth field of each line of mountinfo, unescaped. A line that has none is passed over.
 fn parse(text: &[u8]) -> Vec<PathBuf> {
-    text.split(|byte| *byte == b'\n')
-        .filter_map(|line| line.split(|byte| *byte == b' ').nth(4))
-        .filter(|field| !field.is_empty())
-        .map(|field| PathBuf::from(OsString::from_vec(unescape(field))))
-        .collect()
-}
-
-/// Space, tab, newline, `\` and `#` are written `\040` and so on.
-fn unescape(field: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((first, after)) = rest.split_first() {
-        match after.first_chunk::<3>() {
-            Some(&[a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7']) if *first == b'\\' => {
-                plain.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
-                rest = after.get(3..).unwrap_or_default();
-            }
-            _ => {
-                plain.push(*first);
-                rest = after;
-            }
-        }
-    }
-    plain
+    lines(text).map(|mount| unescaped(mount.target)).collect()
 }
 
 /// Whether something is mounted below `dir` (not on it).
@@ -78,7 +54,7 @@ mod tests {
                     _ => escaped.push(*byte),
                 }
             }
-            prop_assert_eq!(unescape(&escaped), name);
+            prop_assert_eq!(unescaped(&escaped).into_os_string().into_encoded_bytes(), name);
         }
 
         #[test]

@@ -7,6 +7,8 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
+use cellkit_core::mountinfo;
+
 use crate::Namespaces;
 use crate::namespaces::KINDS;
 
@@ -61,35 +63,12 @@ pub(crate) struct NsfsMount {
 
 /// The mounts of nsfs in a `/proc/PID/mountinfo`. Lines that cannot be understood are no such mounts.
 pub(crate) fn nsfs_mounts(mountinfo: &[u8]) -> impl Iterator<Item = NsfsMount> {
-    mountinfo.split(|&byte| byte == b'\n').filter_map(nsfs_mount)
-}
-
-fn nsfs_mount(line: &[u8]) -> Option<NsfsMount> {
-    // 36 35 0:4 net:[4026532201] /run/netns/web rw shared:7 - nsfs nsfs rw
-    let mut fields = line.split(|&byte| byte == b' ');
-    let root = fields.nth(3)?;
-    let (kind, inode) = link(root)?;
-    let path = fields.next().filter(|path| path.starts_with(b"/"))?;
-    fields.find(|field| *field == b"-")?;
-    (fields.next()? == b"nsfs").then(|| NsfsMount { kind, inode, path: OsString::from_vec(unescaped(path)).into() })
-}
-
-/// Blanks, newlines and backslashes of a path are written as three octal digits after a backslash.
-fn unescaped(field: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((&first, after)) = rest.split_first() {
-        let octal = (first == b'\\').then(|| after.split_first_chunk::<3>()).flatten().and_then(|(digits, after)| {
-            let value = digits.iter().try_fold(0u32, |value, &digit| {
-                (b'0'..=b'7').contains(&digit).then(|| value * 8 + u32::from(digit - b'0'))
-            })?;
-            Some((u8::try_from(value).ok()?, after))
-        });
-        let (byte, after) = octal.unwrap_or((first, after));
-        bytes.push(byte);
-        rest = after;
-    }
-    bytes
+    mountinfo::lines(mountinfo)
+        .filter(|mount| mount.kind == Some(b"nsfs") && mount.target.starts_with(b"/"))
+        .filter_map(|mount| {
+            let (kind, inode) = link(mount.root)?;
+            Some(NsfsMount { kind, inode, path: mountinfo::unescaped(mount.target) })
+        })
 }
 
 /// `/proc/PID/cmdline`, with blanks where NULs were between arguments; `None` for a process that has none.

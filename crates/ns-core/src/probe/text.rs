@@ -5,13 +5,15 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use cellkit_core::mountinfo::{MountLine, lines};
+
 /// The directory of the caller's group in the hierarchy that counts processes: version 2, or version 1 with the controller
 /// `pids`; from `/proc/PID/cgroup` and `/proc/PID/mountinfo`.
 pub(crate) fn pids_group(cgroup: &[u8], mountinfo: &[u8]) -> Option<PathBuf> {
-    let lines = || cgroup.split(|&byte| byte == b'\n');
+    let groups = || cgroup.split(|&byte| byte == b'\n');
     // 4:pids:/jobs/7, or 0::/jobs/7
     let path_of = |controller: &[u8]| {
-        lines().find_map(|line| {
+        groups().find_map(|line| {
             let mut fields = line.splitn(3, |&byte| byte == b':');
             let (_, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
             controllers.split(|&byte| byte == b',').any(|name| name == controller).then_some(path)
@@ -20,17 +22,15 @@ pub(crate) fn pids_group(cgroup: &[u8], mountinfo: &[u8]) -> Option<PathBuf> {
     let candidates = [(path_of(b"pids"), &b"cgroup"[..], &b"pids"[..]), (path_of(b""), b"cgroup2", b"")];
     candidates.into_iter().find_map(|(path, kind, option)| {
         let path = path?;
-        mountinfo.split(|&byte| byte == b'\n').find_map(|line| below_mount(line, kind, option, path))
+        lines(mountinfo).find_map(|mount| below_mount(mount, kind, option, path))
     })
 }
 
-/// Where `path` of the hierarchy is, if this line of a mountinfo mounts that hierarchy so far up.
-fn below_mount(line: &[u8], kind: &[u8], option: &[u8], path: &[u8]) -> Option<PathBuf> {
-    let mut fields = line.split(|&byte| byte == b' ');
-    let (root, target) = (fields.nth(3)?, fields.next()?);
-    fields.find(|field| *field == b"-")?;
-    let (found, options) = (fields.next()?, fields.nth(1)?);
-    let is_it = found == kind && (option.is_empty() || options.split(|&byte| byte == b',').any(|name| name == option));
+/// Where `path` of the hierarchy is, if this mount is of that hierarchy and shows it so far up.
+fn below_mount(mount: MountLine<'_>, kind: &[u8], option: &[u8], path: &[u8]) -> Option<PathBuf> {
+    let MountLine { root, target, options, .. } = mount;
+    let has_option = option.is_empty() || options.split(|&byte| byte == b',').any(|name| name == option);
+    let is_it = mount.kind == Some(kind) && has_option;
     let inside = path.strip_prefix(root.strip_suffix(b"/").unwrap_or(root))?;
     let inside = inside.strip_prefix(b"/").or(inside.is_empty().then_some(inside))?;
     let is_plain = !target.contains(&b'\\') && !inside.split(|&byte| byte == b'/').any(|part| part == b"..");
