@@ -105,9 +105,10 @@ mod private {
 ///
 /// Two handles are equal when they are on the same namespace.
 ///
-/// ```no_run
+/// ```
 /// use ns_core::{Command, Namespaces, Net, NsFd};
 ///
+/// # if !ns_core::probe()?.can_make.contains(Namespaces::NET) { return Ok(()) }
 /// let mut child = Command::new("/bin/sleep").arg("60").namespaces(Namespaces::NET).spawn()?;
 /// let net: NsFd<Net> = child.namespace()?;
 /// println!("{net}"); // net:[4026532201]

@@ -38,13 +38,15 @@ pub struct Ids {
 
 /// What the kernel tells about a process through its pidfd, all at one moment and without /proc.
 ///
-/// ```no_run
-/// # use ns_core::{Process, ProcessInfo};
-/// # fn f(process: Process) -> ns_core::Result<()> {
-/// let info = ProcessInfo::of(&process)?;
-/// println!("{} of uid {}, started by {}", info.pid, info.uid.effective, info.parent);
-/// # Ok(())
-/// # }
+/// ```
+/// use ns_core::{ErrorKind, Process, ProcessInfo};
+///
+/// let me = Process::open(std::process::id() as i32)?;
+/// match ProcessInfo::of(&me) {
+///     Ok(info) => println!("{} of uid {}, started by {}", info.pid, info.uid.effective, info.parent),
+///     Err(error) => assert_eq!(error.kind(), ErrorKind::Unsupported), // before Linux 6.13
+/// }
+/// # Ok::<(), ns_core::Error>(())
 /// ```
 ///
 /// See pidfd_open(2): <https://man7.org/linux/man-pages/man2/pidfd_open.2.html>.

@@ -8,7 +8,7 @@
 /// systemd, each copy is a peer of its original: what is mounted on the one appears on the other. These are the words of
 /// unshare(1) `--propagation`; each concerns the whole tree.
 ///
-/// ```no_run
+/// ```
 /// use ns_core::{Command, MountPropagation, Namespaces};
 ///
 /// // Disks that are plugged in later appear inside; what is mounted inside does not appear outside.

@@ -24,9 +24,10 @@ impl Command {
     ///
     /// * C calls: clone(2), rt_sigtimedwait(2), wait4(2), in the child.
     ///
-    /// ```no_run
+    /// ```
     /// use ns_core::{Command, Namespaces};
     ///
+    /// # if !ns_core::probe()?.can_make.contains(Namespaces::PID) { return Ok(()) }
     /// // Without init(), each of these would stay a zombie for as long as sleep runs.
     /// let script = "for i in 1 2 3; do (sleep 0.1 &); done; exec sleep 10";
     /// let mut child = Command::new("sh").args(["-c", script]).namespaces(Namespaces::PID).init().spawn()?;

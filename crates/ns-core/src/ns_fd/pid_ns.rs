@@ -18,9 +18,10 @@ impl NsFd<Pid> {
     /// * C call: ioctl(2) NS_GET_TGID_IN_PIDNS, Linux 6.11; before that the line NSpid of `/proc/PID/status`, which
     ///   needs ptrace access to the process.
     ///
-    /// ```no_run
+    /// ```
     /// use ns_core::{Command, Namespaces, NsFd, Pid};
     ///
+    /// # if !ns_core::probe()?.can_make.contains(Namespaces::PID) { return Ok(()) }
     /// let mut child = Command::new("/bin/sleep").arg("60").namespaces(Namespaces::PID).spawn()?;
     /// assert_eq!(NsFd::<Pid>::of_process(&child)?.pid_of(&child)?, 1);
     /// # child.kill()?;
