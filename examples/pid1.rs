@@ -8,8 +8,9 @@ use std::{fs, io};
 
 use ns_core::{Command, Error, Namespaces, Result, Stdio};
 
-/// Each subshell ends at once and leaves an orphan, which ends soon. `sleep 100`, as PID 1, waits for nobody.
-const ORPHANS: &str = "for i in 1 2 3 4 5; do (sleep 0.2 &) ; done; exec sleep 100 >/dev/null";
+/// Each subshell ends at once and leaves an orphan, which ends soon, but when the shell is no more, which would reap it.
+/// `sleep 100`, as PID 1, waits for nobody.
+const ORPHANS: &str = "for i in 1 2 3 4 5; do (sleep 1 &) ; done; exec sleep 100 >/dev/null";
 
 /// How many children of this process have ended and were not waited for.
 fn zombies_of(parent: i32) -> io::Result<usize> {

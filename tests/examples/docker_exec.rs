@@ -53,7 +53,7 @@ mod root {
         faultkit::isolated!(|| {
             let look = "hostname; pwd; id -u; id -g; for kind in cgroup ipc mnt net pid time user uts; do \
                         readlink /proc/self/ns/$kind; done; grep -E '^(NSpid|Cap(Prm|Eff|Bnd))' /proc/self/status | \
-                        sed 's/[0-9]*$//; s/\\(NSpid:\\).*/\\1/'; ls /proc | grep -c '^[0-9]'";
+                        sed 's/[0-9]*$//; s/\\(NSpid:\\).*/\\1/'; set -- /proc/[0-9]*; echo $#";
             for options in [&[][..], &["--map-root-user"], &["--map-root-user", "--time"]] {
                 let container = Container::new(options, "hostname inside; echo ready; exec sleep 1000");
                 let real =

@@ -13,7 +13,7 @@ mod root {
         faultkit::isolated!(|| {
             assert_eq!(stdout(&mut example("pid1")), "without a reaper: 5 zombies\nwith a reaper: 0 zombies\n");
             // unshare(1) has no reaper, and ps(1) counts as the example does.
-            let orphans = "for i in 1 2 3 4 5; do (sleep 0.2 &) ; done; exec sleep 100 >/dev/null";
+            let orphans = "for i in 1 2 3 4 5; do (sleep 1 &) ; done; exec sleep 100 >/dev/null";
             let mut child = Command::new("unshare")
                 .args(["--pid", "--fork", "--kill-child", "sh", "-c", orphans])
                 .stdout(Stdio::piped())
