@@ -75,9 +75,9 @@ fn visible(text: &str) -> String {
 
 /// What keeps a namespace that no process is in.
 fn kept_by(namespace: &NamespaceInfo) -> String {
-    let threads = namespace.threads.iter().map(|thread| format!("thread {} of {}", thread.tid, thread.pid));
-    let pins = namespace.pins.iter().map(|pin| format!("mounted on {}", pin.path.display()));
-    let fds = namespace.fds.iter().map(|open| format!("fd {} of {}", open.fd, open.pid));
+    let threads = namespace.threads.iter().map(ToString::to_string);
+    let pins = namespace.pins.iter().map(ToString::to_string);
+    let fds = namespace.fds.iter().map(ToString::to_string);
     threads.chain(pins).chain(fds).next().unwrap_or("namespaces below it".into())
 }
 

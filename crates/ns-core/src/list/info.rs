@@ -103,6 +103,12 @@ impl IntoIterator for NamespaceList {
 /// let info = all.get(ipc.id()).expect("I am in it");
 /// assert_eq!(info.to_string(), ipc.to_string()); // ipc:[4026531839]
 /// assert!(info.processes.contains(&(std::process::id() as i32)) && !info.is_empty());
+///
+/// for namespace in all.namespaces.iter().filter(|namespace| namespace.is_empty()) {
+///     println!("nobody is in {namespace}");
+///     namespace.pins.iter().for_each(|pin| println!("  {pin}")); // mounted on /run/netns/web
+///     namespace.fds.iter().for_each(|open| println!("  {open}")); // fd 3 of 1234
+/// }
 /// # Ok::<(), ns_core::Error>(())
 /// ```
 ///
@@ -194,6 +200,13 @@ pub struct ThreadIn {
     pub tid: i32,
 }
 
+impl fmt::Display for ThreadIn {
+    /// `thread 12 of 10`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "thread {} of {}", self.tid, self.pid)
+    }
+}
+
 /// A descriptor on a namespace.
 ///
 /// ```
@@ -219,6 +232,13 @@ pub struct OpenFd {
     pub fd: i32,
 }
 
+impl fmt::Display for OpenFd {
+    /// `fd 3 of 10`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "fd {} of {}", self.fd, self.pid)
+    }
+}
+
 /// A file that a namespace is mounted on, which keeps it.
 ///
 /// ```
@@ -241,4 +261,11 @@ pub struct PinnedTo {
     pub pid: i32,
     /// The path, from the root directory of that process.
     pub path: PathBuf,
+}
+
+impl fmt::Display for PinnedTo {
+    /// `mounted on /run/netns/web`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "mounted on {}", self.path.display())
+    }
 }
