@@ -8,7 +8,7 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
-use cellkit_core::{Errno, Error, ProcFd, ProcView, Result, Subject};
+use cellkit_core::{Errno, Error, ErrorKind, ProcFd, ProcView, Result, Subject};
 
 use crate::hint::HINTS;
 use crate::namespaces::{Kind, Namespaces, by_kind};
@@ -60,7 +60,7 @@ pub fn enter(namespaces: &[&dyn AnyNamespace]) -> Result<()> {
     let mut targets = Vec::with_capacity(namespaces.len());
     let mut named = Vec::with_capacity(namespaces.len());
     for namespace in namespaces {
-        if !here.is(namespace.kind(), namespace.id()) {
+        if !here.is(namespace.kind(), namespace.id())? {
             targets.push(target(*namespace));
             named.push(namespace);
         }
@@ -128,7 +128,7 @@ pub fn enter_process(pidfd: impl AsFd, kinds: Namespaces) -> Result<()> {
     let here = Here::default();
     let mut wanted = Namespaces::empty();
     for kind in kinds.iter() {
-        if !here.is(kind, of_process(pidfd, kind)?) {
+        if !here.is(kind, of_process(pidfd, kind)?)? {
             wanted |= kind;
         }
     }
@@ -161,11 +161,16 @@ pub(crate) struct Here(ThisThread);
 impl Here {
     /// Whether the thread is in that namespace already. What /proc does not show (a pid namespace without its first
     /// process) it cannot be in.
-    pub(crate) fn is(&self, kind: Namespaces, id: NsId) -> bool {
+    pub(crate) fn is(&self, kind: Namespaces, id: NsId) -> Result<bool> {
         fn id_of<K: Kind>(thread: &ThisThread) -> Result<NsId> {
             thread.for_children::<K>().map(|namespace| namespace.id())
         }
-        by_kind!(kind, K => id_of::<K>(&self.0)).is_ok_and(|here| here == id)
+        match by_kind!(kind, K => id_of::<K>(&self.0)) {
+            Ok(here) => Ok(here == id),
+            // Or there is no /proc, and nothing can be left out.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Invalid) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -214,7 +219,7 @@ pub fn unshare(kinds: Namespaces) -> Result<()> {
         need_one_thread("unshare", "a user namespace is entered by whole processes only", hint)
             .map_err(|error| error.on(subject()))?;
     }
-    if kinds.contains(Namespaces::TIME) && sys::kernel_release().is_some_and(|release| release < (6, 3)) {
+    if kinds.contains(Namespaces::TIME) && sys::kernel_release().is_none_or(|release| release < (6, 3)) {
         // Until then the kernel refuses a child that shares memory across two time namespaces.
         copy_memory_in_this_thread();
     }

@@ -249,10 +249,10 @@ impl<K: Kind> NsFd<K> {
         // Not blocking: a FIFO that somebody put there would wait for its writer.
         let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
         let file = file.map_err(|error| Error::from_io("openat", &error).on(path))?;
+        let found = type_of(file.as_fd()).map_err(|error| error.on(path))?;
         // Those of nsfs look like empty files too.
-        let is_empty_file = file.metadata().is_ok_and(|data| data.is_file() && data.len() == 0)
-            && sys::namespace_type(file.as_fd()).is_err();
-        Self::verified(file.into(), Subject::Path(path.to_owned())).map_err(|error| match is_empty_file {
+        let is_empty_file = found.is_none() && file.metadata().is_ok_and(|data| data.is_file() && data.len() == 0);
+        Self::of_type(file.into(), found, Subject::Path(path.to_owned())).map_err(|error| match is_empty_file {
             true => error.with_hint(
                 "an empty file is what is left of a pin after its unmount, or of one that was never finished: remove it",
             ),
@@ -288,15 +288,26 @@ impl<K: Kind> NsFd<K> {
 
     /// `shown` is what the descriptor is called in an error.
     pub(crate) fn verified(fd: OwnedFd, shown: Subject) -> Result<Self> {
-        let refused = |why| Error::invalid("ioctl NS_GET_NSTYPE", why).on(shown);
-        match sys::namespace_type(fd.as_fd()) {
-            Ok(flag) if flag == K::CLONE_FLAG => Self::adopt(fd),
-            Ok(flag) => {
-                let found = u64::try_from(flag).ok().and_then(Namespaces::from_bits).unwrap_or(Namespaces::empty());
-                let found = if found.is_empty() { "another sort of" } else { found.name() };
-                Err(refused(format!("this is a {found} namespace, not a {} namespace", K::NAME)))
+        match type_of(fd.as_fd()) {
+            Ok(found) => Self::of_type(fd, found, shown),
+            Err(error) => Err(error.on(shown)),
+        }
+    }
+
+    fn of_type(fd: OwnedFd, found: Option<i32>, shown: Subject) -> Result<Self> {
+        match found {
+            Some(flag) if flag == K::CLONE_FLAG => Self::adopt(fd),
+            found => {
+                let why = match found {
+                    Some(flag) => {
+                        let found = u64::try_from(flag).ok().and_then(Namespaces::from_bits);
+                        let found = found.map_or("another sort of", |found| found.name());
+                        format!("this is a {found} namespace, not a {} namespace", K::NAME)
+                    }
+                    None => format!("this is no namespace, but a {} namespace was wanted", K::NAME),
+                };
+                Err(Error::invalid("ioctl NS_GET_NSTYPE", why).on(shown))
             }
-            Err(_) => Err(refused(format!("this is no namespace, but a {} namespace was wanted", K::NAME))),
         }
     }
 
@@ -318,13 +329,30 @@ pub(crate) fn any_from_fd(fd: OwnedFd) -> Result<Box<dyn AnyNamespace>> {
     fn boxed<K: Kind + 'static>(fd: OwnedFd) -> Result<Box<dyn AnyNamespace>> {
         Ok(Box::new(NsFd::<K>::adopt(fd)?))
     }
-    let refused = |why: &'static str| {
-        Err(Error::invalid("ioctl NS_GET_NSTYPE", why).on(Subject::Thing(format!("fd {}", fd.as_raw_fd()))))
+    let shown = Subject::Thing(format!("fd {}", fd.as_raw_fd()));
+    let flag = match type_of(fd.as_fd()) {
+        Ok(flag) => flag,
+        Err(error) => return Err(error.on(shown)),
     };
-    let Ok(flag) = sys::namespace_type(fd.as_fd()) else { return refused("this is no namespace") };
+    let refused = |why: &'static str| Err(Error::invalid("ioctl NS_GET_NSTYPE", why).on(shown));
+    let Some(flag) = flag else { return refused("this is no namespace") };
     match u64::try_from(flag).ok().and_then(Namespaces::from_bits) {
         Some(kind) => by_kind!(kind, K => boxed::<K>(fd)),
         None => refused("a sort of namespace that is newer than this library"),
+    }
+}
+
+/// The CLONE_NEW* flag of a namespace; `None` for what is none.
+fn type_of(fd: BorrowedFd<'_>) -> Result<Option<i32>> {
+    let errno = match sys::namespace_type(fd) {
+        Ok(flag) => return Ok(Some(flag)),
+        Err(errno) => errno,
+    };
+    // Each sort of file has its own errno for a request that it does not know.
+    match cellkit_core::sys::fs_magic(fd.as_raw_fd()) {
+        Ok(cellkit_core::sys::NSFS_MAGIC) => Err(Error::from_errno("ioctl NS_GET_NSTYPE", errno.0).with_hints(&HINTS)),
+        Ok(_) => Ok(None),
+        Err(errno) => Err(Error::from_errno("fstatfs", errno.0)),
     }
 }
 

@@ -18,7 +18,7 @@
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use cellkit_core::sys::NSFS_MAGIC;
@@ -81,7 +81,7 @@ impl<K: Kind> NsFd<K> {
                 mounts::attach_mount(tree.as_fd(), file.as_fd())
                     .map_err(|errno| self.not_pinned("move_mount", errno, path))
             });
-        pinned.map_err(|error| match fs::remove_file(path) {
+        pinned.map_err(|error| match remove_if_same(path, &file) {
             Ok(()) => error,
             Err(left) => error.context(format!("the empty file {path:?} could not be removed again: {left}")),
         })
@@ -100,6 +100,17 @@ impl<K: Kind> NsFd<K> {
             (_, Errno(libc::EPERM)) => error.with_hint(NOT_OURS),
             _ => error,
         }
+    }
+}
+
+/// Removes the file at `path` if it still is this one. Who takes it for a leftover meanwhile, removes it and uses the name
+/// keeps what is there now.
+fn remove_if_same(path: &Path, file: &File) -> io::Result<()> {
+    let id = |data: &fs::Metadata| (data.dev(), data.ino());
+    match fs::symlink_metadata(path) {
+        Ok(data) if id(&data) == id(&file.metadata()?) => fs::remove_file(path),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -153,7 +164,10 @@ pub fn unpin(path: impl AsRef<Path>) -> Result<()> {
         });
     }
     mounts::unmount(&c_path).map_err(|errno| Error::from_errno("umount2", errno.0).on(path).with_hints(&HINTS))?;
-    fs::remove_file(path).map_err(|error| Error::from_io("unlink", &error).on(path).with_hints(&HINTS))
+    fs::remove_file(path).map_err(|error| {
+        let left = "the namespace is not pinned here any more, but the empty file could not be removed";
+        Error::from_io("unlink", &error).on(path).with_hints(&HINTS).context(left)
+    })
 }
 
 /// A file to which a namespace is pinned: a row of [`pins`].
@@ -182,12 +196,13 @@ pub struct Pin {
 impl Pin {
     /// The pin at `path`; `None` for what is something else.
     fn at(path: &Path) -> Result<Option<Self>> {
-        Ok(open_nsfs(path)?.and_then(|fd| Self::of(path, fd)))
-    }
-
-    fn of(path: &Path, fd: OwnedFd) -> Option<Self> {
-        let namespace = any_from_fd(fd).ok()?;
-        Some(Self { path: path.to_owned(), kind: namespace.kind(), id: namespace.id() })
+        let Some(fd) = open_nsfs(path)? else { return Ok(None) };
+        match any_from_fd(fd) {
+            Ok(namespace) => Ok(Some(Self { path: path.to_owned(), kind: namespace.kind(), id: namespace.id() })),
+            // A sort of namespace that is newer than this.
+            Err(error) if error.raw_os_error().is_none() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// A handle on the namespace that is pinned there now. Where you know the kind, [`NsFd::open`] gives a typed one.
@@ -302,9 +317,34 @@ pub fn ensure_netns_dir() -> Result<&'static Path> {
         // It is no mount yet.
         Err(Errno(libc::EINVAL)) => {
             mounts::bind_on_itself(&c_path).map_err(fail)?;
-            mounts::make_shared(&c_path).map_err(fail)?;
+            mounts::make_shared(&c_path).map_err(|errno| {
+                // Shared with nobody it would look finished. The lock is still held: nobody has used it.
+                let _ = mounts::unmount(&c_path);
+                fail(errno)
+            })?;
         }
         answer => answer.map_err(fail)?,
     }
     Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_file_that_was_made_is_removed() {
+        let dir = faultkit::TempDir::new();
+        let path = dir.path().join("pin");
+        let ours = File::create_new(&path).expect("create");
+        // Somebody takes it for a leftover.
+        fs::remove_file(&path).expect("remove");
+        remove_if_same(&path, &ours).expect("gone is no error");
+        fs::write(&path, "theirs").expect("write");
+        remove_if_same(&path, &ours).expect("not ours is no error");
+        assert_eq!(fs::read_to_string(&path).expect("read"), "theirs");
+        let theirs = File::open(&path).expect("open");
+        remove_if_same(&path, &theirs).expect("remove");
+        assert!(!path.exists());
+    }
 }

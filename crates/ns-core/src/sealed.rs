@@ -189,7 +189,10 @@ impl SealedProgram {
         let mut offset = 0;
         loop {
             // By offset: the position belongs to whoever opened the file.
-            let length = source.read_at(&mut buffer, offset).map_err(io("pread64"))?;
+            let length = match source.read_at(&mut buffer, offset) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                answer => answer.map_err(io("pread64"))?,
+            };
             let Some(bytes @ [_, ..]) = buffer.get(..length) else { break };
             copy.write_all(bytes).map_err(io("write"))?;
             offset += length as u64;

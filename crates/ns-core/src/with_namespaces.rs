@@ -56,7 +56,10 @@ pub fn with_namespaces<T: Send>(namespaces: &[&dyn AnyNamespace], work: impl FnO
     refuse_twice("setns", namespaces)?;
     let here = Here::default();
     let mut others = Vec::with_capacity(namespaces.len());
-    for namespace in namespaces.iter().filter(|namespace| !here.is(namespace.kind(), namespace.id())) {
+    for namespace in namespaces {
+        if here.is(namespace.kind(), namespace.id())? {
+            continue;
+        }
         if (Namespaces::USER | Namespaces::TIME).contains(namespace.kind()) {
             return Err(need_a_process(*namespace));
         }
@@ -74,6 +77,11 @@ pub fn with_namespaces<T: Send>(namespaces: &[&dyn AnyNamespace], work: impl FnO
                 Some(libc::EINVAL) => {
                     refused.with_hint("the children of this thread are to be in other namespaces: it starts no threads")
                 }
+                // pthread_create(3) says so of memory too.
+                Some(libc::EAGAIN) => refused.with_hint(
+                    "a limit on threads is reached, or there is no memory for one more: see ulimit -u, pids.max of the \
+                     cgroup, kernel.threads-max",
+                ),
                 _ => refused.with_hints(&HINTS),
             }
         })?;

@@ -127,13 +127,13 @@ impl Command {
             match join {
                 // The kernel refuses this one, as it would give back capabilities that were dropped.
                 Join::Namespace(namespace)
-                    if namespace.kind() == Namespaces::USER && here.is(Namespaces::USER, namespace.id()) => {}
+                    if namespace.kind() == Namespaces::USER && here.is(Namespaces::USER, namespace.id())? => {}
                 Join::Namespace(namespace) => all.push(Arc::clone(namespace)),
                 Join::Process { pidfd, kinds } => {
                     let pidfd = pidfd.as_ref().map_err(|error| Error::from_io("fcntl F_DUPFD_CLOEXEC", error))?;
                     for kind in kinds.iter() {
                         let namespace = namespace_of_process(pidfd.as_fd(), kind)?;
-                        if !here.is(kind, namespace.id()) {
+                        if !here.is(kind, namespace.id())? {
                             all.push(Arc::from(namespace));
                         }
                     }

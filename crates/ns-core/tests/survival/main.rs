@@ -12,7 +12,10 @@ mod numbers;
 mod signals;
 mod surroundings;
 mod sweep;
+mod sweep_handles;
 mod sweep_more;
+mod sweep_moving;
+mod sweep_pins;
 mod sys;
 
 /// An error as a judge gets to see it.

@@ -79,6 +79,7 @@ fn withstood(call: &Call, errno: i32) -> Option<&'static str> {
 /// Steps that are several calls bear the name of one of them.
 const STEPS: &[(&str, &[&str])] = &[
     ("fstat", &["fstat", "newfstatat"]),
+    ("openat", &["fstat", "newfstatat"]),
     ("getrlimit", &["prlimit64"]),
     ("fsopen", &["fsopen", "fsconfig", "fsmount"]),
     ("ioctl SIOCSIFFLAGS", &["socket", "ioctl"]),
@@ -89,7 +90,22 @@ const STEPS: &[(&str, &[&str])] = &[
     ("landlock_restrict_self", &["landlock_add_rule", "landlock_restrict_self"]),
     ("capset", &["capget", "capset"]),
     ("prctl PR_CAP_AMBIENT_RAISE", &["capget", "prctl"]),
-    ("clone", &["prctl", "pipe2", "clone", "read", "recvfrom", "sendto", "sendmsg", "capset", "close_range"]),
+    (
+        "clone",
+        &[
+            "clone3",
+            "mmap",
+            "prctl",
+            "pipe2",
+            "clone",
+            "read",
+            "recvfrom",
+            "sendto",
+            "sendmsg",
+            "capset",
+            "close_range",
+        ],
+    ),
 ];
 
 pub(crate) fn names(operation: &str, call: &str) -> bool {
@@ -168,7 +184,7 @@ fn a_stack_is_seen_while_a_child_is_on_it() {
 }
 
 /// Every call, or where the processor is emulated every seventh.
-fn stride() -> usize {
+pub(crate) fn stride() -> usize {
     if std::env::var_os("CELLKIT_VM").is_some() { 7 } else { 1 }
 }
 

@@ -3,7 +3,7 @@
 
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::ptr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// prctl(2) PR_GET_DUMPABLE.
@@ -130,4 +130,95 @@ pub(crate) fn landlock_ruleset() -> Option<std::os::fd::OwnedFd> {
     let fd = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, &raw const make_char, 8, 0) };
     // SAFETY: just made.
     (fd != -1).then(|| unsafe { std::os::fd::OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// A word and some text that a process and its fork both see, without a system call.
+struct Shared(*mut libc::c_void);
+
+const SHARED: usize = 4096;
+/// Behind the word and the length.
+const TEXT: usize = 8;
+
+impl Shared {
+    fn new() -> Self {
+        let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
+        // SAFETY: a new anonymous mapping at an address of the kernel's choice disturbs nothing.
+        let address = unsafe { libc::mmap(ptr::null_mut(), SHARED, protection, flags, -1, 0) };
+        assert_ne!(address, libc::MAP_FAILED, "mmap");
+        Self(address)
+    }
+
+    fn word(&self, number: usize) -> &AtomicU32 {
+        // SAFETY: one of the first two words of the mapping, which is aligned to a page, zeroed, and lives as long as self.
+        unsafe { AtomicU32::from_ptr(self.0.cast::<u32>().wrapping_add(number)) }
+    }
+
+    fn tell(&self, text: &str) {
+        let length = text.len().min(SHARED - TEXT);
+        // SAFETY: within the mapping; the reader waits for the word that is set afterwards.
+        unsafe { ptr::copy_nonoverlapping(text.as_ptr(), self.0.cast::<u8>().wrapping_add(TEXT), length) };
+        self.word(1).store(length as u32, Ordering::Relaxed);
+        self.word(0).store(TOLD, Ordering::Release);
+    }
+
+    fn told(&self) -> String {
+        let length = (self.word(1).load(Ordering::Relaxed) as usize).min(SHARED - TEXT);
+        // SAFETY: within the mapping; the writer has set the word after it wrote, and writes no more.
+        let bytes = unsafe { std::slice::from_raw_parts(self.0.cast::<u8>().wrapping_add(TEXT), length) };
+        String::from_utf8_lossy(bytes).into_owned()
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // SAFETY: our own mapping, of this size, which nothing borrows any more.
+        unsafe { libc::munmap(self.0, SHARED) };
+    }
+}
+
+const TOLD: u32 = 1;
+const LOOKED_AT: u32 = 2;
+
+/// Runs `work` in a fork, and `look` here while the fork is still where `work` has brought it, making no system calls.
+/// Answers the text of the one and what the other saw; `None` when the fork died.
+pub(crate) fn in_a_fork_looked_at<T>(
+    work: impl FnOnce() -> String,
+    look: impl FnOnce(i32) -> T,
+) -> Option<(String, T)> {
+    let shared = Shared::new();
+    // SAFETY: the process has one thread.
+    let pid = unsafe { libc::fork() };
+    assert_ne!(pid, -1, "fork");
+    if pid == 0 {
+        if let Ok(text) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
+            shared.tell(&text);
+            while shared.word(0).load(Ordering::Acquire) != LOOKED_AT {
+                std::hint::spin_loop();
+            }
+        }
+        // SAFETY: ends this process without running what the test registered for its own end.
+        unsafe { libc::_exit(0) }
+    }
+    let mut status = 0;
+    // SAFETY: the kernel writes one int.
+    while shared.word(0).load(Ordering::Acquire) != TOLD
+        && unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) } == 0
+    {
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    if shared.word(0).load(Ordering::Acquire) != TOLD {
+        return None;
+    }
+    let seen = look(pid);
+    shared.word(0).store(LOOKED_AT, Ordering::Release);
+    // SAFETY: the kernel writes one int.
+    unsafe { libc::waitpid(pid, &raw mut status, 0) };
+    Some((shared.told(), seen))
+}
+
+/// umount2(2).
+pub(crate) fn unmount(path: &std::ffi::CStr) {
+    // SAFETY: a C string; the kernel only reads it.
+    let answer = unsafe { libc::umount2(path.as_ptr(), 0) };
+    assert_eq!(answer, 0, "umount {path:?}: {}", std::io::Error::last_os_error());
 }
