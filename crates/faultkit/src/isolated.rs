@@ -56,8 +56,8 @@ impl Scope {
 /// How [`isolated!`](crate::isolated) runs a body.
 ///
 /// The test binary is executed again for this one test, and the body runs in a process with one thread (so that it may
-/// unshare or join user and mount namespaces), its standard input empty, and `TMPDIR` a folder of its own. The process
-/// is a subreaper: orphans stay visible below it, see [`reap_orphans`](crate::reap_orphans). As root it also has
+/// unshare or join user and mount namespaces), its standard input empty, every signal at its default but SIGPIPE,
+/// which Rust ignores, and `TMPDIR` a folder of its own. The process is a subreaper: orphans stay visible below it, see [`reap_orphans`](crate::reap_orphans). As root it also has
 ///
 /// * a mount namespace, all of it private, with a new `/proc` and an empty tmpfs on `/run`;
 /// * a network namespace with the loopback interface up;
@@ -147,6 +147,7 @@ impl Isolated {
         let report = io::stderr().as_fd().try_clone_to_owned().unwrap_or_else(|e| panic!("dup of stderr: {e}"));
         sys::enter_before_exec(&mut command, Entry { report, namespaces });
 
+        sys::keep_children();
         let mut child = command.spawn().unwrap_or_else(|e| panic!("could not isolate {}: {e}", self.test));
         drop(command);
         let stdout = collect(child.stdout.take());

@@ -111,6 +111,7 @@ fn enter(entry: &Entry) -> io::Result<()> {
             write(&entry.report, b"\n");
         })
     };
+    default_signals();
     step(b"prctl(PR_SET_PDEATHSIG)", prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL))?;
     if let Some(namespaces) = &entry.namespaces {
         if let Some(cgroup) = &namespaces.cgroup {
@@ -151,6 +152,30 @@ fn enter(entry: &Entry) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whoever starts the tests may ignore some: a shell SIGINT and SIGQUIT of what it runs in the background, nohup(1) SIGHUP.
+/// That is inherited by all that a test starts.
+fn default_signals() {
+    // The kernel's own sigaction, of whatever fields: SIG_DFL, no flags, nothing masked. The C library's function refuses the
+    // two signals that it uses itself.
+    let default = [0u64; 4];
+    for signal in 1..=64 {
+        // SAFETY: the kernel reads one struct sigaction, which is no larger, and installs no handler.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), 0usize, 8usize) };
+    }
+}
+
+/// Who ignores SIGCHLD has no children to wait for: they are reaped by nobody, and their statuses are lost.
+pub fn keep_children() {
+    // SAFETY: a sigaction is plain integers and pointers.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: no new action is given; the C library writes the old one.
+    unsafe { libc::sigaction(libc::SIGCHLD, std::ptr::null(), &raw mut action) };
+    if action.sa_sigaction == libc::SIG_IGN {
+        // SAFETY: no handler is installed.
+        unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+    }
 }
 
 /// The pipe that tells the parent of a failed exec is open in every forked process, and the parent waits for its end.

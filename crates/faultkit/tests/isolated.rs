@@ -21,6 +21,26 @@ fn the_body_runs_alone_in_a_process_of_one_thread() {
     });
 }
 
+/// A shell starts what it runs in the background with SIGINT and SIGQUIT ignored, and nohup(1) ignores SIGHUP.
+#[test]
+fn what_the_starter_ignores_is_not_inherited() {
+    if std::env::var_os("CELLKIT_ISOLATED").is_none() {
+        let exe = std::env::current_exe().unwrap();
+        let script = "trap '' INT QUIT HUP CHLD TERM; exec \"$0\" --exact what_the_starter_ignores_is_not_inherited";
+        if std::env::var_os("CELLKIT_TEST_IGNORES").is_none() {
+            let mut again = Command::new("sh");
+            let again = again.args(["-c", script]).arg(exe).env("CELLKIT_TEST_IGNORES", "1").output().unwrap();
+            assert!(again.status.success(), "{again:?}");
+            return;
+        }
+    }
+    faultkit::isolated!(|| {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:\t")).unwrap();
+        assert_eq!(u64::from_str_radix(ignored, 16).unwrap(), 1 << (13 - 1), "SIGPIPE alone");
+    });
+}
+
 #[test]
 fn a_body_may_skip_and_is_done() {
     faultkit::isolated!(|| faultkit::require!(program("sh")));

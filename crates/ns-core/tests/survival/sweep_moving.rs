@@ -39,7 +39,7 @@ fn moves(
             format!("{}\n{}\n{}", failure.operation, failure.errno.unwrap_or_default(), failure.text)
         }
     };
-    let answer = counted.run(|| sys::in_a_fork_looked_at(text, |pid| place(pid)));
+    let answer = counted.run(|| sys::in_a_fork_looked_at(text, place));
     let (text, there) = answer.ok_or_else(|| Failure::new("fork", None, "died"))?;
     let moved: Vec<&str> = KINDS.into_iter().filter(|kind| here[kind] != there[kind]).collect();
     let mut lines = text.splitn(3, '\n');

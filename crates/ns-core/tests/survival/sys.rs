@@ -201,9 +201,8 @@ pub(crate) fn in_a_fork_looked_at<T>(
     }
     let mut status = 0;
     // SAFETY: the kernel writes one int.
-    while shared.word(0).load(Ordering::Acquire) != TOLD
-        && unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) } == 0
-    {
+    let mut has_ended = || unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) } != 0;
+    while shared.word(0).load(Ordering::Acquire) != TOLD && !has_ended() {
         std::thread::sleep(Duration::from_micros(200));
     }
     if shared.word(0).load(Ordering::Acquire) != TOLD {
