@@ -152,7 +152,8 @@ impl PausedChild {
     /// plan is [timed](crate::Command::timed).
     ///
     /// Blocks until then. A child that joins namespaces may be stopped by whoever has power over them: it is woken, and after
-    /// twenty times ended.
+    /// twenty times ended. A process that another thread forks during the start, and that executes no program, holds the
+    /// child's socket too: this returns when that one has ended.
     ///
     /// ```
     /// use ns_core::Command;

@@ -38,6 +38,10 @@ impl Command {
     /// [`groups`](Self::groups) and [`keep_groups`](Self::keep_groups).
     ///
     /// * C calls: setresgid(2), setresuid(2). Need CAP_SETGID and CAP_SETUID, which a child in a new user namespace has.
+    /// * Memory: a child that changes its ids while it shares the caller's memory makes that undumpable, so that nobody of
+    ///   the new ids reaches it, and the caller gets its own setting back after the start. A program that sets PR_SET_DUMPABLE
+    ///   itself, in another thread at the same time, undoes the one or the other: use
+    ///   [`copy_memory`](Self::copy_memory) there.
     /// * Errors: Invalid for an id that is not mapped into the user namespace; Permission.
     ///
     /// ```

@@ -22,14 +22,14 @@ struct Loot {
 fn watch(mut stop: &fs::File, program: &Path) -> Loot {
     let mut loot = Loot::default();
     let comm = fs::read_to_string("/proc/self/comm").expect("comm");
-    let own = std::process::id();
+    let (own, parent) = (std::process::id(), std::os::unix::process::parent_id());
     // It does not block.
     while stop.read(&mut [0]).is_err() {
         for entry in fs::read_dir("/proc").expect("proc").flatten() {
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
             let dir = entry.path();
             let is_fresh = || fs::read_to_string(dir.join("comm")).is_ok_and(|theirs| theirs == comm);
-            if pid == 1 || pid == own || !is_fresh() {
+            if [1, own, parent].contains(&pid) || !is_fresh() {
                 continue;
             }
             loot.looked += 1;
@@ -147,5 +147,41 @@ fn who_is_stopped_on_the_way_in_holds_nobody_up() {
         }
         stop.write_all(b"!").expect("write");
         sys::wait(outer);
+    });
+}
+
+/// A start that changes its user shares the caller's memory until execve: whoever is that user may not reach it there.
+#[test]
+fn the_user_that_a_child_becomes_does_not_reach_the_callers_memory() {
+    faultkit::require!(root);
+    faultkit::isolated!(limit_secs = 60, || {
+        const USER: u32 = 12345;
+        let program = std::env::current_exe().expect("exe");
+        let (stop_reader, mut stop) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC | nix::fcntl::OFlag::O_NONBLOCK)
+            .map(|(reader, writer)| (fs::File::from(reader), fs::File::from(writer)))
+            .expect("pipe");
+        let (mut reader, mut writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)
+            .map(|(reader, writer)| (fs::File::from(reader), fs::File::from(writer)))
+            .expect("pipe");
+        let plan = Command::new("/bin/true").env_clear().user(USER, USER).plan().expect("plan");
+        assert!(plan.shares_memory());
+        let neighbour = sys::fork(|| {
+            nix::unistd::setgroups(&[]).expect("setgroups");
+            nix::unistd::setresgid(USER.into(), USER.into(), USER.into()).expect("setresgid");
+            nix::unistd::setresuid(USER.into(), USER.into(), USER.into()).expect("setresuid");
+            let loot = watch(&stop_reader, &program);
+            writer.write_all(format!("{} {}", loot.looked, loot.got.join("; ")).as_bytes()).expect("write");
+        });
+        drop(writer);
+        for _ in 0..1000 {
+            assert!(plan.spawn().expect("start").wait().expect("wait").success());
+        }
+        stop.write_all(b"!").expect("write");
+        let mut text = String::new();
+        reader.read_to_string(&mut text).expect("loot");
+        sys::wait(neighbour);
+        let (looked, got) = text.split_once(' ').expect("two words");
+        assert_ne!(looked, "0", "nobody was met before its execve");
+        assert_eq!(got, "");
     });
 }
