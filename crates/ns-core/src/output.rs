@@ -100,6 +100,8 @@ impl Child {
     /// is killed and reaped. What was written until then is in the answer, which says that it
     /// [timed out](Output::timed_out).
     ///
+    /// It blocks the thread; in async code it is something for `tokio::task::spawn_blocking`, and with a limit safe there.
+    ///
     /// In a pid namespace of its own all that the child has started dies with it. Elsewhere that runs on, and is not waited
     /// for. It makes no difference here how much the child writes, or who holds its pipes.
     ///
