@@ -47,6 +47,26 @@ impl Container {
 mod root {
     use super::*;
 
+    /// `ld.so docker_exec …` runs the loader: executed again, sealed, it would run the first argument.
+    #[test]
+    fn a_loader_is_not_sealed_in_the_programs_place() {
+        faultkit::require!(root);
+        faultkit::isolated!(|| {
+            let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
+            let loader =
+                maps.lines().filter_map(|line| line.split_whitespace().nth(5)).find(|path| path.contains("/ld-"));
+            let Some(loader) = loader else { return };
+            let output = std::process::Command::new(loader)
+                .arg(faultkit::built_example("docker_exec"))
+                .args(["/bin/echo", "run"])
+                .output()
+                .expect("start");
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(!output.status.success() && output.stdout.is_empty(), "{output:?}");
+            assert!(said.contains("a loader or an emulator"), "{said}");
+        });
+    }
+
     #[test]
     fn inside_as_nsenter_is() {
         faultkit::require!(root, program("nsenter"), program("unshare"));

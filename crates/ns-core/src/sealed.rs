@@ -240,7 +240,8 @@ impl From<SealedProgram> for OwnedFd {
 /// ```
 ///
 /// # Errors
-/// Invalid when there is more than one thread: the others would end. Those of [`SealedProgram::copy`], and of execveat.
+/// Invalid when there is more than one thread: the others would end; and when the program was given to a loader
+/// (`ld.so PROGRAM`) or an emulator, which is what would be executed again. Those of [`SealedProgram::copy`], and of execveat.
 ///
 /// See execveat(2): <https://man7.org/linux/man-pages/man2/execveat.2.html>.
 #[doc(alias = "CVE-2019-5736")]
@@ -250,6 +251,19 @@ pub fn seal_this_program() -> Result<Seal> {
     if let Some(seal) = Seal::of(&program)? {
         keep_name(arguments.first());
         return Ok(seal);
+    }
+    let mut header = [0; 64];
+    let read = File::from(
+        program.as_fd().try_clone_to_owned().map_err(|error| Error::from_io("fcntl F_DUPFD_CLOEXEC", &error))?,
+    )
+    .read_exact_at(&mut header, 0);
+    // What cannot be read cannot be compared: the mount needs no reading.
+    if read.is_ok() && !sys::sealed::is_this_program(&header) {
+        return Err(Error::invalid(
+            "execveat",
+            "what the kernel runs is not this program but a loader or an emulator of it",
+        )
+        .with_hint("execute the program itself: sealed, the loader would take its first argument for the program"));
     }
     need_one_thread("execveat", "the other threads would end", "seal it before the first thread is started")?;
     let sealed = SealedProgram::of(&program)?;

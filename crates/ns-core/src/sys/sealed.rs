@@ -60,6 +60,26 @@ unsafe extern "C" {
     static environ: *const *const c_char;
 }
 
+/// Whether the file with this beginning is the program whose code runs, by what the kernel, or a loader that was executed
+/// itself, has noted of it: where in a page its entry is, and the number of its program headers.
+pub(crate) fn is_this_program(header: &[u8; 64]) -> bool {
+    let wide = cfg!(target_pointer_width = "64");
+    let (count_at, entry_size) = if wide { (56, 8) } else { (44, 4) };
+    let number = |at: usize, size: usize| {
+        let bytes = header.iter().skip(at).take(size);
+        let places = bytes.enumerate().map(|(place, byte)| {
+            let shift = if cfg!(target_endian = "little") { place } else { size - 1 - place };
+            u64::from(*byte) << (8 * shift)
+        });
+        places.fold(0, |number, byte| number | byte)
+    };
+    // SAFETY: reads what the kernel has left on the stack of this process.
+    let entry = unsafe { libc::getauxval(libc::AT_ENTRY) } as u64;
+    // SAFETY: as above.
+    let count = unsafe { libc::getauxval(libc::AT_PHNUM) } as u64;
+    (entry ^ number(24, entry_size)) & 0xfff == 0 && count == number(count_at, 2)
+}
+
 /// execveat(2) of a descriptor with this process's own environment; comes back only to say why not.
 pub(crate) fn execute(program: BorrowedFd<'_>, arguments: &[CString]) -> Errno {
     let argv: Vec<*const c_char> = arguments.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect();
