@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{ChildStderr, ChildStdin, ChildStdout};
 use std::time::{Duration, Instant};
 
-use cellkit_core::{Error, Result, Subject};
+use cellkit_core::{Errno, Error, Result, Subject};
 
 use crate::hint::HINTS;
 use crate::namespaces::Kind;
@@ -335,7 +335,12 @@ impl Child {
             }
             Ok(None) => {}
             Err(errno) => {
-                self.status = Some(process::status_from_the_reaper(self.pidfd.as_fd(), self.pid).ok_or_else(|| {
+                let kept = match errno {
+                    Errno(libc::ECHILD) => process::status_from_the_reaper(self.pidfd.as_fd(), self.pid),
+                    // Nobody has taken it: there was no wait.
+                    _ => process::kept_status(self.pidfd.as_fd()),
+                };
+                self.status = Some(kept.ok_or_else(|| {
                     Error::from_errno("waitid", errno.0).on(Subject::Pid(self.pid)).with_hints(&HINTS)
                 })?);
             }
