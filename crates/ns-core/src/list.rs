@@ -47,7 +47,8 @@ const NAMES: [&CStr; 8] = [c"cgroup", c"ipc", c"mnt", c"net", c"pid", c"time", c
 /// ```
 ///
 /// # Errors
-/// Those of opening and reading the directory `/proc`. Processes that end meanwhile are no error.
+/// Those of opening and reading the directory `/proc`; [`Limit`](crate::ErrorKind::Limit) and out of memory from whatever
+/// lacks a descriptor or memory, for what was not seen then may be there. Processes that end meanwhile are no error.
 ///
 /// See namespaces(7), ioctl_nsfs(2): <https://man7.org/linux/man-pages/man7/namespaces.7.html>.
 #[doc(alias = "lsns")]
@@ -146,7 +147,7 @@ impl ListOptions {
             false => self.clone(),
         };
         let seen = scan::scan(proc, &looked_at)?;
-        let mut list = relate::relate(proc, &looked_at, seen);
+        let mut list = relate::relate(proc, &looked_at, seen)?;
         list.namespaces.retain(|namespace| self.kinds.contains(namespace.kind));
         Ok(list)
     }

@@ -197,20 +197,20 @@ pub(crate) fn limits(resource: Resource) -> Result<[Limit; 2], Errno> {
 }
 
 /// The release of the running kernel, as uname(2) writes it.
-pub(crate) fn release() -> String {
+pub(crate) fn release() -> Result<String, Errno> {
     // SAFETY: every field of a utsname may be zero.
     let mut name: libc::utsname = unsafe { std::mem::zeroed() };
     // SAFETY: the kernel writes one utsname.
     if unsafe { libc::uname(&raw mut name) } == -1 {
-        return String::new();
+        return Err(Errno::last());
     }
     let text = name.release.iter().map(|&byte| byte as u8).take_while(|&byte| byte != 0).collect();
-    String::from_utf8(text).unwrap_or_default()
+    Ok(String::from_utf8(text).unwrap_or_default())
 }
 
 /// Its first two numbers, such as 6 and 18.
 pub(crate) fn kernel_release() -> Option<(u32, u32)> {
-    let release = release();
+    let release = release().ok()?;
     let mut numbers = release.split(|letter: char| !letter.is_ascii_digit()).map(|part| part.parse().ok());
     Some((numbers.next()??, numbers.next()??))
 }

@@ -13,10 +13,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use cellkit_core::sys::{NSFS_MAGIC, OpenHow, fs_magic, open_in};
-use cellkit_core::{Errno, ProcFd};
+use cellkit_core::{Errno, Error, ProcFd};
 
-use super::info::{FirstProcess, NamespaceInfo, NamespaceList, PinnedTo};
-use super::scan::{DIRECTORY, Path, Pin, Seen, Sighting, digits, open_below};
+use super::info::{FirstProcess, NamespaceInfo, NamespaceList, PinnedTo, ThreadIn};
+use super::scan::{DIRECTORY, Failed, Path, Pin, Seen, Sighting, digits, open_below};
 use super::text;
 use super::{ListOptions, NAMES};
 use crate::namespaces::KINDS;
@@ -28,9 +28,9 @@ const COMMAND_LIMIT: u64 = 4096;
 const MOUNTINFO_LIMIT: u64 = 16 << 20;
 
 /// Turns what was seen into what the caller gets.
-pub(super) fn relate(proc: &ProcFd, options: &ListOptions, mut seen: Seen) -> NamespaceList {
+pub(super) fn relate(proc: &ProcFd, options: &ListOptions, mut seen: Seen) -> Result<NamespaceList, Failed> {
     if options.pins {
-        find_mounts(proc, options, &mut seen);
+        find_mounts(proc, options, &mut seen)?;
     }
     let mut relations = Relations { seen, facts: HashMap::new(), dev: 0 };
     let mut opener = Opener { proc, process: None };
@@ -38,28 +38,31 @@ pub(super) fn relate(proc: &ProcFd, options: &ListOptions, mut seen: Seen) -> Na
     for at in 0..relations.seen.sightings.len() {
         let Some(sighting) = relations.seen.sightings.get(at) else { break };
         let (kind, inode) = (sighting.kind, sighting.inode);
-        let (fd, first) = match opener.open(sighting) {
+        let (fd, first) = match opener.open(sighting)? {
             Opened::Now(fd, first) => (Some(fd), first),
             Opened::Refused => (None, None),
             // All that kept it is gone, and so is it.
             Opened::Gone => continue,
         };
-        let facts = fd.map_or_else(Facts::default, |fd| relations.ask(kind, fd.as_fd()));
+        let facts = match fd {
+            Some(fd) => relations.ask(kind, fd.as_fd())?,
+            None => Facts::default(),
+        };
         relations.facts.insert(inode, Facts { first, ..facts });
     }
-    relations.finish()
+    Ok(relations.finish())
 }
 
 /// Adds the mounts of nsfs in every mount namespace that a task is in.
-fn find_mounts(proc: &ProcFd, options: &ListOptions, seen: &mut Seen) {
+fn find_mounts(proc: &ProcFd, options: &ListOptions, seen: &mut Seen) -> Result<(), Failed> {
     let mut pins = Vec::new();
     for sighting in seen.sightings.iter().filter(|sighting| sighting.kind == Namespaces::MOUNT) {
         let tasks = sighting.processes.iter().copied().chain(sighting.threads.iter().map(|thread| thread.tid));
         for pid in tasks {
-            let Ok(process) = Process::open(proc, pid) else { continue };
+            let Some(process) = Failed::or_nothing(Process::open(proc, pid))? else { continue };
             // It may have moved to another mount namespace since it was seen.
-            let Ok(table) = process.read(c"mountinfo", MOUNTINFO_LIMIT) else { continue };
-            if process.inode(Namespaces::MOUNT) != Some(sighting.inode) {
+            let Some(table) = Failed::or_nothing(process.read(c"mountinfo", MOUNTINFO_LIMIT))? else { continue };
+            if Failed::or_nothing(process.inode(Namespaces::MOUNT))?.flatten() != Some(sighting.inode) {
                 continue;
             }
             pins.extend(text::nsfs_mounts(&table).map(|mount| (sighting.inode, pid, mount)));
@@ -74,6 +77,7 @@ fn find_mounts(proc: &ProcFd, options: &ListOptions, seen: &mut Seen) {
             sighting.pins.push(Pin { mount_namespace, pid, path: mount.path });
         }
     }
+    Ok(())
 }
 
 /// What opening a namespace told.
@@ -93,28 +97,38 @@ struct Relations {
 }
 
 impl Relations {
-    fn ask(&mut self, kind: Namespaces, fd: BorrowedFd<'_>) -> Facts {
-        let owner = sys::nsfs::owner(fd).ok().and_then(|owner| self.meet(Namespaces::USER, owner));
+    fn ask(&mut self, kind: Namespaces, fd: BorrowedFd<'_>) -> Result<Facts, Failed> {
+        let may = |call, answer: Result<OwnedFd, Errno>| Failed::or_nothing(answer.map_err(Failed::at(call)));
+        let owner = may("ioctl NS_GET_USERNS", sys::nsfs::owner(fd))?;
+        let owner = owner.map(|owner| self.meet(Namespaces::USER, owner)).transpose()?;
         let parent = match kind {
-            Namespaces::PID => sys::nsfs::parent(fd).ok().and_then(|parent| self.meet(kind, parent)),
+            Namespaces::PID => {
+                let parent = may("ioctl NS_GET_PARENT", sys::nsfs::parent(fd))?;
+                parent.map(|parent| self.meet(kind, parent)).transpose()?
+            }
             Namespaces::USER => owner,
             _ => None,
         };
-        let owner_uid = (kind == Namespaces::USER).then(|| sys::nsfs::owner_uid(fd).ok()).flatten();
-        Facts { owner, parent, owner_uid, first: None }
+        let owner_uid = match kind {
+            Namespaces::USER => {
+                Failed::or_nothing(sys::nsfs::owner_uid(fd).map_err(Failed::at("ioctl NS_GET_OWNER_UID")))?
+            }
+            _ => None,
+        };
+        Ok(Facts { owner, parent, owner_uid, first: None })
     }
 
     /// Takes note of somebody's owner or parent, and asks it too if it was not seen before. The kernel nests no deeper than
     /// 32, and so does this.
-    fn meet(&mut self, kind: Namespaces, fd: OwnedFd) -> Option<u64> {
-        let (dev, inode) = sys::file_id(fd.as_fd()).ok()?;
+    fn meet(&mut self, kind: Namespaces, fd: OwnedFd) -> Result<u64, Failed> {
+        let (dev, inode) = sys::file_id(fd.as_fd()).map_err(Failed::at("fstat"))?;
         self.dev = dev;
         if !self.seen.has(inode) {
             self.seen.entry(kind, inode);
-            let facts = self.ask(kind, fd.as_fd());
+            let facts = self.ask(kind, fd.as_fd())?;
             self.facts.insert(inode, facts);
         }
-        Some(inode)
+        Ok(inode)
     }
 
     fn finish(self) -> NamespaceList {
@@ -167,66 +181,70 @@ struct Opener<'a> {
 
 impl Opener<'_> {
     /// Opens the namespace by whatever keeps it.
-    fn open(&mut self, sighting: &Sighting) -> Opened {
+    fn open(&mut self, sighting: &Sighting) -> Result<Opened, Failed> {
         // A mount that was seen keeps it, even where something else is mounted over that.
         let mut refused = !sighting.pins.is_empty();
-        let mut note = |errno: Errno| refused |= !matches!(errno.0, libc::ENOENT | libc::ESRCH);
         for &pid in &sighting.processes {
             match self.by_process(sighting, pid) {
-                Ok((fd, first)) => return Opened::Now(fd, first),
-                Err(errno) => note(errno),
+                Ok((fd, first)) => return Ok(Opened::Now(fd, first)),
+                Err(failed) if failed.is_want() => return Err(failed),
+                Err(failed) => refused |= !failed.is_gone(),
             }
         }
-        let mut by = |attempt: Result<OwnedFd, Errno>| attempt.map_err(&mut note).ok();
-        let fd = (sighting.threads.iter())
-            .find_map(|thread| by(Process::open(self.proc, thread.tid).and_then(|task| task.namespace(sighting))))
-            .or_else(|| sighting.fds.iter().find_map(|open| by(self.by_fd(sighting, open.pid, open.fd))))
-            .or_else(|| sighting.pins.iter().find_map(|pin| by(self.by_mount(sighting, pin))));
-        match fd {
-            Some(fd) => Opened::Now(fd, None),
-            None if refused => Opened::Refused,
-            None => Opened::Gone,
+        let by_thread = |thread: &ThreadIn| Process::open(self.proc, thread.tid)?.namespace(sighting);
+        let attempts = (sighting.threads.iter().map(by_thread))
+            .chain(sighting.fds.iter().map(|open| self.by_fd(sighting, open.pid, open.fd)))
+            .chain(sighting.pins.iter().map(|pin| self.by_mount(sighting, pin)));
+        for attempt in attempts {
+            match attempt {
+                Ok(fd) => return Ok(Opened::Now(fd, None)),
+                Err(failed) if failed.is_want() => return Err(failed),
+                Err(failed) => refused |= !failed.is_gone(),
+            }
         }
+        Ok(if refused { Opened::Refused } else { Opened::Gone })
     }
 
-    fn by_process(&mut self, sighting: &Sighting, pid: i32) -> Result<(OwnedFd, Option<FirstProcess>), Errno> {
+    fn by_process(&mut self, sighting: &Sighting, pid: i32) -> Result<(OwnedFd, Option<FirstProcess>), Failed> {
         if self.process.as_ref().is_none_or(|(process, _)| process.pid != pid) {
             let process = Process::open(self.proc, pid)?;
-            let first = process.first().ok();
+            let first = Failed::or_nothing(process.first())?;
             self.process = Some((process, first));
         }
-        let (process, first) = self.process.as_ref().ok_or(Errno(libc::ESRCH))?;
+        let (process, first) = self.process.as_ref().ok_or(Failed { call: "openat2", errno: Errno(libc::ESRCH) })?;
         Ok((process.namespace(sighting)?, first.clone()))
     }
 
-    fn by_fd(&self, sighting: &Sighting, pid: i32, fd: i32) -> Result<OwnedFd, Errno> {
+    fn by_fd(&self, sighting: &Sighting, pid: i32, fd: i32) -> Result<OwnedFd, Failed> {
         let process = Process::open(self.proc, pid)?;
         let dir = open_below(process.dir.as_fd(), c"fd", DIRECTORY)?;
         // The magic link leads to whatever the process has opened.
         let how = OpenHow { flags: (libc::O_PATH | libc::O_CLOEXEC) as u64, mode: 0, resolve: 0 };
-        let found = open_in(dir.as_fd(), Path::default().set(&[digits(fd, &mut [0; 12])]), &how)?;
+        let found = open(dir.as_fd(), Path::default().set(&[digits(fd, &mut [0; 12])]), &how)?;
         self.reopen(found, sighting.inode)
     }
 
-    fn by_mount(&self, sighting: &Sighting, pin: &Pin) -> Result<OwnedFd, Errno> {
+    fn by_mount(&self, sighting: &Sighting, pin: &Pin) -> Result<OwnedFd, Failed> {
         let process = Process::open(self.proc, pin.pid)?;
         let how = OpenHow { flags: (DIRECTORY | libc::O_CLOEXEC) as u64, mode: 0, resolve: 0 };
-        let root = open_in(process.dir.as_fd(), c"root", &how)?;
-        let path = CString::new(pin.path.as_os_str().as_bytes()).map_err(|_| Errno(libc::ENOENT))?;
+        let root = open(process.dir.as_fd(), c"root", &how)?;
+        let path = CString::new(pin.path.as_os_str().as_bytes())
+            .map_err(|_| Failed { call: "openat2", errno: Errno(libc::ENOENT) })?;
         let how = OpenHow {
             flags: (libc::O_PATH | libc::O_CLOEXEC) as u64,
             mode: 0,
             resolve: libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_SYMLINKS | libc::RESOLVE_NO_MAGICLINKS,
         };
-        self.reopen(open_in(root.as_fd(), &path, &how)?, sighting.inode)
+        self.reopen(open(root.as_fd(), &path, &how)?, sighting.inode)
     }
 
     /// Opens for ioctl what was opened as a path, and seen to be the namespace.
-    fn reopen(&self, path: OwnedFd, inode: u64) -> Result<OwnedFd, Errno> {
+    fn reopen(&self, path: OwnedFd, inode: u64) -> Result<OwnedFd, Failed> {
         verify(path.as_fd(), inode)?;
-        let own = self.proc.this_thread().map_err(|error| Errno(error.raw_os_error().unwrap_or(libc::ENOENT)))?;
+        let errno = |error: Error| Errno(error.raw_os_error().unwrap_or(libc::ENOENT));
+        let own = self.proc.this_thread().map_err(errno).map_err(Failed::at("openat2"))?;
         let dir = open_below(own.as_fd(), c"fd", DIRECTORY)?;
-        open_in(dir.as_fd(), Path::default().set(&[digits(path.as_raw_fd(), &mut [0; 12])]), &READ)
+        open(dir.as_fd(), Path::default().set(&[digits(path.as_raw_fd(), &mut [0; 12])]), &READ)
     }
 }
 
@@ -236,10 +254,16 @@ const READ: OpenHow = OpenHow {
     resolve: 0,
 };
 
+fn open(dir: BorrowedFd<'_>, path: &CStr, how: &OpenHow) -> Result<OwnedFd, Failed> {
+    open_in(dir, path, how).map_err(Failed::at("openat2"))
+}
+
 /// ENOENT when it is something else than the namespace of this inode number.
-fn verify(fd: BorrowedFd<'_>, inode: u64) -> Result<(), Errno> {
-    let is_it = fs_magic(fd.as_raw_fd())? == NSFS_MAGIC && sys::file_id(fd)?.1 == inode;
-    if is_it { Ok(()) } else { Err(Errno(libc::ENOENT)) }
+fn verify(fd: BorrowedFd<'_>, inode: u64) -> Result<(), Failed> {
+    let magic = fs_magic(fd.as_raw_fd()).map_err(Failed::at("fstatfs"))?;
+    let (_, found) = sys::file_id(fd).map_err(Failed::at("fstat"))?;
+    let is_it = (magic, found) == (NSFS_MAGIC, inode);
+    if is_it { Ok(()) } else { Err(Failed { call: "fstatfs", errno: Errno(libc::ENOENT) }) }
 }
 
 /// Two handles on one process, which never mean another one that got its number.
@@ -250,26 +274,27 @@ struct Process {
 }
 
 impl Process {
-    fn open(proc: &ProcFd, pid: i32) -> Result<Self, Errno> {
+    fn open(proc: &ProcFd, pid: i32) -> Result<Self, Failed> {
         let dir = open_below(proc.as_fd(), Path::default().set(&[digits(pid, &mut [0; 12])]), DIRECTORY)?;
         let ns = open_below(dir.as_fd(), c"ns", DIRECTORY)?;
         Ok(Self { pid, dir, ns })
     }
 
     /// The namespace, if this process is still in it.
-    fn namespace(&self, sighting: &Sighting) -> Result<OwnedFd, Errno> {
-        let fd = open_in(self.ns.as_fd(), name(sighting.kind), &READ)?;
+    fn namespace(&self, sighting: &Sighting) -> Result<OwnedFd, Failed> {
+        let fd = open(self.ns.as_fd(), name(sighting.kind), &READ)?;
         verify(fd.as_fd(), sighting.inode)?;
         Ok(fd)
     }
 
-    fn inode(&self, kind: Namespaces) -> Option<u64> {
+    fn inode(&self, kind: Namespaces) -> Result<Option<u64>, Failed> {
         let mut buffer = [0; 64];
-        text::link(sys::look::read_link(self.ns.as_fd(), name(kind), &mut buffer).ok()?).map(|(_, inode)| inode)
+        let link = sys::look::read_link(self.ns.as_fd(), name(kind), &mut buffer).map_err(Failed::at("readlinkat"))?;
+        Ok(text::link(link).map(|(_, inode)| inode))
     }
 
-    fn first(&self) -> Result<FirstProcess, Errno> {
-        let uid = sys::owner(self.dir.as_fd())?;
+    fn first(&self) -> Result<FirstProcess, Failed> {
+        let uid = sys::owner(self.dir.as_fd()).map_err(Failed::at("fstat"))?;
         let command = match text::command_line(&self.read(c"cmdline", COMMAND_LIMIT)?) {
             Some(command) => command,
             None => text::bracketed(&self.read(c"comm", COMMAND_LIMIT)?),
@@ -277,11 +302,12 @@ impl Process {
         Ok(FirstProcess { pid: self.pid, uid, command })
     }
 
-    fn read(&self, file: &CStr, limit: u64) -> Result<Vec<u8>, Errno> {
+    fn read(&self, file: &CStr, limit: u64) -> Result<Vec<u8>, Failed> {
         let file = File::from(open_below(self.dir.as_fd(), file, libc::O_RDONLY | libc::O_NOCTTY)?);
         let mut content = Vec::with_capacity(limit.min(4096) as usize);
         let read = file.take(limit).read_to_end(&mut content);
-        read.map_err(|error| Errno(error.raw_os_error().unwrap_or(libc::EIO)))?;
+        let errno = |error: std::io::Error| Errno(error.raw_os_error().unwrap_or(libc::EIO));
+        read.map_err(errno).map_err(Failed::at("read"))?;
         Ok(content)
     }
 }

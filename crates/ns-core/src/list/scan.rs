@@ -19,6 +19,43 @@ use super::{ListOptions, NAMES};
 use crate::namespaces::KINDS;
 use crate::{Namespaces, sys};
 
+/// A system call that failed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Failed {
+    pub(super) call: &'static str,
+    pub(super) errno: Errno,
+}
+
+impl Failed {
+    pub(super) fn at(call: &'static str) -> impl Fn(Errno) -> Self {
+        move |errno| Self { call, errno }
+    }
+
+    /// The caller lacks something itself: what is not seen for that may be there all the same, and the list would be wrong.
+    pub(super) fn is_want(self) -> bool {
+        matches!(self.errno.0, libc::EMFILE | libc::ENFILE | libc::ENOMEM)
+    }
+
+    pub(super) fn is_gone(self) -> bool {
+        matches!(self.errno.0, libc::ENOENT | libc::ESRCH)
+    }
+
+    /// What failed for want of something fails as a whole; anything else is nothing to see.
+    pub(super) fn or_nothing<T>(answer: Result<T, Self>) -> Result<Option<T>, Self> {
+        match answer {
+            Ok(value) => Ok(Some(value)),
+            Err(failed) if failed.is_want() => Err(failed),
+            Err(_) => Ok(None),
+        }
+    }
+}
+
+impl From<Failed> for Error {
+    fn from(failed: Failed) -> Self {
+        Self::from_errno(failed.call, failed.errno.0).on(PathBuf::from("/proc"))
+    }
+}
+
 /// One namespace, as far as procfs shows it in words.
 #[derive(Debug)]
 pub(super) struct Sighting {
@@ -44,6 +81,7 @@ pub(super) struct Seen {
     pub(super) sightings: Vec<Sighting>,
     by_inode: HashMap<u64, usize>,
     pub(super) unreadable: Vec<i32>,
+    want: Option<Failed>,
 }
 
 impl Seen {
@@ -71,6 +109,7 @@ impl Seen {
             }
         }
         self.unreadable.extend(other.unreadable);
+        self.want = self.want.or(other.want);
     }
 }
 
@@ -98,6 +137,9 @@ pub(super) fn scan(proc: &ProcFd, options: &ListOptions) -> Result<Seen> {
             seen.absorb(part.join().unwrap_or_default());
         }
     });
+    if let Some(failed) = seen.want {
+        return Err(failed.into());
+    }
     for sighting in &mut seen.sightings {
         sighting.processes.sort_unstable();
         sighting.threads.sort_unstable();
@@ -116,14 +158,13 @@ const WORTH_A_THREAD: usize = 64;
 fn all_pids(proc: &ProcFd) -> Result<Vec<i32>> {
     let dir = proc.open_file(".".as_ref(), libc::O_RDONLY | libc::O_DIRECTORY)?;
     let mut pids = Vec::new();
-    each_name(dir.as_fd(), &mut vec![0; 64 << 10], |name| pids.extend(text::pid(name)))
-        .map_err(|errno| Error::from_errno("getdents64", errno.0).on(PathBuf::from("/proc")))?;
+    each_name(dir.as_fd(), &mut vec![0; 64 << 10], |name| pids.extend(text::pid(name)))?;
     Ok(pids)
 }
 
-fn each_name(dir: BorrowedFd<'_>, buffer: &mut [u8], mut each: impl FnMut(&[u8])) -> Result<(), Errno> {
+fn each_name(dir: BorrowedFd<'_>, buffer: &mut [u8], mut each: impl FnMut(&[u8])) -> Result<(), Failed> {
     loop {
-        match sys::look::directory_records(dir, buffer)? {
+        match sys::look::directory_records(dir, buffer).map_err(Failed::at("getdents64"))? {
             [] => return Ok(()),
             records => text::names(records).for_each(&mut each),
         }
@@ -131,7 +172,7 @@ fn each_name(dir: BorrowedFd<'_>, buffer: &mut [u8], mut each: impl FnMut(&[u8])
 }
 
 /// Opens below procfs, refusing links and anything that is mounted there, as `ProcFd` does.
-pub(super) fn open_below(dir: BorrowedFd<'_>, path: &CStr, flags: i32) -> Result<OwnedFd, Errno> {
+pub(super) fn open_below(dir: BorrowedFd<'_>, path: &CStr, flags: i32) -> Result<OwnedFd, Failed> {
     let how = OpenHow {
         flags: (flags | libc::O_CLOEXEC) as u64,
         mode: 0,
@@ -140,7 +181,7 @@ pub(super) fn open_below(dir: BorrowedFd<'_>, path: &CStr, flags: i32) -> Result
             | libc::RESOLVE_NO_MAGICLINKS
             | libc::RESOLVE_NO_SYMLINKS,
     };
-    open_in(dir, path, &how)
+    open_in(dir, path, &how).map_err(Failed::at("openat2"))
 }
 
 pub(super) const DIRECTORY: i32 = libc::O_PATH | libc::O_DIRECTORY;
@@ -164,15 +205,21 @@ impl<'a> Worker<'a> {
 
     fn look_at(mut self, pids: &[i32]) -> Seen {
         for &pid in pids {
-            // Any other errno: it has died meanwhile, or such a file is not here. Either way there is nothing to see.
-            if let Err(Errno(libc::EACCES | libc::EPERM)) = self.process(pid) {
-                self.seen.unreadable.push(pid);
+            match self.process(pid) {
+                Ok(()) => {}
+                Err(failed) if failed.is_want() => {
+                    self.seen.want = Some(failed);
+                    break;
+                }
+                // It has died meanwhile, or such a file is not here: there is nothing to see.
+                Err(failed) if failed.is_gone() => {}
+                Err(_) => self.seen.unreadable.push(pid),
             }
         }
         self.seen
     }
 
-    fn process(&mut self, pid: i32) -> Result<(), Errno> {
+    fn process(&mut self, pid: i32) -> Result<(), Failed> {
         let mut path = Path::default();
         let inodes = self.task(path.set(&[b"", digits(pid, &mut [0; 12]), b"/ns"]))?;
         for (place, (&inode, (kind, _))) in inodes.iter().zip(KINDS).enumerate() {
@@ -203,7 +250,7 @@ impl<'a> Worker<'a> {
     }
 
     /// The namespaces of the task whose `ns` directory this is.
-    fn task(&self, ns: &CStr) -> Result<Inodes, Errno> {
+    fn task(&self, ns: &CStr) -> Result<Inodes, Failed> {
         let dir = open_below(self.proc.as_fd(), ns, DIRECTORY)?;
         let mut inodes = Inodes::default();
         for ((place, name), (kind, _)) in inodes.iter_mut().zip(NAMES).zip(KINDS) {
@@ -216,13 +263,13 @@ impl<'a> Worker<'a> {
                 }
                 // A zombie has given most of its namespaces back; an older kernel lacks a kind.
                 Err(Errno(libc::ENOENT)) => {}
-                Err(errno) => return Err(errno),
+                Err(errno) => return Err(Failed::at("readlinkat")(errno)),
             }
         }
         Ok(inodes)
     }
 
-    fn threads(&mut self, pid: i32, of_process: &Inodes) -> Result<(), Errno> {
+    fn threads(&mut self, pid: i32, of_process: &Inodes) -> Result<(), Failed> {
         let (mut path, mut pid_digits, mut tid_digits) = (Path::default(), [0; 12], [0; 12]);
         let pid_digits = digits(pid, &mut pid_digits);
         let task = open_below(self.proc.as_fd(), path.set(&[pid_digits, b"/task"]), libc::O_DIRECTORY)?;
@@ -232,8 +279,8 @@ impl<'a> Worker<'a> {
             let ns = path.set(&[pid_digits, b"/task/", digits(tid, &mut tid_digits), b"/ns"]);
             let inodes = match self.task(ns) {
                 Ok(inodes) => inodes,
-                Err(errno @ Errno(libc::EACCES | libc::EPERM)) => return Err(errno),
-                Err(_) => continue,
+                Err(failed) if failed.is_gone() => continue,
+                Err(failed) => return Err(failed),
             };
             for ((&inode, &its_process), (kind, _)) in inodes.iter().zip(of_process).zip(KINDS) {
                 if inode != 0 && inode != its_process {
@@ -246,20 +293,29 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    fn fds(&mut self, pid: i32) -> Result<(), Errno> {
+    fn fds(&mut self, pid: i32) -> Result<(), Failed> {
         let mut path = Path::default();
         let dir = open_below(self.proc.as_fd(), path.set(&[digits(pid, &mut [0; 12]), b"/fd"]), libc::O_DIRECTORY)?;
         let (kinds, seen, mut name_path) = (self.options.kinds, &mut self.seen, Path::default());
+        let mut want = None;
         each_name(dir.as_fd(), &mut self.records, |name| {
             let Some(fd) = text::decimal(name).and_then(|number| i32::try_from(number).ok()) else { return };
             let mut buffer = [0; 64];
             // What was closed meanwhile is not there any more.
-            let Ok(link) = sys::look::read_link(dir.as_fd(), name_path.set(&[name]), &mut buffer) else { return };
+            let link = match sys::look::read_link(dir.as_fd(), name_path.set(&[name]), &mut buffer) {
+                Ok(link) => link,
+                Err(errno) => {
+                    let failed = Failed::at("readlinkat")(errno);
+                    want = want.or(failed.is_want().then_some(failed));
+                    return;
+                }
+            };
             let Some((kind, inode)) = text::link(link).filter(|(kind, _)| kinds.contains(*kind)) else { return };
             if let Some(sighting) = seen.entry(kind, inode) {
                 sighting.fds.push(OpenFd { pid, fd });
             }
-        })
+        })?;
+        want.map_or(Ok(()), Err)
     }
 }
 

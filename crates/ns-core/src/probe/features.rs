@@ -14,8 +14,10 @@ const SECCOMP_RET_USER_NOTIF: u32 = 0x7fc0_0000;
 const UTS: u8 = 10;
 
 pub(super) fn probe(findings: &mut Vec<Finding>) {
-    let release = sys::release();
-    findings.push(Finding::fact(Area::Kernel, "kernel release", release));
+    findings.push(match sys::release() {
+        Ok(release) => Finding::fact(Area::Kernel, "kernel release", release),
+        Err(errno) => Finding::unknown(Area::Kernel, "kernel release", format!("uname: {errno}")),
+    });
     let pidfd = cellkit_core::sys::pidfd_open(std::process::id() as i32);
     let by_pidfd = |ask: &dyn Fn(std::os::fd::BorrowedFd<'_>) -> Result<(), Errno>| match &pidfd {
         Ok(pidfd) => ask(pidfd.as_fd()),

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use cellkit_core::{ErrorKind, ProcFd};
+use cellkit_core::{Error, ErrorKind, ProcFd};
 
 use super::text;
 use super::{Area, Finding};
@@ -16,7 +16,9 @@ pub(super) struct Settings {
     most_namespaces: Vec<(&'static str, Option<u64>)>,
     pub(super) unprivileged_userns: Option<u64>,
     pub(super) apparmor_restricts: Option<u64>,
+    /// The caller's; none where they could not be asked for.
     pub(super) capabilities: CapabilitySet,
+    capabilities_unknown: Option<Error>,
     pub(super) seccomp: Option<u64>,
     status: Vec<u8>,
 }
@@ -26,11 +28,16 @@ impl Settings {
         let sysctl = |name: &str| sysctl(proc, name).ok().flatten();
         let thread = proc.this_thread().and_then(|thread| thread.read("status".as_ref()));
         let status = thread.unwrap_or_default();
+        let (capabilities, capabilities_unknown) = match CapabilitySet::of_this_thread() {
+            Ok(set) => (set, None),
+            Err(error) => (CapabilitySet::EMPTY, Some(error)),
+        };
         Self {
             most_namespaces: KINDS.iter().map(|(_, name)| (*name, sysctl(&most_of(name)))).collect(),
             unprivileged_userns: sysctl("kernel.unprivileged_userns_clone"),
             apparmor_restricts: sysctl("kernel.apparmor_restrict_unprivileged_userns"),
-            capabilities: CapabilitySet::of_this_thread().unwrap_or(CapabilitySet::EMPTY),
+            capabilities,
+            capabilities_unknown,
             seccomp: status::field(&status, "Seccomp").and_then(|mode| text::number(mode.as_bytes())),
             status,
         }
@@ -141,7 +148,10 @@ fn security(proc: &ProcFd, settings: &Settings, findings: &mut Vec<Finding>) {
         ),
         None => Finding::unknown(Area::Security, "no_new_privs", "not shown in /proc/self/status"),
     });
-    findings.push(Finding::fact(Area::Security, "capabilities", in_short(settings.capabilities)));
+    findings.push(match &settings.capabilities_unknown {
+        None => Finding::fact(Area::Security, "capabilities", in_short(settings.capabilities)),
+        Some(error) => Finding::unknown(Area::Security, "capabilities", error.to_string()),
+    });
     let private = match proc.is_private() {
         true => "a procfs of its own",
         false => "the machine's /proc, verified at each lookup, for the caller may not mount one",

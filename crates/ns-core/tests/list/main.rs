@@ -41,9 +41,10 @@ fn inode(task: impl std::fmt::Display, kind: &str) -> u64 {
 }
 
 fn find(list: &NamespaceList, inode: u64) -> &NamespaceInfo {
-    list.into_iter()
-        .find(|namespace| namespace.id.inode() == inode)
-        .unwrap_or_else(|| panic!("no {inode} in {list:#?}"))
+    list.into_iter().find(|namespace| namespace.id.inode() == inode).unwrap_or_else(|| {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        panic!("no {inode} in {list:#?}\n{mounts}")
+    })
 }
 
 mod root {

@@ -13,6 +13,7 @@ mod signals;
 mod surroundings;
 mod sweep;
 mod sweep_handles;
+mod sweep_looking;
 mod sweep_more;
 mod sweep_moving;
 mod sweep_pins;
