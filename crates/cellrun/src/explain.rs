@@ -7,6 +7,9 @@ use std::time::Duration;
 use cellkit_core::{Observer, StepText};
 
 /// Prints a numbered list of steps with their reasons, and the notes above it.
+///
+/// # Errors
+/// Those of writing to `out`.
 pub fn print(out: &mut dyn Write, notes: &[String], steps: &[StepText]) -> std::io::Result<()> {
     for note in notes {
         writeln!(out, "note: {note}")?;
