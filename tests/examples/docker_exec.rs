@@ -55,7 +55,7 @@ mod root {
             let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
             let loader =
                 maps.lines().filter_map(|line| line.split_whitespace().nth(5)).find(|path| path.contains("/ld-"));
-            let Some(loader) = loader else { return };
+            let loader = loader.expect("the loader of a program that is linked dynamically");
             let output = std::process::Command::new(loader)
                 .arg(faultkit::built_example("docker_exec"))
                 .args(["/bin/echo", "run"])
