@@ -281,6 +281,15 @@ impl Error {
         self
     }
 
+    /// Turns whatever errno it is into [`ErrorKind::Unsupported`], for a caller who knows that it can only mean that:
+    /// a file that this kernel does not have, say. `since` is the first kernel with the feature, if that is what counts.
+    #[must_use]
+    pub fn as_unsupported(mut self, feature: impl Into<Cow<'static, str>>, since: Option<&'static str>) -> Self {
+        let errno = self.errno();
+        self.0.cause = Cause::Unsupported { feature: feature.into(), since, errno };
+        self
+    }
+
     fn line(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.operation)?;
         if let Some(subject) = &self.0.subject {

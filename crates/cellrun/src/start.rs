@@ -387,7 +387,7 @@ fn net_of(state: &StateDir, id: &Id, new_user: bool) -> Result<NsFd<Net>> {
 
 /// The line that says that the kernel killed for want of memory, if it did.
 fn out_of_memory(group: &Cgroup, request: &Request) -> Option<String> {
-    let kills = group.memory_events().ok()?.oom_kill;
+    let kills = group.memory().events().ok()?.oom_kill;
     let limit = request.limits.memory_max?;
     (kills > 0).then(|| {
         let processes = if kills == 1 { "a process" } else { "processes" };

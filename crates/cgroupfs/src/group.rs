@@ -2,15 +2,18 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use cellkit_core::{Errno, Subject};
 
 use crate::hint::HINTS;
-use crate::{CgroupEvents, CpuStat, Error, MemoryEvents, Result, keyed, open, tree};
+use crate::interface::{self, Where};
+use crate::{CgroupEvents, Controller, Controllers, Error, ErrorKind, Result, keyed, open, tree};
 
 /// Bounds what a hostile or absurd file can make us hold.
 const READ_LIMIT: u64 = 16 << 20;
@@ -90,25 +93,9 @@ impl Cgroup {
     /// `cgroup.events`: whether something lives in the group or below it, and whether it is frozen.
     ///
     /// # Errors
-    /// NotFound for the root of the hierarchy, which has no such file; Gone.
+    /// Unsupported for the root of the hierarchy, which has no such file; Gone.
     pub fn events(&self) -> Result<CgroupEvents> {
-        CgroupEvents::parse(&self.read("cgroup.events")?).map_err(|error| error.on(self.path()))
-    }
-
-    /// `memory.events`: how often memory limits were felt. Read it before the group is removed.
-    ///
-    /// # Errors
-    /// NotFound when the memory controller is not enabled for the group; Gone.
-    pub fn memory_events(&self) -> Result<MemoryEvents> {
-        MemoryEvents::parse(&self.read("memory.events")?).map_err(|error| error.on(self.path()))
-    }
-
-    /// `cpu.stat`: processor time, and how often `cpu.max` was felt. The time is there without the cpu controller.
-    ///
-    /// # Errors
-    /// Gone.
-    pub fn cpu_stat(&self) -> Result<CpuStat> {
-        CpuStat::parse(&self.read("cpu.stat")?).map_err(|error| error.on(self.path()))
+        self.get("cgroup.events")
     }
 
     /// Any file of the group, by name.
@@ -146,21 +133,69 @@ impl Cgroup {
         if tree::vanished(errno) && !self.exists() { error.or_gone() } else { error.with_hints(&HINTS) }
     }
 
+    /// The content of `file` as the type it has.
+    pub(crate) fn get<T: FromStr<Err = Error>>(&self, file: &str) -> Result<T> {
+        self.read(file)?
+            .parse()
+            .map_err(|error: Error| Error::parse(format!("read {file}"), error.to_string()).on(self.path()))
+    }
+
+    /// Writes `value` as it prints.
+    pub(crate) fn set(&self, file: &str, value: impl Display) -> Result<()> {
+        self.write(file, &value.to_string())
+    }
+
     pub(crate) fn read(&self, file: &str) -> Result<String> {
-        let fail = |errno| self.fail(format!("read {file}"), errno);
-        let opened = open::beneath(self.dir.as_fd(), Path::new(file), libc::O_RDONLY).map_err(fail)?;
-        read_whole(opened).map_err(fail)
+        let operation = || format!("read {file}");
+        let opened = self.open_file(file, libc::O_RDONLY, &operation)?;
+        read_whole(opened).map_err(|errno| self.fail(operation(), errno))
     }
 
     /// One write(2), as the kernel's files want it.
     pub(crate) fn write(&self, file: &str, content: &str) -> Result<()> {
-        let fail = |errno| self.fail(format!("write {file}"), errno);
-        let opened = open::beneath(self.dir.as_fd(), Path::new(file), libc::O_WRONLY).map_err(fail)?;
+        let operation = || format!("write {file}");
+        let opened = self.open_file(file, libc::O_WRONLY, &operation)?;
         match File::from(opened).write(content.as_bytes()) {
             Ok(written) if written == content.len() => Ok(()),
-            Ok(_) => Err(fail(Errno(libc::EIO))),
-            Err(error) => Err(fail(errno_of(&error))),
+            Ok(_) => Err(self.fail(operation(), Errno(libc::EIO))),
+            Err(error) => Err(self.fail(operation(), errno_of(&error))),
         }
+    }
+
+    /// openat2(2) of an interface file. One that is absent is explained.
+    pub(crate) fn open_file(&self, file: &str, flags: i32, operation: &dyn Fn() -> String) -> Result<OwnedFd> {
+        open::beneath(self.dir.as_fd(), Path::new(file), flags).map_err(|errno| {
+            let error = self.fail(operation(), errno);
+            let absent = errno.0 == libc::ENOENT && error.kind() != ErrorKind::Gone;
+            if absent { self.explain_absent(error, file) } else { error }
+        })
+    }
+
+    /// Why a file is not in a group that exists.
+    fn explain_absent(&self, error: Error, file: &str) -> Error {
+        let Some(known) = interface::find(file) else { return error };
+        let is_root = self.is_root().unwrap_or(false);
+        match (known.r#where, known.controller) {
+            (Where::Below, _) if is_root => error
+                .as_unsupported(format!("{file} at the root of the hierarchy"), None)
+                .with_hint("the root has no limits and no events of its own: look at a group below it"),
+            (Where::Root, _) if !is_root => error
+                .as_unsupported(format!("{file} below the root of the hierarchy"), None)
+                .with_hint("only the root has this file"),
+            (_, Some(controller)) if !is_root && !self.has_controller(controller) => error
+                .as_unsupported(format!("the {controller} controller, which is not enabled for this group"), None)
+                .with_hint(format!(
+                    "the group above enables it: +{controller} in its cgroup.subtree_control; why_not says what stands \
+                     in the way"
+                )),
+            _ => error
+                .as_unsupported(file.to_owned(), Some(known.since))
+                .with_hint("this kernel is older, or built or booted without it"),
+        }
+    }
+
+    fn has_controller(&self, controller: Controller) -> bool {
+        self.read("cgroup.controllers").is_ok_and(|text| Controllers::parse(&text).contains(controller))
     }
 }
 
@@ -252,7 +287,6 @@ fn errno_of(error: &std::io::Error) -> Errno {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ErrorKind;
 
     #[test]
     fn processes() {

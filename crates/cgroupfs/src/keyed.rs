@@ -1,4 +1,7 @@
 //! The two shapes of the kernel's keyed files.
+//!
+//! A file whose keys are known is declared once, by [`flat_keyed!`], as a struct. Reading one takes a pass over the text:
+//! the kernel writes the keys in the same order each time, so the next key is nearly always the one that is looked at first.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -54,6 +57,138 @@ pub fn parse_nested_keyed(text: &str) -> BTreeMap<String, BTreeMap<String, Strin
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.lines().map(|line| line.trim_end_matches('\0')).filter(|line| !line.trim().is_empty())
 }
+
+/// A number of a flat-keyed file, as a field has it.
+pub(crate) trait Count: Default {
+    /// Whether every kernel since 5.15 writes the key.
+    const NEEDED: bool;
+    fn of(number: u64) -> Self;
+}
+
+impl Count for u64 {
+    const NEEDED: bool = true;
+    fn of(number: u64) -> Self {
+        number
+    }
+}
+
+impl Count for Option<u64> {
+    const NEEDED: bool = false;
+    fn of(number: u64) -> Self {
+        Some(number)
+    }
+}
+
+impl Count for bool {
+    const NEEDED: bool = true;
+    fn of(number: u64) -> Self {
+        number != 0
+    }
+}
+
+impl Count for Option<bool> {
+    const NEEDED: bool = false;
+    fn of(number: u64) -> Self {
+        Some(number != 0)
+    }
+}
+
+/// A struct that [`flat_keyed!`] declares.
+pub(crate) trait FlatKeyed: Default {
+    /// `parse memory.events`
+    const PARSE: &'static str;
+    /// The keys in the kernel's order, and whether each is needed.
+    const KEYS: &'static [(&'static str, bool)];
+    fn set(&mut self, index: usize, number: u64);
+    fn keep(&mut self, key: &str, number: u64);
+}
+
+/// Reads `text` into `stat`, whose former content is lost.
+pub(crate) fn read_flat_keyed<T: FlatKeyed>(text: &str, stat: &mut T) -> Result<()> {
+    *stat = T::default();
+    let mut seen = 0u128;
+    let mut next = 0;
+    for line in lines(text) {
+        let entry = line.split_once(' ').and_then(|(key, number)| Some((key, number.trim().parse::<u64>().ok()?)));
+        let Some((key, number)) = entry else {
+            return Err(Error::parse(T::PARSE, format!("{line:?} is not KEY NUMBER")));
+        };
+        let (before, after) = T::KEYS.split_at_checked(next).unwrap_or((T::KEYS, &[]));
+        let found = after.iter().position(|known| known.0 == key).map(|position| next + position);
+        match found.or_else(|| before.iter().position(|known| known.0 == key)) {
+            Some(index) => {
+                stat.set(index, number);
+                seen |= 1 << index;
+                next = index + 1;
+            }
+            None => stat.keep(key, number),
+        }
+    }
+    match T::KEYS.iter().enumerate().find(|(index, known)| known.1 && seen & (1 << index) == 0) {
+        Some((_, (key, _))) => Err(Error::parse(T::PARSE, format!("there is no key {key:?}"))),
+        None => Ok(()),
+    }
+}
+
+/// Declares the struct of a flat-keyed file, at most 128 keys. A field is a `u64` or `bool`, which every kernel since 5.15
+/// writes, or an `Option` of one. Keys that are not declared are kept in `other`.
+macro_rules! flat_keyed {
+    (
+        $(#[$doc:meta])*
+        $name:ident of $file:literal {
+            $($(#[$field_doc:meta])* $field:ident: $kind:ty = $key:literal,)+
+        }
+    ) => {
+        $(#[$doc])*
+        #[doc(alias = $file)]
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct $name {
+            $($(#[$field_doc])* pub $field: $kind,)+
+            /// Keys that this version of the library does not know.
+            pub other: std::collections::BTreeMap<String, u64>,
+        }
+
+        const _: () = {
+            #[allow(non_camel_case_types)]
+            enum Index {
+                $($field,)+
+            }
+
+            impl $crate::keyed::FlatKeyed for $name {
+                const PARSE: &'static str = concat!("parse ", $file);
+                const KEYS: &'static [(&'static str, bool)] =
+                    &[$(($key, <$kind as $crate::keyed::Count>::NEEDED),)+];
+
+                fn set(&mut self, index: usize, number: u64) {
+                    match index {
+                        $(index if index == Index::$field as usize => {
+                            self.$field = $crate::keyed::Count::of(number);
+                        })+
+                        _ => {}
+                    }
+                }
+
+                fn keep(&mut self, key: &str, number: u64) {
+                    self.other.insert(key.to_owned(), number);
+                }
+            }
+
+            impl std::str::FromStr for $name {
+                type Err = $crate::Error;
+
+                /// Reads what the kernel's file holds. What is not `KEY NUMBER`, or lacks a key that every kernel since
+                /// 5.15 writes, is an error of kind Parse.
+                fn from_str(text: &str) -> $crate::Result<Self> {
+                    let mut stat = Self::default();
+                    $crate::keyed::read_flat_keyed(text, &mut stat)?;
+                    Ok(stat)
+                }
+            }
+        };
+    };
+}
+pub(crate) use flat_keyed;
 
 #[cfg(test)]
 mod tests {

@@ -15,7 +15,7 @@
 //! limits.check(&place)?; // who holds a missing controller, and what to do, before anything is made
 //! let group = place.create(&CgroupName::new("web")?, &limits, &mut ())?;
 //! // … start something in it …
-//! println!("{:?} {:?}", group.memory_events()?, group.cpu_stat()?);
+//! println!("{:?} {:?}", group.memory().events()?, group.cpu().stat()?);
 //! group.remove(Duration::from_secs(5))?;
 //! # Ok::<(), cgroupfs::Error>(())
 //! ```
@@ -31,22 +31,25 @@
 mod bytes;
 mod controller;
 mod count;
+mod cpu;
 mod create;
+mod events;
 mod group;
 mod hierarchy;
 mod hint;
+mod interface;
 mod io_max;
 mod keyed;
 mod kill;
 mod limits;
 mod max;
+mod memory;
 mod name;
 mod open;
 mod place;
 mod proc_text;
 mod quota;
 mod remove;
-mod stat;
 mod swap;
 mod sys;
 mod tree;
@@ -56,15 +59,17 @@ pub use bytes::Bytes;
 pub use cellkit_core::{Error, ErrorKind, Result};
 pub use controller::{Controller, Controllers};
 pub use count::{PidsMax, Weight};
+pub use cpu::{Cpu, CpuStat};
+pub use events::CgroupEvents;
 pub use group::{Cgroup, RawFile};
 pub use hierarchy::{Hierarchy, Layout};
 pub use io_max::{DevNum, IoMax};
 pub use keyed::{parse_flat_keyed, parse_nested_keyed};
 pub use limits::Limits;
 pub use max::Max;
+pub use memory::{Memory, MemoryEvents};
 pub use name::CgroupName;
 pub use place::Place;
 pub use quota::Quota;
-pub use stat::{CgroupEvents, CpuStat, MemoryEvents};
 pub use swap::{MemoryPlusSwap, SwapOnly};
 pub use why_not::{Reason, WhyNot};

@@ -84,7 +84,7 @@ impl Cgroup {
                 Ok(length) => String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()),
                 Err(error) => return gone_is_empty(Errno(error.raw_os_error().unwrap_or(libc::EIO))),
             };
-            if !CgroupEvents::parse(&text).map_err(|error| error.on(self.path()))?.populated {
+            if !text.parse::<CgroupEvents>().map_err(|error| error.on(self.path()))?.populated {
                 return Ok(());
             }
             let left = left();

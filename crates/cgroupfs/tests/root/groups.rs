@@ -5,7 +5,7 @@ use std::sync::Barrier;
 use std::time::Duration;
 
 use cellkit_core::StepText;
-use cgroupfs::{Bytes, CgroupName, Controller, ErrorKind, Limits, PidsMax};
+use cgroupfs::{Bytes, Cgroup, CgroupName, Controller, ErrorKind, Hierarchy, Limits, PidsMax};
 
 use super::{LIMIT, cat, group, killed, name, place, start_in, until};
 
@@ -28,7 +28,7 @@ fn makes_what_it_says_and_removes_it() {
         assert_eq!(group.procs().expect("procs"), [child.id() as i32]);
         assert!(group.events().expect("events").populated);
         assert!(cat(group.path(), "cgroup.events").contains("populated 1"));
-        assert!(group.cpu_stat().expect("cpu.stat").usage_usec > 0);
+        assert!(group.cpu().stat().expect("cpu.stat").usage_usec > 0);
         let path = group.path().to_owned();
         group.remove(LIMIT).expect("remove");
         assert!(!path.exists());
@@ -136,10 +136,40 @@ fn everything_about_a_removed_group_is_gone() {
         assert!(status.success());
         assert_eq!(group.procs().expect_err("gone").kind(), ErrorKind::Gone);
         assert_eq!(group.events().expect_err("gone").kind(), ErrorKind::Gone);
-        assert_eq!(group.memory_events().expect_err("gone").kind(), ErrorKind::Gone);
+        assert_eq!(group.memory().events().expect_err("gone").kind(), ErrorKind::Gone);
         assert_eq!(group.raw("cgroup.freeze").write("1").expect_err("gone").kind(), ErrorKind::Gone);
         group.kill().expect("nothing to kill");
         group.remove(LIMIT).expect("nothing to remove");
+    });
+}
+
+#[test]
+fn a_file_that_is_absent_is_explained() {
+    faultkit::require!(root, cgroup2);
+    faultkit::isolated!(|| {
+        let place = place();
+        let top = Hierarchy::detect().expect("hierarchy").open("/").expect("root");
+        let above = group(&place, "above");
+        // Nothing is passed down to it.
+        let below = above.path().join("below");
+        fs::create_dir(&below).expect("mkdir");
+        assert_eq!(cat(&below, "cgroup.controllers"), "");
+        let group = Cgroup::open(&below).expect("open");
+        let error = group.memory().max().expect_err("no controller");
+        assert_eq!((error.kind(), error.raw_os_error()), (ErrorKind::Unsupported, Some(libc::ENOENT)));
+        assert!(error.to_string().contains("the memory controller, which is not enabled for this group"), "{error}");
+        assert!(error.hint().expect("hint").contains("+memory in its cgroup.subtree_control"), "{error:#}");
+        // Only the machine's own root is one; a cgroup namespace or a container may show another group as the topmost.
+        if !top.path().join("cgroup.events").exists() {
+            let error = top.events().expect_err("the root");
+            assert_eq!(error.kind(), ErrorKind::Unsupported);
+            assert!(error.to_string().contains("cgroup.events at the root of the hierarchy"), "{error}");
+        }
+        let error = group.raw("io.cost.qos").read().expect_err("not here");
+        assert!(error.to_string().contains("below the root of the hierarchy"), "{error}");
+        let unknown = group.raw("no.such.file").read().expect_err("unknown");
+        assert_eq!(unknown.kind(), ErrorKind::NotFound);
+        above.remove(LIMIT).expect("remove");
     });
 }
 

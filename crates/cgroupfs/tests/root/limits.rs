@@ -53,11 +53,11 @@ fn memory_kills_what_takes_more() {
     faultkit::isolated!(|| {
         let limits = Limits::new().memory_max(Bytes::mib(24)).memory_swap_max(SwapOnly(Max::Value(Bytes(0))));
         let group = place().create(&name("hog"), &limits, &mut ()).expect("create");
-        assert_eq!(group.memory_events().expect("events").oom_kill, 0);
+        assert_eq!(group.memory().events().expect("events").oom_kill, 0);
         // It keeps all of a line that never ends.
         let hog = command_in(group.path(), "exec tail /dev/zero").spawn().expect("sh");
         assert!(killed(hog));
-        let events = group.memory_events().expect("events");
+        let events = group.memory().events().expect("events");
         assert!(events.oom_kill > 0 && events.max > 0, "{events:?}");
         assert!(cat(group.path(), "memory.events").lines().any(|line| line == format!("oom_kill {}", events.oom_kill)));
         group.remove(LIMIT).expect("remove");
@@ -71,10 +71,10 @@ fn cpu_time_is_throttled() {
         let limits = Limits::new().cpu_max(Quota::cpus(0.1).expect("cpus"));
         let group = place().create(&name("slow"), &limits, &mut ()).expect("create");
         let child = start_in(group.path(), "while :; do :; done");
-        until("throttled", || group.cpu_stat().expect("cpu.stat").nr_throttled.is_some_and(|n| n > 3));
-        let (first, started) = (group.cpu_stat().expect("cpu.stat"), Instant::now());
+        until("throttled", || group.cpu().stat().expect("cpu.stat").nr_throttled.is_some_and(|n| n > 3));
+        let (first, started) = (group.cpu().stat().expect("cpu.stat"), Instant::now());
         std::thread::sleep(Duration::from_secs(2));
-        let (second, took) = (group.cpu_stat().expect("cpu.stat"), started.elapsed());
+        let (second, took) = (group.cpu().stat().expect("cpu.stat"), started.elapsed());
         let share = (second.usage_usec - first.usage_usec) as f64 / took.as_micros() as f64;
         assert!(share < 0.2, "{share} of a processor, but 0.1 were given");
         assert!(second.throttled_usec > first.throttled_usec);
