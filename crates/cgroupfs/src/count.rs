@@ -91,6 +91,41 @@ bounded! {
     Weight(u16), 1..=10000, "parse weight"
 }
 
+bounded! {
+    /// A group's share of a disk that its siblings compete for: `io.weight`. The kernel's default is 100.
+    ///
+    /// It is felt where the io.cost controller is switched on for the disk: see [`IoCostQos`](crate::IoCostQos).
+    ///
+    /// ```
+    /// use cgroupfs::IoWeight;
+    ///
+    /// assert_eq!("200".parse::<IoWeight>()?.get(), 200);
+    /// assert!(IoWeight::try_from(0).is_err());
+    /// # Ok::<(), cgroupfs::Error>(())
+    /// ```
+    ///
+    /// See <https://docs.kernel.org/admin-guide/cgroup-v2.html#io-interface-files>.
+    IoWeight(u16), 1..=10000, "parse io.weight"
+}
+
+bounded! {
+    /// A group's share of a disk whose scheduler is BFQ: `io.bfq.weight`. The kernel's default is 100.
+    ///
+    /// ```
+    /// use cgroupfs::BfqWeight;
+    ///
+    /// assert_eq!("1000".parse::<BfqWeight>()?, BfqWeight::MOST);
+    /// assert_eq!(
+    ///     BfqWeight::try_from(1001).unwrap_err().to_string(),
+    ///     r#"parse io.bfq.weight "1001": not between 1 and 1000"#
+    /// );
+    /// # Ok::<(), cgroupfs::Error>(())
+    /// ```
+    ///
+    /// See <https://docs.kernel.org/block/bfq-iosched.html>.
+    BfqWeight(u16), 1..=1000, "parse io.bfq.weight"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,8 +1,16 @@
 //! The memory controller's files.
 #![forbid(unsafe_code)]
 
+mod oom_group;
+mod swappiness;
+mod zswap_writeback;
+
 use crate::keyed::flat_keyed;
 use crate::{Bytes, Cgroup, Max, Result};
+
+pub use oom_group::OomGroup;
+pub use swappiness::Swappiness;
+pub use zswap_writeback::ZswapWriteback;
 
 /// The files of the memory controller of a group: `memory.*`. Made by [`Cgroup::memory`].
 ///

@@ -11,6 +11,16 @@ use crate::{Bytes, Error, Max, Result};
 /// How much swap alone a group may use: what the kernel's `memory.swap.max` holds.
 ///
 /// Not to be mixed up with [`MemoryPlusSwap`], which is what command lines and OCI configurations give.
+///
+/// ```
+/// use cgroupfs::{Bytes, Max, SwapOnly};
+///
+/// assert_eq!("max\n".parse::<SwapOnly>()?, SwapOnly(Max::Max));
+/// assert_eq!(SwapOnly(Bytes::mib(64).into()).to_string(), "67108864");
+/// # Ok::<(), cgroupfs::Error>(())
+/// ```
+///
+/// See <https://docs.kernel.org/admin-guide/cgroup-v2.html#memory-interface-files>.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SwapOnly(pub Max<Bytes>);
 
@@ -60,6 +70,14 @@ impl MemoryPlusSwap {
     }
 }
 
+impl FromStr for SwapOnly {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        text.parse().map(Self)
+    }
+}
+
 impl FromStr for MemoryPlusSwap {
     type Err = Error;
 
@@ -97,6 +115,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_printed_is_read(bytes: u64) {
+            for limit in [Max::Value(Bytes(bytes)), Max::Max] {
+                prop_assert_eq!(SwapOnly(limit).to_string().parse::<SwapOnly>().unwrap(), SwapOnly(limit));
+                let sum = MemoryPlusSwap(limit);
+                prop_assert_eq!(sum.to_string().parse::<MemoryPlusSwap>().unwrap(), sum);
+            }
+        }
+
         #[test]
         fn memory_and_swap_add_up_to_the_total(memory: u64, total: u64) {
             match MemoryPlusSwap(Max::Value(Bytes(total))).swap_only(Max::Value(Bytes(memory))) {

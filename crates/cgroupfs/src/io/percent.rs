@@ -1,0 +1,151 @@
+//! Percentages with two digits after the point, as the io.cost controller has them.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::str::FromStr;
+
+use cellkit_core::Subject;
+
+use crate::{Error, Result};
+
+macro_rules! percent {
+    ($(#[$doc:meta])* $name:ident, $least:literal..=$most:literal, $parse:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name {
+            hundredths: u32,
+        }
+
+        impl $name {
+            /// The least value.
+            pub const LEAST: Self = Self { hundredths: $least * 100 };
+            /// The greatest value.
+            pub const MOST: Self = Self { hundredths: $most * 100 };
+
+            /// So many hundredths of a percent.
+            ///
+            /// # Errors
+            /// Invalid when it is out of bounds.
+            pub fn hundredths(hundredths: u32) -> Result<Self> {
+                if (Self::LEAST.hundredths..=Self::MOST.hundredths).contains(&hundredths) {
+                    return Ok(Self { hundredths });
+                }
+                Err(Error::invalid($parse, concat!("not between ", $least, " and ", $most))
+                    .on(Subject::Value(text(hundredths))))
+            }
+
+            /// How many hundredths of a percent it is.
+            #[must_use]
+            pub const fn get(self) -> u32 {
+                self.hundredths
+            }
+        }
+
+        impl TryFrom<u32> for $name {
+            type Error = Error;
+
+            /// So many whole percent.
+            fn try_from(percent: u32) -> Result<Self> {
+                Self::hundredths(percent.saturating_mul(100))
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Error;
+
+            fn from_str(text: &str) -> Result<Self> {
+                match read(text.trim()) {
+                    Some(hundredths) => Self::hundredths(hundredths),
+                    None => Err(Error::invalid($parse, "not a number with at most two digits after the point")
+                        .on(Subject::Value(text.to_owned()))),
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&text(self.hundredths))
+            }
+        }
+    };
+}
+
+percent! {
+    /// Which of a disk's requests are looked at: `rpct` and `wpct` of [`IoCostQos`](crate::IoCostQos). From 0 to 100.
+    ///
+    /// ```
+    /// use cgroupfs::Percentile;
+    ///
+    /// assert_eq!("95.5".parse::<Percentile>()?, Percentile::hundredths(9550)?);
+    /// assert_eq!(Percentile::try_from(95)?.to_string(), "95.00");
+    /// assert!(Percentile::try_from(101).is_err());
+    /// # Ok::<(), cgroupfs::Error>(())
+    /// ```
+    ///
+    /// See <https://docs.kernel.org/admin-guide/cgroup-v2.html#io-interface-files>.
+    Percentile, 0..=100, "parse percentile"
+}
+
+percent! {
+    /// How far the speed of a disk may be scaled: `min` and `max` of [`IoCostQos`](crate::IoCostQos). From 1 to 10000, where
+    /// 100 is what its [`IoCostModel`](crate::IoCostModel) says.
+    ///
+    /// ```
+    /// use cgroupfs::ScalePercent;
+    ///
+    /// assert_eq!("150.0".parse::<ScalePercent>()?, ScalePercent::try_from(150)?);
+    /// assert_eq!(ScalePercent::LEAST.to_string(), "1.00");
+    /// # Ok::<(), cgroupfs::Error>(())
+    /// ```
+    ///
+    /// See <https://docs.kernel.org/admin-guide/cgroup-v2.html#io-interface-files>.
+    ScalePercent, 1..=10000, "parse scaling percentage"
+}
+
+fn text(hundredths: u32) -> String {
+    format!("{}.{:02}", hundredths / 100, hundredths % 100)
+}
+
+/// Hundredths of what `text` says: `95`, `95.5`, `95.50`.
+pub(super) fn read(text: &str) -> Option<u32> {
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    if whole.is_empty() || fraction.is_empty() || fraction.len() > 2 || !digits(whole) || !digits(fraction) {
+        return None;
+    }
+    let scale = if fraction.len() == 1 { 10 } else { 1 };
+    whole.parse::<u32>().ok()?.checked_mul(100)?.checked_add(fraction.parse::<u32>().ok()? * scale)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_is_no_percentage() {
+        for text in ["", ".", "1.", ".5", "-1", "+1", "1.234", "1.2.3", "1e2", "1,5", "95%", "4294967295", "101"] {
+            assert_eq!(text.parse::<Percentile>().expect_err(text).kind(), ErrorKind::Invalid, "{text}");
+        }
+        for text in ["0", "0.99", "10000.01"] {
+            assert!(text.parse::<ScalePercent>().is_err(), "{text}");
+        }
+        assert!(ScalePercent::try_from(u32::MAX).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_printed_is_read(percentile in 0u32..=10_000, scale in 100u32..=1_000_000) {
+            let percentile = Percentile::hundredths(percentile).unwrap();
+            prop_assert_eq!(percentile.to_string().parse::<Percentile>().unwrap(), percentile);
+            let scale = ScalePercent::hundredths(scale).unwrap();
+            prop_assert_eq!(scale.to_string().parse::<ScalePercent>().unwrap(), scale);
+        }
+
+        #[test]
+        fn no_text_panics(text in "\\PC*", near in "[0-9.]{0,16}") {
+            let _ = (text.parse::<Percentile>(), near.parse::<ScalePercent>());
+        }
+    }
+}
