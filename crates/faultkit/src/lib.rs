@@ -62,6 +62,7 @@ pub use temp_dir::TempDir;
 /// | `kernel(6.8)` | the running kernel is that or newer |
 /// | `cgroup2` | a cgroup2 file system is mounted |
 /// | `cgroup2("memory")` | and its root offers this controller |
+/// | `systemd` | systemd is init, and for an ordinary user there is a user manager |
 /// | `program("ip")` | the program is found in `PATH` |
 ///
 /// An unmet need prints `skipped: needs ...` to the real standard error, whatever the test harness captures, and appends
@@ -96,6 +97,9 @@ macro_rules! need {
     };
     (kernel($version:literal)) => {
         $crate::Need::Kernel(stringify!($version))
+    };
+    (systemd) => {
+        $crate::Need::Systemd
     };
     (program($name:expr)) => {
         $crate::Need::Program($name)

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use crate::{scan, sys};
 
@@ -21,6 +22,8 @@ pub enum Need {
     Kernel(&'static str),
     /// A cgroup2 file system is mounted, and its root offers this controller.
     Cgroup2(Option<&'static str>),
+    /// systemd is init, and for an ordinary user there is a user manager.
+    Systemd,
     /// This program is in `PATH`.
     Program(&'static str),
 }
@@ -34,6 +37,7 @@ impl fmt::Display for Need {
             Self::Kernel(version) => write!(f, "Linux {version}"),
             Self::Cgroup2(None) => f.write_str("a cgroup2 mount"),
             Self::Cgroup2(Some(controller)) => write!(f, "the cgroup2 controller {controller}"),
+            Self::Systemd => f.write_str("systemd as init"),
             Self::Program(name) => write!(f, "the program {name}"),
         }
     }
@@ -74,6 +78,12 @@ impl Need {
                     (!offers).then(|| format!("{} offers: {}", mount.display(), offered.trim()))
                 }
             },
+            // As sd_booted(3) finds it out.
+            Self::Systemd if !Path::new("/run/systemd/system").is_dir() => Some("it is not".to_owned()),
+            Self::Systemd => {
+                let bus = PathBuf::from(format!("/run/user/{}/bus", sys::euid()));
+                (sys::euid() != 0 && !bus.exists()).then(|| format!("there is no {}", bus.display()))
+            }
             Self::Program(name) => {
                 let path = std::env::var_os("PATH").unwrap_or_default();
                 let found = std::env::split_paths(&path).any(|dir| dir.join(name).is_file());
@@ -91,6 +101,7 @@ impl Need {
             };
             match (self, word) {
                 (Self::Root, "root") | (Self::User, "user") | (Self::UserNamespace, "userns") => true,
+                (Self::Systemd, "systemd") => true,
                 (Self::Kernel(wanted), "kernel") => match value {
                     Some(promised) => version(wanted) <= version(promised),
                     None => true,
@@ -144,6 +155,7 @@ mod tests {
         assert!(Need::Root.is_promised("root,program"));
         assert!(!Need::Root.is_promised("user"));
         assert!(!Need::Root.is_promised(""));
+        assert!(Need::Systemd.is_promised("user,systemd") && !Need::Systemd.is_promised("root,cgroup2,program"));
         assert!(Need::Program("nft").is_promised("root, program"));
         assert!(Need::Program("nft").is_promised("program=nft"));
         assert!(!Need::Program("nft").is_promised("program=ip"));

@@ -45,6 +45,16 @@ pub const VM_TOOLS: &[Tool] = &[
     ("xz", "xz-utils"),
 ];
 
+/// What the root file system with systemd is made by.
+pub const ROOTFS_TOOLS: &[Tool] = &[
+    ("debootstrap", "debootstrap"),
+    ("mke2fs", "e2fsprogs"),
+    ("unshare", "util-linux"),
+    ("/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring"),
+    ("gpgv", "gpgv"),
+    ("wget", "wget"),
+];
+
 /// What cellkit is compared with.
 pub const PEERS: &[Tool] = &[("unshare", "util-linux"), ("bwrap", "bubblewrap"), ("crun", "crun"), ("runc", "runc")];
 

@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use crate::suite::{Suite, TestBinary, is_public, run_limited};
 use crate::tally::Tally;
-use crate::vm::{Kernel, Machine};
+use crate::vm::{Init, Kernel, Machine};
 use crate::{Result, cargo, install, is_root, lint};
 
 /// One test binary, natively.
 const LIMIT: Duration = Duration::from_secs(600);
-/// All of the virtual machine.
-const VM_LIMIT: Duration = Duration::from_secs(360);
+/// All of a virtual machine.
+const VM_LIMIT: Duration = Duration::from_secs(600);
 /// The ordinary user: nobody has this number.
 const UID: u32 = 12345;
 
@@ -75,6 +75,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             println!("the virtual machine was left out, as asked");
         } else {
             phase(&mut tally, "what this kernel lacks", |tally| in_a_machine(&suite, tally));
+            phase(&mut tally, "what needs systemd", |tally| under_systemd(&suite, tally));
         }
     }
     summary(&tally, begun.elapsed());
@@ -282,30 +283,49 @@ fn doc_tests(tally: &mut Tally) -> Result<()> {
 /// Runs in a virtual machine what was skipped here for want of a kernel feature; as an ordinary user, all that needs
 /// root.
 fn in_a_machine(suite: &Suite, tally: &mut Tally) -> Result<()> {
-    let mut choice: Vec<(TestBinary, Vec<String>)> = Vec::new();
-    for test in &suite.tests {
-        let missing = tally.skipped().filter(|((binary, name), why)| {
-            *binary == test.name
-                && name.contains("root::")
-                && !why.contains("an ordinary user")
-                && why.contains("needs")
+    let choose = |test: &TestBinary| {
+        let missing = skipped(tally, test, |name, why| {
+            name.contains("root::") && !why.contains("an ordinary user") && !needs_systemd(why) && why.contains("needs")
         });
-        let mut filters: Vec<String> = missing.map(|((_, name), _)| name.clone()).collect();
-        if is_root() && !filters.is_empty() {
-            filters.insert(0, "--exact".into());
-        } else if !is_root() {
-            filters = vec!["root::".into()];
+        match (is_root(), missing.is_empty()) {
+            (true, true) => Vec::new(),
+            (true, false) => [vec!["--exact".into()], missing].concat(),
+            (false, _) => vec!["root::".into()],
         }
-        if !filters.is_empty() {
-            choice.push((test.clone(), filters));
-        }
-    }
-    if choice.is_empty() {
-        println!("  this kernel lacks nothing that a test needs");
+    };
+    let chosen: Vec<_> = suite.tests.iter().map(|test| (test, choose(test))).collect();
+    in_machine(Init::Job, suite, chosen, tally)
+}
+
+/// Runs where systemd is init what was skipped for want of it, which it is nowhere else.
+fn under_systemd(suite: &Suite, tally: &mut Tally) -> Result<()> {
+    let choose = |test: &TestBinary| match skipped(tally, test, |_, why| needs_systemd(why)) {
+        none if none.is_empty() => none,
+        some => [vec!["--exact".into()], some].concat(),
+    };
+    let chosen: Vec<_> = suite.tests.iter().map(|test| (test, choose(test))).collect();
+    in_machine(Init::Systemd, suite, chosen, tally)
+}
+
+fn needs_systemd(why: &str) -> bool {
+    why.contains("needs systemd as init")
+}
+
+/// The names of the tests of a binary that were skipped for such a reason.
+fn skipped(tally: &Tally, binary: &TestBinary, because: impl Fn(&str, &str) -> bool) -> Vec<String> {
+    let of_binary = tally.skipped().filter(|((name, test), why)| *name == binary.name && because(test, why));
+    of_binary.map(|((_, test), _)| test.clone()).collect()
+}
+
+fn in_machine(init: Init, suite: &Suite, chosen: Vec<(&TestBinary, Vec<String>)>, tally: &mut Tally) -> Result<()> {
+    let chosen: Vec<_> = chosen.into_iter().filter(|(_, filters)| !filters.is_empty()).collect();
+    if chosen.is_empty() {
+        println!("  nothing that a test needs is missing");
         return Ok(());
     }
-    let machine = Machine::prepare(Kernel::Newest, 2048, false)?;
+    let machine = Machine::prepare(Kernel::Newest, init, 2048, false)?;
     println!("  Linux {}", machine.release());
+    let choice: Vec<_> = chosen.into_iter().flat_map(|(test, filters)| machine.choose(test, filters)).collect();
     machine.run_tests(suite, &choice, VM_LIMIT, tally)
 }
 

@@ -1,10 +1,11 @@
 //! `cargo xtask vm`: another kernel, under emulation, with this machine's files.
 //!
 //! The guest sees the host's root file system read-only with a tmpfs over it, so that what is built and installed here
-//! runs there. It writes what the tests say to `/job`, a folder shared with the host; its console is for people.
+//! runs there. With `--systemd` it is a small Debian instead, in which systemd is init. It writes what the tests say to `/job`, a folder shared with the host; its console is for people.
 #![forbid(unsafe_code)]
 
 mod image;
+mod rootfs;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -16,6 +17,14 @@ use crate::tally::Tally;
 use crate::{Result, install, target_dir};
 use image::Image;
 pub use image::Kernel;
+
+/// All tests of one binary, for one user.
+const BINARY_LIMIT_SECS: u32 = 450;
+/// For every kernel that is booted.
+const KERNEL_WORDS: &str = "console=ttyS0 panic=-1 quiet cgroup_no_v1=all swapaccount=1";
+/// For systemd: the job is all that is wanted, and each line that it would log is dear.
+const SYSTEMD_WORDS: &str = " cellkit.init=systemd systemd.unit=cellkit-job.service systemd.show_status=no \
+    systemd.log_level=warning systemd.firstboot=no";
 
 /// What `cargo xtask vm` may be told.
 #[derive(Debug, clap::Args)]
@@ -32,9 +41,12 @@ pub struct Options {
     /// Let the processor run the guest: many times faster where /dev/kvm works
     #[arg(long)]
     kvm: bool,
-    /// Run only tests whose path contains this
-    #[arg(long, default_value = "root::")]
-    filter: String,
+    /// Boot a Debian with systemd as init; the tests in modules named `user` run as an ordinary user with a user manager
+    #[arg(long)]
+    systemd: bool,
+    /// Run only tests whose path contains this [default: root::, or systemd::]
+    #[arg(long)]
+    filter: Option<String>,
     /// Run only the tests of this package
     #[arg(long, short)]
     package: Option<String>,
@@ -48,7 +60,8 @@ pub struct Options {
 /// # Errors
 /// When the machine cannot be made or the tests do not build.
 pub fn run(options: &Options) -> Result<ExitCode> {
-    let machine = Machine::prepare(options.kernel, options.memory, options.kvm)?;
+    let init = if options.systemd { Init::Systemd } else { Init::Job };
+    let machine = Machine::prepare(options.kernel, init, options.memory, options.kvm)?;
     let limit = Duration::from_secs(options.limit_secs);
     if !options.command.is_empty() {
         let words: Vec<String> = options.command.iter().map(|word| quote(word)).collect();
@@ -58,7 +71,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         };
     }
     let suite = Suite::build(options.package.as_deref())?;
-    let choice: Vec<_> = suite.tests.iter().map(|test| (test.clone(), vec![options.filter.clone()])).collect();
+    let filter = options.filter.as_deref().unwrap_or(if options.systemd { "systemd::" } else { "root::" });
+    let choice: Vec<_> = suite.tests.iter().flat_map(|test| machine.choose(test, vec![filter.to_owned()])).collect();
     let mut tally = Tally::default();
     machine.run_tests(&suite, &choice, limit, &mut tally)?;
     for failure in tally.failures() {
@@ -69,6 +83,32 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     }
     println!("{tally}");
     Ok(if tally.failures().is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The first program, which the others live under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Init {
+    /// A shell that does the job, in this machine's own files.
+    Job,
+    /// systemd, in files of its own.
+    Systemd,
+}
+
+/// Who runs a test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum User {
+    Root,
+    /// The one that has a user manager.
+    Ordinary,
+}
+
+/// Some tests of a binary.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    binary: TestBinary,
+    /// As the test harness takes them.
+    filters: Vec<String>,
+    user: User,
 }
 
 /// Whether the console goes to the terminal or only to a file.
@@ -84,6 +124,8 @@ pub struct Machine {
     version: &'static str,
     image: Image,
     cache: PathBuf,
+    /// The root file system, if it is not the host's.
+    rootfs: Option<PathBuf>,
     memory: u32,
     kvm: bool,
 }
@@ -92,15 +134,19 @@ impl Machine {
     /// Makes ready what it boots from.
     ///
     /// # Errors
-    /// When programs are missing or the kernel package cannot be had.
-    pub fn prepare(kernel: Kernel, memory: u32, kvm: bool) -> Result<Self> {
+    /// When programs are missing, or the kernel package or the root file system cannot be had.
+    pub fn prepare(kernel: Kernel, init: Init, memory: u32, kvm: bool) -> Result<Self> {
         install::ensure(install::VM_TOOLS)?;
         let cache = match std::env::var_os("XDG_CACHE_HOME") {
             Some(dir) => PathBuf::from(dir).join("cellkit"),
             None => target_dir().join("vm"),
         };
         let image = Image::prepare(kernel, &cache)?;
-        Ok(Self { version: kernel.version(), image, cache, memory, kvm })
+        let rootfs = match init {
+            Init::Job => None,
+            Init::Systemd => Some(rootfs::prepare(&cache)?),
+        };
+        Ok(Self { version: kernel.version(), image, cache, rootfs, memory, kvm })
     }
 
     /// The kernel's full name.
@@ -108,40 +154,67 @@ impl Machine {
         &self.image.release
     }
 
-    /// Runs tests of `suite` there: `choice` has for each binary the names, or parts of names, of the tests to run.
+    /// The tests of `binary` that `filters` let through, as they run there: with systemd those that need root as root and
+    /// the others as an ordinary user, else all as root.
+    pub fn choose(&self, binary: &TestBinary, filters: Vec<String>) -> Vec<Choice> {
+        let choice = |user, filters| Choice { binary: binary.clone(), filters, user };
+        if self.rootfs.is_none() {
+            return vec![choice(User::Root, filters)];
+        }
+        // The harness takes what is to be skipped by its whole name too when it is told `--exact`.
+        let without = |other: &str| {
+            let mut of: Vec<String> = filters.iter().filter(|filter| !filter.contains(other)).cloned().collect();
+            of.push(format!("--skip={other}"));
+            of
+        };
+        let both = [(User::Root, without("user::")), (User::Ordinary, without("root::"))];
+        // Without a name left, the harness would run everything.
+        let both = both.into_iter().filter(|(_, filters)| filters.iter().any(|filter| !filter.starts_with("--")));
+        both.map(|(user, filters)| choice(user, filters)).collect()
+    }
+
+    /// Runs tests of `suite` there.
     ///
     /// # Errors
     /// When the machine cannot be started or does not end within `limit`.
-    pub fn run_tests(
-        &self,
-        suite: &Suite,
-        choice: &[(TestBinary, Vec<String>)],
-        limit: Duration,
-        tally: &mut Tally,
-    ) -> Result<()> {
+    pub fn run_tests(&self, suite: &Suite, choice: &[Choice], limit: Duration, tally: &mut Tally) -> Result<()> {
         let bin = Folder::make(&self.cache, "bin")?;
         let copy = suite.copy_to(&bin.0)?;
-        let mut script = format!("export CELLKIT_VM=1 CELLKIT_EXPECT=root,cgroup2,kernel={}\n", self.version);
-        for (number, (binary, filters)) in choice.iter().enumerate() {
+        let systemd = if self.rootfs.is_some() { ",systemd" } else { "" };
+        let expect = format!("cgroup2,kernel={}{systemd}", self.version);
+        let mut script = String::from("export CELLKIT_VM=1\n");
+        for (number, Choice { binary, filters, user }) in choice.iter().enumerate() {
             let file = copy.tests.iter().find(|test| test.name == binary.name).map(|test| &test.path);
             let file =
                 file.and_then(|file| file.strip_prefix(&bin.0).ok()).ok_or("a binary that is not of the suite")?;
             let filters: Vec<String> = filters.iter().map(|filter| quote(filter)).collect();
+            let (who, user) = match user {
+                User::Root => ("root", String::new()),
+                User::Ordinary => (
+                    "user",
+                    format!(
+                        "setpriv --reuid={uid} --regid={uid} --clear-groups --inh-caps=-all \
+                         env HOME=/home/cellkit USER=cellkit XDG_RUNTIME_DIR=/run/user/{uid} ",
+                        uid = rootfs::USER
+                    ),
+                ),
+            };
             // What is built below /tmp is not seen in the guest, whose /tmp is its own.
             script += &format!(
                 "cd {dir} 2>/dev/null || cd /\n\
-                 CELLKIT_SKIPS=/job/{number}.skips timeout 300 /job-bin/{file} {filters} \
-                 >/job/{number}.out 2>/job/{number}.err\n\
+                 : >/job/{number}.skips; chmod 666 /job/{number}.skips\n\
+                 CELLKIT_EXPECT={who},{expect} CELLKIT_SKIPS=/job/{number}.skips timeout {BINARY_LIMIT_SECS} {user}\
+                 /job-bin/{file} {filters} >/job/{number}.out 2>/job/{number}.err\n\
                  echo $? >/job/{number}.new; mv /job/{number}.new /job/{number}.status\n",
                 dir = quote(&binary.package_dir.to_string_lossy()),
                 file = quote(&file.to_string_lossy()),
                 filters = filters.join(" "),
             );
         }
-        let phase = format!("Linux {}", self.version);
+        let phase = format!("Linux {}{}", self.version, if self.rootfs.is_some() { " with systemd" } else { "" });
         let (mut done, mut since) = (0, Instant::now());
         let mut collect = |job: &Path, tally: &mut Tally| {
-            while let Some((binary, _)) = choice.get(done) {
+            while let Some(Choice { binary, .. }) = choice.get(done) {
                 let read = |what: &str| fs::read(job.join(format!("{done}.{what}")));
                 let text = |what: &str| String::from_utf8_lossy(&read(what).unwrap_or_default()).into_owned();
                 if read("status").is_err() {
@@ -199,7 +272,7 @@ impl Machine {
             .arg(&self.image.kernel)
             .arg("-initrd")
             .arg(&self.image.initrd)
-            .args(["-append", "console=ttyS0 panic=-1 quiet cgroup_no_v1=all swapaccount=1"])
+            .args(["-append", &format!("{KERNEL_WORDS}{}", if self.rootfs.is_some() { SYSTEMD_WORDS } else { "" })])
             .args(["-virtfs", &share(Path::new("/"), "host", ",readonly=on,multidevs=remap")])
             .args(["-virtfs", &share(&job.0, "job", "")])
             .args(["-virtfs", &share(bin.unwrap_or(&job.0), "bin", ",readonly=on")])
@@ -208,6 +281,9 @@ impl Machine {
                 Console::Shown => Stdio::inherit(),
                 Console::Kept => File::create(self.console())?.into(),
             });
+        if let Some(rootfs) = &self.rootfs {
+            command.args(["-drive", &format!("file={},if=virtio,format=raw,readonly=on", rootfs.display())]);
+        }
         let mut child = command.spawn().map_err(|e| format!("qemu-system-x86_64: {e}"))?;
         let deadline = Instant::now() + limit;
         let in_time = loop {

@@ -15,6 +15,7 @@ const MODULES: &[&str] = &[
     "9p",
     "9pnet_virtio",
     "virtio_pci",
+    "virtio_blk",
     "overlay",
     "veth",
     "bridge",
@@ -108,10 +109,9 @@ impl Image {
             let _ = fs::remove_dir_all(&home);
             fs::rename(&aside.0, &home)?;
         }
-        // The RAM disk's first program is part of this program: it is packed with each boot image anew when it changes.
-        if fs::read_to_string(home.join("root/init")).ok().as_deref() != Some(INIT) {
-            write_init(&home)?;
-            pack(&home)?;
+        // The RAM disk's first program and its modules are part of this program: when they change, it is packed anew.
+        if fs::read_to_string(home.join("made-of")).ok() != Some(made_of()) {
+            make_initrd(&home)?;
         }
         let release = release_of(&home)?;
         Ok(Self { kernel: home.join(format!("boot/vmlinuz-{release}")), initrd: home.join("initrd"), release })
@@ -119,6 +119,10 @@ impl Image {
 }
 
 const INIT: &str = include_str!("init.sh");
+
+fn made_of() -> String {
+    format!("{MODULES:?}\n{INIT}")
+}
 
 fn release_of(home: &Path) -> Result<String> {
     let modules = home.join("lib/modules");
@@ -172,7 +176,8 @@ fn make_initrd(home: &Path) -> Result<()> {
     let release = release_of(home)?;
     output(Command::new(sbin("depmod")).arg("-b").arg(home).arg(&release))?;
     let root = home.join("root");
-    for dir in ["bin", "proc", "sys", "dev", "modules", "host", "rw", "new"] {
+    let _ = fs::remove_dir_all(&root);
+    for dir in ["bin", "proc", "sys", "dev", "modules", "host", "image", "rw", "new"] {
         fs::create_dir_all(root.join(dir))?; // join: the RAM disk's own folders, made here
     }
     let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
@@ -202,14 +207,11 @@ fn make_initrd(home: &Path) -> Result<()> {
             fs::copy(file, to).map_err(|e| format!("{file}: {e}"))?;
         }
     }
-    write_init(home)?;
-    pack(home)
-}
-
-fn write_init(home: &Path) -> Result<()> {
-    let init = home.join("root/init");
+    let init = root.join("init");
     fs::write(&init, INIT)?;
-    Ok(fs::set_permissions(&init, fs::Permissions::from_mode(0o755))?)
+    fs::set_permissions(&init, fs::Permissions::from_mode(0o755))?;
+    pack(home)?;
+    Ok(fs::write(home.join("made-of"), made_of())?)
 }
 
 fn pack(home: &Path) -> Result<()> {
