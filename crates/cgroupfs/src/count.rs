@@ -1,13 +1,7 @@
 //! Numbers with bounds: tasks and weights.
 #![forbid(unsafe_code)]
 
-use std::fmt;
-use std::str::FromStr;
-
-use cellkit_core::Subject;
-
-use crate::{Error, Result};
-
+/// Declares a number with bounds; what comes last is the operation in its errors.
 macro_rules! bounded {
     ($(#[$doc:meta])* $name:ident($inner:ty), $least:literal..=$most:literal, $parse:literal) => {
         $(#[$doc])*
@@ -28,22 +22,22 @@ macro_rules! bounded {
         }
 
         impl TryFrom<u64> for $name {
-            type Error = Error;
+            type Error = $crate::Error;
 
-            fn try_from(number: u64) -> Result<Self> {
+            fn try_from(number: u64) -> $crate::Result<Self> {
                 match <$inner>::try_from(number) {
                     Ok(number) if ($least..=$most).contains(&number) => Ok(Self(number)),
-                    _ => Err(Error::invalid($parse, concat!("not between ", $least, " and ", $most))
-                        .on(Subject::Value(number.to_string()))),
+                    _ => Err($crate::Error::invalid($parse, concat!("not between ", $least, " and ", $most))
+                        .on(cellkit_core::Subject::Value(number.to_string()))),
                 }
             }
         }
 
-        impl FromStr for $name {
-            type Err = Error;
+        impl std::str::FromStr for $name {
+            type Err = $crate::Error;
 
-            fn from_str(text: &str) -> Result<Self> {
-                let invalid = |why| Error::invalid($parse, why).on(Subject::Value(text.to_owned()));
+            fn from_str(text: &str) -> $crate::Result<Self> {
+                let invalid = |why| $crate::Error::invalid($parse, why).on(cellkit_core::Subject::Value(text.to_owned()));
                 let number = text.trim();
                 // str::parse would take a sign.
                 if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -54,13 +48,14 @@ macro_rules! bounded {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.fmt(f)
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                std::fmt::Display::fmt(&self.0, f)
             }
         }
     };
 }
+pub(crate) use bounded;
 
 bounded! {
     /// How many tasks (processes and threads) a group may hold: `pids.max`.

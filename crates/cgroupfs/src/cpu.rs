@@ -1,6 +1,10 @@
 //! The cpu controller's files.
 #![forbid(unsafe_code)]
 
+pub(crate) mod burst;
+pub(crate) mod share;
+pub(crate) mod uclamp;
+
 use crate::keyed::flat_keyed;
 use crate::{Cgroup, Quota, Result, Weight};
 

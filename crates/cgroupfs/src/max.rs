@@ -2,7 +2,10 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
+use std::num::ParseIntError;
 use std::str::FromStr;
+
+use cellkit_core::Subject;
 
 use crate::{Error, Result};
 
@@ -58,11 +61,56 @@ impl<T: fmt::Display> fmt::Display for Max<T> {
     }
 }
 
-impl<T: FromStr<Err = Error>> FromStr for Max<T> {
+impl<T: FromStr<Err: Unreadable>> FromStr for Max<T> {
     type Err = Error;
 
     /// `max`, or what `T` reads.
     fn from_str(text: &str) -> Result<Self> {
-        if text.trim() == "max" { Ok(Self::Max) } else { text.parse().map(Self::Value) }
+        match text.trim() {
+            "max" => Ok(Self::Max),
+            text => text.parse().map(Self::Value).map_err(|error: T::Err| error.of(text)),
+        }
+    }
+}
+
+/// Why a text is no `T`: what the types of this crate say, and what plain numbers say.
+pub trait Unreadable {
+    #[doc(hidden)]
+    fn of(self, text: &str) -> Error;
+}
+
+impl Unreadable for Error {
+    fn of(self, _: &str) -> Error {
+        self
+    }
+}
+
+impl Unreadable for ParseIntError {
+    fn of(self, text: &str) -> Error {
+        Error::invalid("parse limit", "neither max nor a number that fits").on(Subject::Value(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+    use proptest::prelude::*;
+
+    #[test]
+    fn plain_numbers() {
+        for text in ["", "-1", "1.0", "0x1", "MAX", "max 1", "18446744073709551616", "\0"] {
+            assert_eq!(text.parse::<Max<u64>>().expect_err(text).kind(), ErrorKind::Invalid);
+        }
+        assert!("4294967296".parse::<Max<u32>>().is_err());
+        assert_eq!("max\n".parse::<Max<u64>>().expect("max"), Max::Max);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_printed_is_read(number: u64) {
+            let limit = Max::Value(number);
+            prop_assert_eq!(limit.to_string().parse::<Max<u64>>().unwrap(), limit);
+        }
     }
 }

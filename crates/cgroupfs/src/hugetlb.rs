@@ -1,0 +1,4 @@
+//! The hugetlb controller's files.
+#![forbid(unsafe_code)]
+
+pub(crate) mod size;
