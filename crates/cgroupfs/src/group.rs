@@ -140,6 +140,14 @@ impl Cgroup {
             .map_err(|error: Error| Error::parse(format!("read {file}"), error.to_string()).on(self.path()))
     }
 
+    /// The content of `file`, a number.
+    pub(crate) fn number(&self, file: &str) -> Result<u64> {
+        let text = self.read(file)?;
+        text.trim().parse().map_err(|_| {
+            Error::parse(format!("read {file}"), format!("{:?} is not a number", text.trim())).on(self.path())
+        })
+    }
+
     /// Writes `value` as it prints.
     pub(crate) fn set(&self, file: &str, value: impl Display) -> Result<()> {
         self.write(file, &value.to_string())

@@ -90,15 +90,26 @@ fn children(dir: BorrowedFd<'_>, path: &Path, faults: &mut Vec<(PathBuf, Errno)>
     })
 }
 
+/// The names of the files of a group.
+pub(crate) fn files(dir: &impl AsFd) -> Result<Vec<String>, Errno> {
+    let names = list_type(dir.as_fd(), Type::File)?;
+    // The kernel's names are ASCII.
+    Ok(names.into_iter().filter_map(|name| name.into_string().ok()).collect())
+}
+
+/// The names of the groups in a group: the only directories of this file system.
 fn list(dir: BorrowedFd<'_>) -> Result<Vec<OsString>, Errno> {
+    list_type(dir, Type::Directory)
+}
+
+fn list_type(dir: BorrowedFd<'_>, wanted: Type) -> Result<Vec<OsString>, Errno> {
     let nix_errno = |errno: nix::errno::Errno| Errno(errno as i32);
     // An O_PATH descriptor cannot be read from.
     let readable = open::beneath(dir, Path::new("."), libc::O_RDONLY | libc::O_DIRECTORY)?;
     let mut names = Vec::new();
     for entry in Dir::from_fd(readable).map_err(nix_errno)?.iter() {
         let entry = entry.map_err(nix_errno)?;
-        // The only directories of this file system are groups.
-        if entry.file_type() == Some(Type::Directory) && !dots(entry.file_name()) {
+        if entry.file_type() == Some(wanted) && !dots(entry.file_name()) {
             names.push(OsString::from_vec(entry.file_name().to_bytes().to_vec()));
         }
     }
