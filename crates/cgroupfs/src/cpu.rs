@@ -274,7 +274,9 @@ mod tests {
         assert_eq!((without.usage_usec, without.nr_throttled), (9, None));
         let with = "usage_usec 9\nuser_usec 5\nsystem_usec 4\nnice_usec 0\ncore_sched.force_idle_usec 2\nnr_periods 10\n\
                     nr_throttled 4\nthrottled_usec 400\nnr_bursts 0\nburst_usec 0\nnew_usec 1\n";
-        let with: CpuStat = with.parse().expect("controller");
+        let text = with;
+        let with: CpuStat = text.parse().expect("controller");
+        assert_eq!(with.to_string(), text);
         assert_eq!((with.nr_throttled, with.throttled_usec), (Some(4), Some(400)));
         assert_eq!((with.core_sched_force_idle_usec, with.other["new_usec"]), (Some(2), 1));
         assert_eq!("".parse::<CpuStatLocal>().expect("root of a hybrid machine").throttled_usec, None);

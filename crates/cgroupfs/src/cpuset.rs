@@ -112,7 +112,7 @@ impl Cpuset<'_> {
     }
 
     /// `cpuset.cpus.isolated`: the processors of all isolated partitions, and those isolated on the kernel's command line.
-    /// The root of the hierarchy alone has it. Linux 6.7.
+    /// The root of the hierarchy alone has it. Linux 6.8.
     ///
     /// # Errors
     /// Unsupported on an older kernel, and below the root.

@@ -62,8 +62,7 @@ pub(crate) static HINTS: HintTable = HintTable(&[
     row(
         "write cpu.max",
         libc::EINVAL,
-        "the quota must be 1 ms or more, the period between 1 ms and 1 s; with real-time group scheduling, see also \
-         cpu.max of the groups above",
+        "the quota must be 1 ms or more and not less than cpu.max.burst, the period between 1 ms and 1 s",
     ),
     row(
         "write io.max",
@@ -89,6 +88,82 @@ pub(crate) static HINTS: HintTable = HintTable(&[
         libc::ENOENT,
         "cgroup2 is mounted with nsdelegate, and one of the groups is outside of this cgroup namespace",
     ),
+    row(
+        "write cpu.max.burst",
+        libc::EINVAL,
+        "the burst is more than the quota of cpu.max: raise the quota first, or lower the burst",
+    ),
+    row(
+        "write cpu.weight",
+        libc::EINVAL,
+        "the group is idle (cpu.idle is 1), and so has no weight: write 0 to cpu.idle first",
+    ),
+    row(
+        "write cpu.weight.nice",
+        libc::EINVAL,
+        "the group is idle (cpu.idle is 1), and so has no weight: write 0 to cpu.idle first",
+    ),
+    row(
+        "write cpuset.cpus*",
+        libc::ERANGE,
+        "there is a processor in the list that this machine cannot have: see /sys/devices/system/cpu/possible",
+    ),
+    row(
+        "write cpuset.mems",
+        libc::ERANGE,
+        "there is a memory node in the list that this machine cannot have: see /sys/devices/system/node/possible",
+    ),
+    row("write cpuset.cpus.partition", libc::EINVAL, "this kernel knows member and root, and isolated since Linux 6.1"),
+    row(
+        "write cpuset.cpus.partition",
+        libc::EBUSY,
+        "a processor that the partition would take or give back is in use by a real-time task, or partitions are \
+         below it: see cpuset.cpus.partition there",
+    ),
+    row(
+        "write cpuset.cpus*",
+        libc::EINVAL,
+        "a processor in the list is not online, or a sibling has it for itself alone: compare \
+         /sys/devices/system/cpu/online, and cpuset.cpus.exclusive and cpuset.cpus.partition of the siblings",
+    ),
+    row(
+        "write cpuset.mems",
+        libc::EINVAL,
+        "a memory node in the list is not online: see /sys/devices/system/node/has_memory",
+    ),
+    row(
+        "write cpuset.cpus*",
+        libc::ENOSPC,
+        "the group has processes, so it cannot be left without processors: move what its cgroup.procs lists elsewhere \
+         first",
+    ),
+    row(
+        "write cpuset.mems",
+        libc::ENOSPC,
+        "the group has processes, so it cannot be left without memory nodes: move what its cgroup.procs lists \
+         elsewhere first",
+    ),
+    row(
+        "write cpuset.*",
+        libc::EBUSY,
+        "a deadline task of the group would not get its time on what is left: see chrt -p of its tasks",
+    ),
+    row(
+        "write cgroup.procs",
+        libc::ENOSPC,
+        "the group has no processor to run on: see its cpuset.cpus.effective, and cpuset.cpus.partition of the groups \
+         below",
+    ),
+    row(
+        "write hugetlb.*",
+        libc::EBUSY,
+        "more than the new limit is in use: see the file that ends in current beside it, and lower it when pages were \
+         freed",
+    ),
+    row("write rdma.max", libc::ENODEV, "there is no RDMA device of this name: see /sys/class/infiniband"),
+    row("write rdma.max", libc::EINVAL, "this kernel knows hca_handle and hca_object"),
+    row("write misc.max", libc::EINVAL, "this machine has no such resource: see misc.capacity of the root"),
+    row("write dmem.*", libc::EINVAL, "this machine has no such region: see dmem.capacity of the root"),
     row("unlinkat", libc::EBUSY, "processes or groups are still in it: see its cgroup.procs and the directories below"),
     row("unlinkat", libc::EACCES, "removing a group needs write access to the directory above it"),
     row("unlinkat", libc::EROFS, "cgroup2 is mounted read-only here"),
@@ -155,6 +230,24 @@ mod tests {
             ("write cgroup.procs", libc::EOPNOTSUPP, "cgroup.type"),
             ("write cgroup.procs", libc::EACCES, "nearest group above"),
             ("write cgroup.procs", libc::ENOENT, "nsdelegate"),
+            ("write cpu.max.burst", libc::EINVAL, "more than the quota"),
+            ("write cpu.weight", libc::EINVAL, "cpu.idle"),
+            ("write cpu.weight.nice", libc::EINVAL, "cpu.idle"),
+            ("write cpuset.cpus", libc::ERANGE, "cpu/possible"),
+            ("write cpuset.mems", libc::ERANGE, "node/possible"),
+            ("write cpuset.cpus.partition", libc::EINVAL, "6.1"),
+            ("write cpuset.cpus.partition", libc::EBUSY, "real-time"),
+            ("write cpuset.cpus", libc::EINVAL, "siblings"),
+            ("write cpuset.mems", libc::EINVAL, "has_memory"),
+            ("write cpuset.cpus", libc::ENOSPC, "without processors"),
+            ("write cpuset.mems", libc::ENOSPC, "without memory nodes"),
+            ("write cpuset.mems", libc::EBUSY, "deadline"),
+            ("write cgroup.procs", libc::ENOSPC, "cpuset.cpus.effective"),
+            ("write hugetlb.2MB.max", libc::EBUSY, "current"),
+            ("write rdma.max", libc::ENODEV, "infiniband"),
+            ("write rdma.max", libc::EINVAL, "hca_object"),
+            ("write misc.max", libc::EINVAL, "misc.capacity"),
+            ("write dmem.low", libc::EINVAL, "dmem.capacity"),
             ("unlinkat", libc::EBUSY, "still in it"),
             ("unlinkat", libc::EACCES, "directory above"),
             ("unlinkat", libc::EROFS, "read-only"),

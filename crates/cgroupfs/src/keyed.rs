@@ -63,12 +63,17 @@ pub(crate) trait Count: Default {
     /// Whether every kernel since 5.15 writes the key.
     const NEEDED: bool;
     fn of(number: u64) -> Self;
+    /// Nothing where the kernel wrote no such key.
+    fn number(&self) -> Option<u64>;
 }
 
 impl Count for u64 {
     const NEEDED: bool = true;
     fn of(number: u64) -> Self {
         number
+    }
+    fn number(&self) -> Option<u64> {
+        Some(*self)
     }
 }
 
@@ -77,6 +82,9 @@ impl Count for Option<u64> {
     fn of(number: u64) -> Self {
         Some(number)
     }
+    fn number(&self) -> Option<u64> {
+        *self
+    }
 }
 
 impl Count for bool {
@@ -84,12 +92,18 @@ impl Count for bool {
     fn of(number: u64) -> Self {
         number != 0
     }
+    fn number(&self) -> Option<u64> {
+        Some(u64::from(*self))
+    }
 }
 
 impl Count for Option<bool> {
     const NEEDED: bool = false;
     fn of(number: u64) -> Self {
         Some(number != 0)
+    }
+    fn number(&self) -> Option<u64> {
+        self.map(u64::from)
     }
 }
 
@@ -171,6 +185,16 @@ macro_rules! flat_keyed {
 
                 fn keep(&mut self, key: &str, number: u64) {
                     self.other.insert(key.to_owned(), number);
+                }
+            }
+
+            /// Prints as the kernel's file: a line for each key, those that are not declared last.
+            impl std::fmt::Display for $name {
+                fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                    $(if let Some(number) = $crate::keyed::Count::number(&self.$field) {
+                        writeln!(f, concat!($key, " {}"), number)?;
+                    })+
+                    self.other.iter().try_for_each(|(key, number)| writeln!(f, "{key} {number}"))
                 }
             }
 
