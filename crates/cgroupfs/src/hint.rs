@@ -8,6 +8,10 @@ pub(crate) const DELEGATE: &str = "a group can be made only below one that is de
     (systemd-run --user --scope -p Delegate=yes COMMAND), or have root make one, chown its directory, cgroup.procs and \
     cgroup.subtree_control to you, and move your shell into it";
 
+const BPF_PRIVILEGES: &str = "a device program takes CAP_BPF and CAP_NET_ADMIN in the first user namespace. In another \
+    one do without: the kernel lets nobody make device nodes there. (Before Linux 5.11 it may be RLIMIT_MEMLOCK: see \
+    ulimit -l)";
+
 pub(crate) static HINTS: HintTable = HintTable(&[
     row("faccessat", libc::EACCES, DELEGATE),
     row("faccessat", libc::EPERM, DELEGATE),
@@ -174,6 +178,20 @@ pub(crate) static HINTS: HintTable = HintTable(&[
     ),
     row("openat2", libc::ELOOP, "a link stands where a group should be: give the path without links"),
     row("openat2", libc::ENOSYS, "openat2 is missing: Linux 5.6 or newer, and no seccomp filter in the way"),
+    row("BPF_PROG_LOAD", libc::EPERM, BPF_PRIVILEGES),
+    row("BPF_PROG_ATTACH", libc::EPERM, BPF_PRIVILEGES),
+    row("BPF_PROG_DETACH", libc::EPERM, BPF_PRIVILEGES),
+    row("BPF_PROG_QUERY", libc::EPERM, BPF_PRIVILEGES),
+    row(
+        "BPF_PROG_GET_FD_BY_ID",
+        libc::EPERM,
+        "the group has a device program already, and seeing whose it is takes CAP_SYS_ADMIN",
+    ),
+    row("BPF_PROG_LOAD", libc::ENOSYS, "this kernel has no bpf(2) (CONFIG_BPF_SYSCALL), or a seccomp filter hides it"),
+    row("BPF_PROG_ATTACH", libc::E2BIG, "64 device programs are attached to the group, and no more can be"),
+    row("BPF_PROG_ATTACH", libc::ENOENT, "others change the device programs of the group all the time: try again"),
+    row("BPF_PROG_DETACH", libc::ENOENT, "others change the device programs of the group all the time: try again"),
+    row("BPF_PROG_QUERY", libc::EINVAL, "this kernel attaches no programs to groups: CONFIG_CGROUP_BPF"),
     row(
         "write *",
         libc::ENOENT,
@@ -254,6 +272,16 @@ mod tests {
             ("openat2", libc::EXDEV, "findmnt"),
             ("openat2", libc::ELOOP, "without links"),
             ("openat2", libc::ENOSYS, "5.6"),
+            ("BPF_PROG_LOAD", libc::EPERM, "CAP_BPF"),
+            ("BPF_PROG_ATTACH", libc::EPERM, "CAP_NET_ADMIN"),
+            ("BPF_PROG_DETACH", libc::EPERM, "CAP_NET_ADMIN"),
+            ("BPF_PROG_QUERY", libc::EPERM, "CAP_NET_ADMIN"),
+            ("BPF_PROG_GET_FD_BY_ID", libc::EPERM, "CAP_SYS_ADMIN"),
+            ("BPF_PROG_LOAD", libc::ENOSYS, "CONFIG_BPF_SYSCALL"),
+            ("BPF_PROG_ATTACH", libc::E2BIG, "64"),
+            ("BPF_PROG_ATTACH", libc::ENOENT, "try again"),
+            ("BPF_PROG_DETACH", libc::ENOENT, "try again"),
+            ("BPF_PROG_QUERY", libc::EINVAL, "CONFIG_CGROUP_BPF"),
             ("write pids.max", libc::ENOENT, "not enabled"),
             ("read memory.events", libc::ENOENT, "not enabled"),
             ("write memory.max", libc::EACCES, "the giver"),

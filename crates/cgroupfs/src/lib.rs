@@ -4,6 +4,7 @@
 //! * [`Place`] is the group below which the caller may make groups: the root for root, the topmost delegated group for an
 //!   ordinary user. It makes them, and says [why not](Place::why_not) when a controller cannot be had.
 //! * [`Cgroup`] is a group: a verified directory handle, for CLONE_INTO_CGROUP, statistics, killing and removal.
+//! * [`DeviceRules`] is which devices a group may open and make, which [`Cgroup::devices`] puts into effect.
 //! * [`Limits`] is what a group may use, in types that cannot hold what the kernel would refuse.
 //!
 //! ```no_run
@@ -80,8 +81,10 @@ pub use cpuset::Cpuset;
 pub use cpuset::list::{CpuList, MemNodeList};
 pub use cpuset::partition::{InvalidPartition, InvalidReason, Partition, PartitionState};
 pub use dev_num::DevNum;
+pub use devices::program::DeviceProgram;
 pub use devices::rule::{DeviceAccess, DeviceKind, DeviceMatch, DeviceRule, OrAny};
 pub use devices::rules::DeviceRules;
+pub use devices::{AttachMode, AttachedProgram, DevicePrograms, Devices};
 pub use dmem::Dmem;
 pub use effective::{EffectiveCpus, EffectiveMemory, effective_cpus, effective_memory};
 pub use events::CgroupEvents;

@@ -1,6 +1,8 @@
 //! The system calls of this crate that have no safe wrapper, or one that is too small for large machines.
 #![allow(unsafe_code)]
 
+pub(crate) mod bpf;
+
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use cellkit_core::Errno;

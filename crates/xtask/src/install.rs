@@ -32,6 +32,7 @@ pub const TEST_TOOLS: &[Tool] = &[
     ("pgrep", "procps"),
     ("ps", "procps"),
     ("strace", "strace"),
+    ("bpftool", "bpftool"),
     ("python3", "python3-minimal"),
 ];
 

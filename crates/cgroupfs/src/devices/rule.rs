@@ -3,6 +3,8 @@
 
 use std::fmt;
 use std::ops::{BitOr, BitOrAssign};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
 use std::str::FromStr;
 
 use cellkit_core::Subject;
@@ -246,6 +248,29 @@ impl DeviceMatch {
         Self { kind: kind.into(), major: major.into(), minor: minor.into(), access }
     }
 
+    /// stat(2): the device whose node is at `path`.
+    ///
+    /// ```
+    /// use cgroupfs::{DeviceAccess, DeviceMatch};
+    ///
+    /// let null = DeviceMatch::of_path("/dev/null", DeviceAccess::READ)?;
+    /// assert_eq!(null.to_string(), "c 1:3 r");
+    /// # Ok::<(), cgroupfs::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The errno of stat(2); Invalid when it is no device.
+    pub fn of_path(path: impl AsRef<Path>, access: DeviceAccess) -> Result<Self> {
+        let path = path.as_ref();
+        let found = std::fs::metadata(path).map_err(|error| Error::from_io("stat", &error).on(path))?;
+        let kind = match found.file_type() {
+            kind if kind.is_char_device() => DeviceKind::Char,
+            kind if kind.is_block_device() => DeviceKind::Block,
+            _ => return Err(Error::invalid("stat", "this is not a device").on(path)),
+        };
+        Ok(Self::new(kind, libc::major(found.rdev()), libc::minor(found.rdev()), access))
+    }
+
     /// Whether this is about the device at all, whatever the access.
     #[must_use]
     pub fn covers(&self, kind: DeviceKind, device: DevNum) -> bool {
@@ -422,6 +447,9 @@ pub(crate) mod tests {
         for text in ["", "c 1:3 r", "allow", "allowed c 1:3 r", "Allow c 1:3 r", "deny c 1:3", "allow\0c 1:3 r"] {
             assert_eq!(text.parse::<DeviceRule>().expect_err(text).kind(), ErrorKind::Invalid);
         }
+        let error = DeviceMatch::of_path("/proc/version", DeviceAccess::ALL).expect_err("a file");
+        assert_eq!(error.to_string(), r#"stat "/proc/version": this is not a device"#);
+        assert_eq!(DeviceMatch::of_path("/no/such", DeviceAccess::ALL).expect_err("none").kind(), ErrorKind::NotFound);
         assert!("".parse::<DeviceAccess>().expect_err("empty").to_string().contains("at least one"));
         assert!("rx".parse::<DeviceAccess>().is_err() && "a".parse::<DeviceKind>().is_err());
     }

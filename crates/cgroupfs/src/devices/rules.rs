@@ -4,6 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::table::{Table, decide};
 use crate::{DevNum, DeviceAccess, DeviceKind, DeviceMatch, DeviceRule, Error, OrAny, Result};
 
 /// What a group may do to which devices: an ordered list, of which the last rule that says something wins. Where none
@@ -26,10 +27,10 @@ use crate::{DevNum, DeviceAccess, DeviceKind, DeviceMatch, DeviceRule, Error, Or
 ///
 /// That is how the OCI runtime specification has it: "the runtime MUST apply entries in the listed order". Runtimes differ
 /// where a later rule names a part of an earlier one: version 1's kernel code, and runc after it, refuse some of such lists
-/// or widen them to one default and its exceptions, and crun skips a rule that does not name all that is asked for, so
-/// that a denied `w` was no obstacle to `rw`. Where all agree, this agrees too.
+/// or widen them to one default and its exceptions; and the programs of runc and crun skip a rule that does not name all
+/// that is asked for, so that a denied `w` is no obstacle to `rw`. Where all agree, this agrees too.
 ///
-/// It prints and reads as lines of [`DeviceRule`]s.
+/// It prints and reads as lines of [`DeviceRule`]s. [`Devices::attach`](crate::Devices::attach) puts it into effect.
 ///
 /// See <https://docs.kernel.org/admin-guide/cgroup-v2.html#device-controller> and
 /// <https://github.com/opencontainers/runtime-spec/blob/main/config-linux.md#allowed-device-list>.
@@ -93,15 +94,40 @@ impl DeviceRules {
     /// Whether `access`, all of it, to this device is allowed.
     #[must_use]
     pub fn allows(&self, kind: DeviceKind, device: DevNum, access: DeviceAccess) -> bool {
-        access.bits() & !self.allowed_bits(|devices| devices.covers(kind, device)) == 0
+        let mut allowed = 0;
+        self.rules
+            .iter()
+            .filter(|rule| rule.devices().covers(kind, device))
+            .for_each(|rule| decide(&mut allowed, rule));
+        access.bits() & !allowed == 0
     }
 
-    /// What is allowed of a device, given which of the rules are about it.
-    pub(crate) fn allowed_bits(&self, about: impl Fn(&DeviceMatch) -> bool) -> u8 {
-        self.rules.iter().filter(|rule| about(rule.devices())).fold(0, |allowed, rule| match rule {
-            DeviceRule::Allow(devices) => allowed | devices.access.bits(),
-            DeviceRule::Deny(devices) => allowed & !devices.access.bits(),
-        })
+    /// The same in other words: as few rules as are needed, from the general to the particular. Two lists that mean the
+    /// same become equal.
+    ///
+    /// ```
+    /// use cgroupfs::DeviceRules;
+    ///
+    /// let rules: DeviceRules = "allow c 1:3 r\nallow b 8:0 r\ndeny b *:* rwm\nallow c 1:3 w".parse()?;
+    /// assert_eq!(rules.normalised().to_string(), "allow c 1:3 rw\n");
+    /// # Ok::<(), cgroupfs::Error>(())
+    /// ```
+    pub fn normalised(&self) -> Self {
+        Table::new(self).rules()
+    }
+
+    /// Whether both allow the same, whatever the device.
+    ///
+    /// ```
+    /// use cgroupfs::DeviceRules;
+    ///
+    /// let [a, b] = ["allow c 1:* r\nallow c 2:* r", "allow c 2:* r\nallow c 1:* r\nallow c 1:3 r"];
+    /// assert!(a.parse::<DeviceRules>()?.same_meaning(&b.parse()?));
+    /// # Ok::<(), cgroupfs::Error>(())
+    /// ```
+    #[must_use]
+    pub fn same_meaning(&self, other: &Self) -> bool {
+        Table::new(self) == Table::new(other)
     }
 }
 

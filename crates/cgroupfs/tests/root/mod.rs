@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 
 mod delegation;
+mod devices;
 mod finding;
 mod groups;
 mod limits;
