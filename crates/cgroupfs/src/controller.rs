@@ -85,6 +85,12 @@ impl Controller {
         }
     }
 
+    /// Whether it works in a threaded subtree, where others do not: cpu, cpuset and pids.
+    #[must_use]
+    pub const fn is_threaded(self) -> bool {
+        matches!(self, Self::Cpu | Self::Cpuset | Self::Pids)
+    }
+
     const fn bit(self) -> u16 {
         1 << self as u16
     }
@@ -140,6 +146,24 @@ impl Controllers {
         Self(self.0 & !other.0)
     }
 
+    /// Those that are in both.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// Those that are in either.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// How many.
+    #[must_use]
+    pub const fn len(self) -> usize {
+        self.0.count_ones() as usize
+    }
+
     /// The controllers in it.
     pub fn iter(self) -> impl Iterator<Item = Controller> {
         Controller::ALL.into_iter().filter(move |&controller| self.contains(controller))
@@ -154,6 +178,11 @@ impl Controllers {
     pub(crate) fn enabling(self) -> String {
         self.iter().map(|controller| format!("+{controller}")).collect::<Vec<_>>().join(" ")
     }
+
+    /// What is written to `cgroup.subtree_control` not to pass them down any more: `-memory -pids`.
+    pub(crate) fn disabling(self) -> String {
+        self.iter().map(|controller| format!("-{controller}")).collect::<Vec<_>>().join(" ")
+    }
 }
 
 impl FromIterator<Controller> for Controllers {
@@ -165,6 +194,12 @@ impl FromIterator<Controller> for Controllers {
 impl From<Controller> for Controllers {
     fn from(controller: Controller) -> Self {
         Self(controller.bit())
+    }
+}
+
+impl<const N: usize> From<[Controller; N]> for Controllers {
+    fn from(controllers: [Controller; N]) -> Self {
+        controllers.into_iter().collect()
     }
 }
 
@@ -197,6 +232,7 @@ mod tests {
         assert_eq!(set.without(Controller::Cpu.into()).enabling(), "+cpuset +io +memory +hugetlb +pids +rdma +misc");
         assert!(Controllers::parse("\n").is_empty());
         assert!("cpuacct".parse::<Controller>().is_err());
+        assert_eq!(Controllers::from([Controller::Pids, Controller::Io]).disabling(), "-io -pids");
     }
 
     proptest! {
@@ -205,6 +241,8 @@ mod tests {
             let set: Controllers = picked.iter().map(|&index| Controller::ALL[index]).collect();
             prop_assert_eq!(Controllers::parse(&set.to_string()), set);
             prop_assert!(picked.iter().all(|&index| set.contains(Controller::ALL[index])));
+            prop_assert_eq!(set.len(), set.iter().count());
+            prop_assert_eq!(set.and(Controllers::NONE).or(set).without(set), Controllers::NONE);
         }
     }
 }

@@ -1,17 +1,15 @@
 //! Making a group with its limits: a plan that is first data, then done.
 #![forbid(unsafe_code)]
 
-use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
-use cellkit_core::{Errno, Observer, StepText};
-use nix::sys::stat::Mode;
+use cellkit_core::{Observer, StepText};
 
-use crate::hint::HINTS;
+use crate::children::with_more;
 use crate::limits::LimitWrite;
 use crate::why_not::passed_down;
-use crate::{Cgroup, CgroupName, Controllers, Error, Limits, Place, Result, open, remove};
+use crate::{Cgroup, CgroupName, Controllers, Limits, Place, Result};
 
 impl Place {
     /// mkdirat(2), openat2(2), and a write(2) for each limit: makes the group `name` here, with `limits`.
@@ -39,11 +37,7 @@ impl Place {
         let plan = Plan::new(self, name, limits)?;
         timed(observer, || plan.make_text(), || plan.make())?;
         let made = plan.fill(observer);
-        made.map_err(|error| {
-            let removed = remove::rmdir(self.group().as_fd(), Path::new(name.as_str()));
-            let removed = removed.map_err(|errno| self.group().fail("unlinkat", errno).on(plan.path()));
-            with_more(error, removed)
-        })
+        made.map_err(|error| with_more(error, self.group().remove_made(name)))
     }
 
     /// What [`create`](Self::create) would do, in words and in order. Nothing is checked or changed.
@@ -105,9 +99,7 @@ impl<'a> Plan<'a> {
     }
 
     fn make(&self) -> Result<()> {
-        let mode = Mode::from_bits_truncate(0o755);
-        nix::sys::stat::mkdirat(self.place.group().as_fd(), self.name.as_str(), mode)
-            .map_err(|errno| self.fail("mkdirat", Errno(errno as i32)))
+        self.place.group().make_directory(self.name)
     }
 
     fn open_text(&self) -> StepText {
@@ -118,11 +110,7 @@ impl<'a> Plan<'a> {
     }
 
     fn open(&self) -> Result<Cgroup> {
-        let above = self.place.group();
-        match open::beneath(above.as_fd(), Path::new(self.name.as_str()), open::DIRECTORY) {
-            Ok(dir) => Ok(Cgroup { dir, path: self.path(), mount_point: above.mount_point.clone() }),
-            Err(errno) => Err(self.fail("openat2", errno)),
-        }
+        self.place.group().open_child(self.name.as_str())
     }
 
     fn enable_text(&self) -> StepText {
@@ -133,10 +121,6 @@ impl<'a> Plan<'a> {
 
     fn write_text(&self, write: &LimitWrite) -> StepText {
         write.describe().on(self.path())
-    }
-
-    fn fail(&self, operation: &'static str, errno: Errno) -> Error {
-        Error::from_errno(operation, errno.0).on(self.path()).with_hints(&HINTS)
     }
 }
 
@@ -152,15 +136,4 @@ fn timed<T>(
         observer.made(text(), started.elapsed());
     }
     Ok(outcome)
-}
-
-/// `error`, with what went wrong when its traces were removed.
-fn with_more(error: Error, removed: Result<()>) -> Error {
-    match removed {
-        Ok(()) => error,
-        Err(more) => match Error::all([error, more]) {
-            Err(both) => both,
-            Ok(()) => Error::other("unlinkat", "no error"),
-        },
-    }
 }

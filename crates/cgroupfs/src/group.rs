@@ -163,7 +163,14 @@ impl Cgroup {
     pub(crate) fn write(&self, file: &str, content: &str) -> Result<()> {
         let operation = || format!("write {file}");
         let opened = self.open_file(file, libc::O_WRONLY, &operation)?;
-        match File::from(opened).write(content.as_bytes()) {
+        let mut opened = File::from(opened);
+        let written = loop {
+            match opened.write(content.as_bytes()) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                outcome => break outcome,
+            }
+        };
+        match written {
             Ok(written) if written == content.len() => Ok(()),
             Ok(_) => Err(self.fail(operation(), Errno(libc::EIO))),
             Err(error) => Err(self.fail(operation(), errno_of(&error))),

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use cellkit_core::{Errno, Subject, sys};
+use cellkit_core::{Errno, ProcFd, ProcView, Subject, sys};
 
 use crate::group::{parse_procs, read_whole};
 use crate::tree::{Visit, vanished, walk};
@@ -43,7 +43,7 @@ impl Cgroup {
             )
             .on(self.path()));
         }
-        self.refuse_own_group()?;
+        self.refuse_own_group("write cgroup.kill")?;
         match self.write("cgroup.kill", "1") {
             Err(error)
                 if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EOPNOTSUPP | libc::EINVAL))
@@ -55,16 +55,15 @@ impl Cgroup {
         }
     }
 
-    fn refuse_own_group(&self) -> Result<()> {
+    /// Refuses what the calling process would not survive.
+    pub(crate) fn refuse_own_group(&self, operation: &'static str) -> Result<()> {
         let own = i32::try_from(std::process::id()).unwrap_or(0);
         let mut found = false;
         self.each_group(|dir| {
             found = found || procs_of(dir).is_ok_and(|procs| procs.contains(&own));
         })?;
         if found {
-            return Err(
-                Error::invalid("write cgroup.kill", "the calling process is in this group or below it").on(self.path())
-            );
+            return Err(Error::invalid(operation, "the calling process is in this group or below it").on(self.path()));
         }
         Ok(())
     }
@@ -147,8 +146,16 @@ impl Found {
     }
 }
 
+/// The processes in the group itself; of a threaded one, those that have a thread in it.
 pub(crate) fn procs_of(dir: BorrowedFd<'_>) -> Result<Vec<i32>, Errno> {
-    let file = open::beneath(dir, Path::new("cgroup.procs"), libc::O_RDONLY)?;
+    match list_of(dir, "cgroup.procs") {
+        Err(Errno(libc::EOPNOTSUPP)) => processes_of(list_of(dir, "cgroup.threads")?),
+        outcome => outcome,
+    }
+}
+
+fn list_of(dir: BorrowedFd<'_>, file: &str) -> Result<Vec<i32>, Errno> {
+    let file = open::beneath(dir, Path::new(file), libc::O_RDONLY)?;
     match read_whole(file) {
         Ok(text) => parse_procs(&text).map_err(|_| Errno(libc::EIO)),
         Err(errno) if vanished(errno) => Ok(Vec::new()),
@@ -156,8 +163,41 @@ pub(crate) fn procs_of(dir: BorrowedFd<'_>) -> Result<Vec<i32>, Errno> {
     }
 }
 
+/// The processes whose threads these are. A thread that has ended has none.
+fn processes_of(threads: Vec<i32>) -> Result<Vec<i32>, Errno> {
+    if threads.is_empty() {
+        return Ok(threads);
+    }
+    let errno = |error: Error| Errno(error.raw_os_error().unwrap_or(libc::EIO));
+    let proc = ProcFd::open(ProcView::Processes).map_err(errno)?;
+    let mut processes = BTreeSet::new();
+    for thread in threads {
+        // The directory of a thread is there although it is not listed.
+        match proc.read(Path::new(&format!("{thread}/status"))) {
+            Ok(status) => processes.extend(process_in_status(&status)),
+            Err(_) if thread == 0 => drop(processes.insert(0)),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Gone) => {}
+            Err(error) => return Err(errno(error)),
+        }
+    }
+    Ok(processes.into_iter().collect())
+}
+
+/// The `Tgid` of `/proc/TID/status`.
+fn process_in_status(status: &[u8]) -> Option<i32> {
+    String::from_utf8_lossy(status).lines().find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok())
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn whose_thread() {
+        assert_eq!(super::process_in_status(b"Name:\tx\nTgid:\t42\nPid:\t43\n"), Some(42));
+        for other in [&b""[..], b"Tgid:\tx\n", b"NSpid:\t1\n", b"Tgid:\xff"] {
+            assert_eq!(super::process_in_status(other), None);
+        }
+    }
+
     /// The way without `cgroup.kill`, which kernels before 5.14 take.
     mod root {
         use std::path::Path;

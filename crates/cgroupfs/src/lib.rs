@@ -29,7 +29,10 @@
 //! <https://docs.kernel.org/admin-guide/cgroup-v2.html>.
 #![deny(unsafe_code)]
 
+mod attach;
+mod await_events;
 mod bytes;
+mod children;
 mod controller;
 mod count;
 mod cpu;
@@ -39,7 +42,10 @@ mod dev_num;
 mod devices;
 mod dmem;
 mod effective;
+mod enable;
+mod evacuate;
 mod events;
+mod freeze;
 mod group;
 mod hierarchy;
 mod hint;
@@ -66,11 +72,13 @@ mod remove;
 mod resource;
 mod swap;
 mod sys;
+mod threaded;
 mod tree;
 mod why_not;
 
 pub use bytes::Bytes;
 pub use cellkit_core::{Error, ErrorKind, Result};
+pub use children::Origin;
 pub use controller::{Controller, Controllers};
 pub use count::{BfqWeight, IoWeight, PidsMax, Weight};
 pub use cpu::burst::CpuBurst;
@@ -88,6 +96,7 @@ pub use devices::{AttachMode, AttachedProgram, DevicePrograms, Devices};
 pub use dmem::Dmem;
 pub use effective::{EffectiveCpus, EffectiveMemory, effective_cpus, effective_memory};
 pub use events::CgroupEvents;
+pub use freeze::FrozenGuard;
 pub use group::{Cgroup, RawFile};
 pub use hierarchy::{Hierarchy, Layout};
 pub use hugetlb::size::HugePageSize;
@@ -113,4 +122,5 @@ pub use rdma::Rdma;
 pub use rdma::limit::{RdmaCount, RdmaLimit};
 pub use resource::{PerResource, ResourceName};
 pub use swap::{MemoryPlusSwap, SwapOnly};
+pub use threaded::CgroupType;
 pub use why_not::{Reason, WhyNot};

@@ -85,6 +85,12 @@ fn fault(name: &str) -> Option<&'static str> {
     }
 }
 
+impl AsRef<std::ffi::OsStr> for CgroupName {
+    fn as_ref(&self) -> &std::ffi::OsStr {
+        self.0.as_ref()
+    }
+}
+
 impl AsRef<str> for CgroupName {
     fn as_ref(&self) -> &str {
         &self.0

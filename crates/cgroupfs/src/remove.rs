@@ -8,19 +8,17 @@
 //! A step that fails does not end it: what can be removed is removed, and all errors are returned.
 #![forbid(unsafe_code)]
 
-use std::fs::File;
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use cellkit_core::{Errno, sys};
-use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::unistd::UnlinkatFlags;
 
+use crate::await_events::EventsFile;
 use crate::hint::HINTS;
 use crate::tree::{Visit, vanished, walk};
-use crate::{Cgroup, CgroupEvents, Error, ErrorKind, Result, open};
+use crate::{Cgroup, Error, ErrorKind, Result, open};
 
 /// After this long, what still lives is killed again: something may have been put into the group meanwhile.
 const KILL_AGAIN: Duration = Duration::from_millis(200);
@@ -70,37 +68,24 @@ impl Cgroup {
 
     /// Waits for `populated 0` in `cgroup.events`.
     fn wait_until_empty(&self, time_limit: Duration, left: &dyn Fn() -> Duration) -> Result<()> {
-        const READ: &str = "read cgroup.events";
-        let gone_is_empty = |errno| if vanished(errno) { Ok(()) } else { Err(self.fail(READ, errno)) };
-        let events = match open::beneath(self.dir.as_fd(), Path::new("cgroup.events"), libc::O_RDONLY) {
-            Ok(events) => File::from(events),
-            Err(errno) => return gone_is_empty(errno),
-        };
         let mut last_kill = left();
-        loop {
-            // The read is also what arms the poll: it answers to changes after it.
-            let mut buffer = [0; 4096];
-            let text = match events.read_at(&mut buffer, 0) {
-                Ok(length) => String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()),
-                Err(error) => return gone_is_empty(Errno(error.raw_os_error().unwrap_or(libc::EIO))),
-            };
-            if !text.parse::<CgroupEvents>().map_err(|error| error.on(self.path()))?.populated {
-                return Ok(());
+        let outcome = EventsFile::open(self).and_then(|events| {
+            while events.read()?.populated {
+                let left = left();
+                if left.is_zero() {
+                    return Err(self.still_alive(time_limit));
+                }
+                if last_kill.saturating_sub(left) >= KILL_AGAIN {
+                    last_kill = left;
+                    self.kill()?;
+                }
+                events.wait(left.min(KILL_AGAIN))?;
             }
-            let left = left();
-            if left.is_zero() {
-                return Err(self.still_alive(time_limit));
-            }
-            if last_kill.saturating_sub(left) >= KILL_AGAIN {
-                last_kill = left;
-                self.kill()?;
-            }
-            let wait = left.min(KILL_AGAIN) + Duration::from_millis(1);
-            let timeout = PollTimeout::try_from(wait).unwrap_or(PollTimeout::ZERO);
-            match nix::poll::poll(&mut [PollFd::new(events.as_fd(), PollFlags::POLLPRI)], timeout) {
-                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-                Err(errno) => return Err(self.fail("poll cgroup.events", Errno(errno as i32))),
-            }
+            Ok(())
+        });
+        match outcome {
+            Err(error) if error.kind() == ErrorKind::Gone => Ok(()),
+            outcome => outcome,
         }
     }
 

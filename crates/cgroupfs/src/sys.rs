@@ -34,3 +34,27 @@ pub(crate) fn affinity() -> Result<CpuList, Errno> {
     });
     Ok(numbers.collect())
 }
+
+/// `struct pidfd_info` of linux/pidfd.h, in its first size; what is not looked at here is left in one piece.
+#[repr(C)]
+#[derive(Default)]
+struct PidfdInfo {
+    mask: u64,
+    cgroup: u64,
+    thread: i32,
+    process: i32,
+    rest: [u32; 10],
+}
+
+/// ioctl(2) PIDFD_GET_INFO (Linux 6.13): the numbers of thread and process, as the calling process sees them.
+pub(crate) fn pidfd_numbers(pidfd: BorrowedFd<'_>) -> Result<(i32, i32), Errno> {
+    const PIDFD_GET_INFO: libc::Ioctl = libc::_IOWR::<PidfdInfo>(0xff, 11);
+    let mut info = PidfdInfo { mask: 1, ..PidfdInfo::default() };
+    let args = [pidfd.as_raw_fd() as usize, PIDFD_GET_INFO as usize, std::ptr::from_mut(&mut info) as usize, 0, 0, 0];
+    // SAFETY: the number of the request tells the kernel the size of the struct, which it reads and writes.
+    unsafe { cellkit_core::sys::syscall(libc::SYS_ioctl, args) }?;
+    match (info.thread, info.process) {
+        (thread, process) if thread > 0 && process > 0 => Ok((thread, process)),
+        _ => Err(Errno(libc::ESRCH)),
+    }
+}

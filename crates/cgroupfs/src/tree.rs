@@ -98,7 +98,8 @@ pub(crate) fn files(dir: &impl AsFd) -> Result<Vec<String>, Errno> {
 }
 
 /// The names of the groups in a group: the only directories of this file system.
-fn list(dir: BorrowedFd<'_>) -> Result<Vec<OsString>, Errno> {
+/// The names of the groups right below the one whose directory is `dir`.
+pub(crate) fn list(dir: BorrowedFd<'_>) -> Result<Vec<OsString>, Errno> {
     list_type(dir, Type::Directory)
 }
 

@@ -1,8 +1,12 @@
 #![forbid(unsafe_code)]
 
+mod attaching;
+mod children;
 mod delegation;
 mod devices;
+mod enabling;
 mod finding;
+mod freezing;
 mod groups;
 mod limits;
 mod removal;
