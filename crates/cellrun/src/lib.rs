@@ -5,6 +5,7 @@
 #![deny(unsafe_code)]
 
 pub mod cli;
+pub mod devices;
 pub mod exit;
 pub mod explain;
 pub mod network;

@@ -9,12 +9,13 @@
 use std::time::{Duration, Instant};
 
 use cellkit_core::{Error, ErrorKind, Observer, ProcFd, ProcView, Result, StepText, Subject};
-use cgroupfs::{Cgroup, CgroupName, Hierarchy, Limits, Place};
+use cgroupfs::{Cgroup, CgroupName, DeviceRules, Devices, Hierarchy, Limits, Place};
 use idmap::{Caller, MapPlan, Setgroups, SubIds};
 use mountkit::{RootFd, Rootfs, Sys};
 use ns_core::{CapabilitySet, Command, ExitStatus, Namespaces, Net, NsFd, Plan};
 use vethnet::Attachment;
 
+use crate::devices;
 use crate::exit;
 use crate::network::Bridge;
 use crate::request::{NetMode, Request, RootChoice, Userns};
@@ -35,6 +36,7 @@ pub struct Start {
     state: StateDir,
     proc: ProcFd,
     group: Option<(Place, CgroupName)>,
+    devices: Option<DeviceRules>,
     maps: Option<MapPlan>,
     bridge: Option<Bridge>,
     plan: Plan,
@@ -54,6 +56,7 @@ impl Start {
         let has_cgroup2 = hierarchy.is_ok();
         let token = request.id.with_token()?;
         let group = place_for(&request, &token, hierarchy, &mut notes)?;
+        let devices = devices::rules(group.is_some(), maps.is_some(), &request.volumes, &mut notes)?;
         let rootfs = rootfs(&request, maps.as_ref(), has_cgroup2);
         rootfs.check()?;
         let bridge = (request.net == NetMode::Bridge).then(|| Bridge::new(&request, &token)).transpose()?;
@@ -63,7 +66,7 @@ impl Start {
         if let Some(bridge) = &bridge {
             bridge.check()?;
         }
-        Ok(Self { request, state, proc, group, maps, bridge, plan, notes })
+        Ok(Self { request, state, proc, group, devices, maps, bridge, plan, notes })
     }
 
     /// What is worth knowing before the list.
@@ -80,6 +83,7 @@ impl Start {
         let mut steps = vec![self.claim_step()];
         if let Some((place, name)) = &self.group {
             steps.extend(place.describe_create(name, &self.request.limits));
+            steps.extend(self.devices_step(place, name));
         }
         steps.push(self.clone_step());
         steps.push(self.record_step());
@@ -95,6 +99,11 @@ impl Start {
 
     fn clone_step(&self) -> StepText {
         if self.group.is_some() { self.plan.clone_step_in() } else { self.plan.clone_step() }
+    }
+
+    fn devices_step(&self, place: &Place, name: &CgroupName) -> Option<StepText> {
+        let path = place.group().path().join(name.as_str());
+        self.devices.as_ref().map(|rules| Devices::describe_attach(path, rules))
     }
 
     fn claim_step(&self) -> StepText {
@@ -154,7 +163,15 @@ impl Start {
         trace: &mut dyn Observer,
     ) -> Result<ExitStatus> {
         if let Some((place, name)) = &self.group {
-            made.group = Some(place.create(name, &self.request.limits, trace)?);
+            let group = made.group.insert(place.create(name, &self.request.limits, trace)?);
+            if let Some(rules) = &self.devices {
+                let begun = Instant::now();
+                group
+                    .devices()
+                    .attach(rules)
+                    .map_err(|error| error.context("keep other devices from the container"))?;
+                self.devices_step(place, name).into_iter().for_each(|step| trace.made(step, begun.elapsed()));
+            }
         }
         let begun = Instant::now();
         let child = match &made.group {

@@ -206,6 +206,30 @@ fn no_other_device_can_be_opened() {
     });
 }
 
+/// No driver answers for 240:3, so that whoever is let through is told of no such device, and others of no permission.
+#[test]
+fn a_filter_keeps_devices_from_who_can_mount() {
+    faultkit::require!(root, cgroup2, program("mknod"), program("mount"));
+    faultkit::isolated!(|| {
+        let open = "(exec 3<$dir/x) 2>&1 | grep -o 'not permitted\\|No such device'";
+        let make = format!("dir=/mnt; mount -t tmpfs none $dir && mknod $dir/x c 240 3 && {open}");
+        let mounter = ["--cap-add", "SYS_ADMIN"];
+        assert_eq!(inside(&mounter, &make), "not permitted\n");
+        assert_eq!(inside(&[&mounter[..], &["--cgroup", "none"]].concat(), &make), "No such device\n");
+
+        // One that is a volume was asked for.
+        host("mkdir /run/nodes && mount -t tmpfs none /run/nodes && mknod /run/nodes/x c 240 3");
+        assert_eq!(inside(&["-v", "/run/nodes/x:/x"], &format!("dir=; {open}")), "No such device\n");
+        host("umount /run/nodes && rmdir /run/nodes");
+        let explained = boxed(&["--explain", "--net", "none", "--", "true"]).ok();
+        assert!(explained.contains("BPF_PROG_ATTACH("), "{explained}");
+        let explained = boxed(&["--explain", "--net", "none", "--userns", "100000:100000:65536", "--", "true"]).ok();
+        assert!(explained.contains("note: no device filter: in a user namespace"), "{explained}");
+        assert!(!explained.contains("BPF_PROG_ATTACH"), "{explained}");
+        nothing_is_left();
+    });
+}
+
 #[test]
 fn devices() {
     faultkit::require!(root);
