@@ -5,7 +5,10 @@
 use std::process::{Command, Output};
 
 mod docker_exec;
+mod effective_cpus;
 mod hostname;
+mod limit_cpu;
+mod limit_pids;
 mod lsns;
 mod netns_named;
 mod nsenter;

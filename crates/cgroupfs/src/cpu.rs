@@ -75,13 +75,13 @@ impl Cpu<'_> {
         self.0.set("cpu.max.burst", burst)
     }
 
-    /// `cpu.weight`: its share of processor time beside its siblings. `None` while `cpu.idle` is 1, for then it has none
-    /// and the kernel shows 0.
+    /// `cpu.weight`: its share of processor time beside its siblings. Of an idle group it is the least there is, and says
+    /// nothing: see [`idle`](Self::idle).
     ///
     /// # Errors
     /// As [`max`](Self::max).
     #[doc(alias = "cpu.weight")]
-    pub fn weight(self) -> Result<Option<Weight>> {
+    pub fn weight(self) -> Result<Weight> {
         let CurrentWeight(weight) = self.0.get("cpu.weight")?;
         Ok(weight)
     }
@@ -188,14 +188,14 @@ impl Cpu<'_> {
     }
 }
 
-/// What `cpu.weight` reads: 0 of an idle group.
-struct CurrentWeight(Option<Weight>);
+/// What `cpu.weight` reads. Older kernels show 0 of an idle group, newer ones 1.
+struct CurrentWeight(Weight);
 
 impl FromStr for CurrentWeight {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        if text.trim() == "0" { Ok(Self(None)) } else { text.parse().map(|weight| Self(Some(weight))) }
+        if text.trim() == "0" { Ok(Self(Weight::LEAST)) } else { text.parse().map(Self) }
     }
 }
 
@@ -262,9 +262,10 @@ mod tests {
     use crate::ErrorKind;
 
     #[test]
-    fn an_idle_group_has_no_weight() {
-        assert_eq!("0\n".parse::<CurrentWeight>().expect("idle").0, None);
-        assert_eq!("100\n".parse::<CurrentWeight>().expect("weight").0.map(Weight::get), Some(100));
+    fn an_idle_group_has_the_least_weight() {
+        assert_eq!("0\n".parse::<CurrentWeight>().expect("Linux 6.1").0, Weight::LEAST);
+        assert_eq!("1\n".parse::<CurrentWeight>().expect("Linux 6.12").0, Weight::LEAST);
+        assert_eq!("100\n".parse::<CurrentWeight>().expect("weight").0.get(), 100);
         assert!("-1\n".parse::<CurrentWeight>().is_err());
     }
 

@@ -2,13 +2,17 @@
 
 mod attaching;
 mod children;
+mod cpu;
+mod cpuset;
 mod delegation;
 mod devices;
 mod enabling;
 mod finding;
 mod freezing;
 mod groups;
+mod hugetlb;
 mod limits;
+mod pids;
 mod removal;
 
 use std::path::Path;
