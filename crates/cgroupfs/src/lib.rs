@@ -72,6 +72,8 @@ mod remove;
 mod resource;
 mod swap;
 mod sys;
+#[cfg(feature = "systemd")]
+pub mod systemd;
 mod threaded;
 mod tree;
 mod why_not;

@@ -158,7 +158,7 @@ impl FromStr for DeviceAccess {
 /// use cgroupfs::OrAny;
 ///
 /// assert!(OrAny::Any.covers(3) && OrAny::Only(3).covers(3) && !OrAny::Only(3).covers(4));
-/// assert_eq!((OrAny::Only(3).to_string(), OrAny::<u32>::Any.to_string()), ("3".into(), "*".into()));
+/// assert_eq!((OrAny::Only(3).to_string(), OrAny::<u32>::Any.to_string()), ("3".to_owned(), "*".to_owned()));
 /// assert_eq!(OrAny::from(None::<u32>), OrAny::Any);
 /// ```
 ///
