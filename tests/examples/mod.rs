@@ -16,6 +16,7 @@ mod pid1;
 mod probe;
 mod readme;
 mod sandbox;
+mod systemd_scope;
 mod time_offsets;
 mod unshare;
 

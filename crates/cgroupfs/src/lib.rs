@@ -22,8 +22,8 @@
 //! ```
 //!
 //! # What it does not do
-//! It mounts nothing, does not write to version 1 hierarchies, does not move the caller between groups, and does not talk
-//! to systemd.
+//! It mounts nothing, does not write to version 1 hierarchies, and does not move the caller between groups. It talks to
+//! systemd only when it is asked to, with feature `systemd`.
 //!
 //! See cgroups(7), <https://man7.org/linux/man-pages/man7/cgroups.7.html>, and
 //! <https://docs.kernel.org/admin-guide/cgroup-v2.html>.

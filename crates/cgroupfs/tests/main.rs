@@ -3,3 +3,8 @@
 
 /// Needs root: run alone, in a cgroup namespace of its own.
 mod root;
+/// Needs an ordinary user, who has a systemd of its own.
+#[cfg(feature = "systemd")]
+mod user;
+#[cfg(feature = "systemd")]
+mod with_systemd;

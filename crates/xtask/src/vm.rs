@@ -44,7 +44,7 @@ pub struct Options {
     /// Boot a Debian with systemd as init; the tests in modules named `user` run as an ordinary user with a user manager
     #[arg(long)]
     systemd: bool,
-    /// Run only tests whose path contains this [default: root::, or systemd::]
+    /// Run only tests whose path contains this [default: root::, or systemd]
     #[arg(long)]
     filter: Option<String>,
     /// Run only the tests of this package
@@ -71,7 +71,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         };
     }
     let suite = Suite::build(options.package.as_deref())?;
-    let filter = options.filter.as_deref().unwrap_or(if options.systemd { "systemd::" } else { "root::" });
+    let filter = options.filter.as_deref().unwrap_or(if options.systemd { "systemd" } else { "root::" });
     let choice: Vec<_> = suite.tests.iter().flat_map(|test| machine.choose(test, vec![filter.to_owned()])).collect();
     let mut tally = Tally::default();
     machine.run_tests(&suite, &choice, limit, &mut tally)?;

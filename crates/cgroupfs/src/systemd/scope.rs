@@ -124,7 +124,7 @@ impl<'a> Scope<'a> {
 
     /// A process that it begins with, by pidfd, for example a child that waits to be told to go on.
     ///
-    /// systemd takes pidfds since version 254. An older one is given the number: so that it stays the process's number, the
+    /// systemd takes pidfds since version 255. An older one is given the number: so that it stays the process's number, the
     /// process must not have been waited for before [`start`](Self::start) has returned.
     pub fn pidfd(mut self, process: &'a impl AsFd) -> Self {
         self.pidfds.push(process.as_fd());
@@ -171,7 +171,7 @@ impl<'a> Scope<'a> {
     /// Everything is checked before anything is asked for. When the job fails or the connection's time limit passes, systemd
     /// takes back what it began, and the processes are where they were; only a job that ends at that very moment stays.
     ///
-    /// * systemd: 244; 254 for pidfds, which older ones are given as numbers.
+    /// * systemd: 244; 255 for pidfds, which older ones are given as numbers.
     /// * Privileges: as for [`Connection`]. A user's systemd takes that user's own processes.
     ///
     /// # Errors

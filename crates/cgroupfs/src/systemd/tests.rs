@@ -28,10 +28,11 @@ fn start(acts: Vec<Act>) -> (Result<Unit>, Asked) {
     })
 }
 
+/// The same with a limit that is meant to pass, but not before the fake has answered on a slow machine.
 fn limited(acts: Vec<Act>) -> (Result<Unit>, Asked) {
     block_on(async {
         let (connection, asked) = fake::connect(Some(SYSTEMD), acts).await;
-        (Scope::new(UNIT).pid(1).start(&connection.limit(Duration::from_millis(100))).await, asked)
+        (Scope::new(UNIT).pid(1).start(&connection.limit(Duration::from_secs(2))).await, asked)
     })
 }
 
@@ -89,7 +90,7 @@ fn a_job_that_fails_is_an_error_with_the_word_of_systemd() {
 fn what_takes_too_long_is_cancelled() {
     let (unit, asked) = limited(vec![Act::Answer]);
     let error = unit.expect_err("no end");
-    assert_eq!(error.to_string(), r#"StartTransientUnit "fake.scope": not done within 100ms"#);
+    assert_eq!(error.to_string(), r#"StartTransientUnit "fake.scope": not done within 2s"#);
     assert_eq!(count(&asked, "Cancel"), 1);
     // Without an answer there is no job to cancel.
     let (unit, asked) = limited(vec![]);
@@ -169,6 +170,17 @@ fn what_is_refused_before_anything_is_asked() {
         assert_eq!((error.kind(), error.to_string().lines().count()), (ErrorKind::Invalid, 1), "{error}");
     }
     assert_eq!(asked.lock().expect("log").as_slice(), ["Hello"]);
+}
+
+#[test]
+fn another_hierarchy_than_systemds() {
+    faultkit::require!(cgroup2);
+    let root = crate::Hierarchy::detect().expect("hierarchy");
+    let inode = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(root.mount_point()).expect("stat"));
+    start(vec![Act::Answer, DONE, Act::GroupNumber(inode)]).0.expect("the same");
+    let error = start(vec![Act::Answer, DONE, Act::GroupNumber(inode + 1)]).0.expect_err("another");
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(error.hint().is_some_and(|hint| hint.contains("container")), "{error:?}");
 }
 
 #[test]

@@ -35,7 +35,7 @@ pub struct Unit {
 
 impl Unit {
     /// GetUnit and its property `ControlGroup`: a unit that is loaded and has a group, which is opened below the hierarchy of
-    /// the calling process. That it is the same group is checked by its number, which systemd tells since version 251.
+    /// the calling process. That it is the same group is checked by its number, where systemd tells that.
     ///
     /// # Errors
     /// Gone when no such unit is loaded, or it has no group any more; Invalid when the hierarchy that the caller sees is not

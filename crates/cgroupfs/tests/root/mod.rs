@@ -14,6 +14,8 @@ mod hugetlb;
 mod limits;
 mod pids;
 mod removal;
+#[cfg(feature = "systemd")]
+mod systemd;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

@@ -27,6 +27,8 @@ pub enum Act {
     End(&'static str, &'static str, &'static str, &'static str),
     /// Answers with an error.
     Refuse(&'static str, &'static str),
+    /// Once the unit is there, says that its group has this number.
+    GroupNumber(u64),
     /// Closes the connection.
     Close,
 }
@@ -82,6 +84,7 @@ async fn serve(bus: zbus::Connection, owner: Option<&'static str>, acts: Vec<Act
                             bus.send(&signal).await.expect("send");
                         }
                         Act::Refuse(name, text) => refuse(&bus, &header, name, text).await,
+                        Act::GroupNumber(_) => {}
                         Act::Close => return bus.close().await.expect("close"),
                     }
                 }
@@ -91,8 +94,15 @@ async fn serve(bus: zbus::Connection, owner: Option<&'static str>, acts: Vec<Act
             }
             "Get" => {
                 let (_, name): (String, String) = message.body().deserialize().expect("arguments");
-                match name.as_str() {
-                    "ControlGroup" => {
+                let number = acts.iter().find_map(|act| match act {
+                    Act::GroupNumber(number) => Some(*number),
+                    _ => None,
+                });
+                match (name.as_str(), number) {
+                    ("ControlGroupId", Some(number)) => {
+                        answer(&bus, &header, &OwnedValue::try_from(Value::from(number)).expect("value")).await;
+                    }
+                    ("ControlGroup", _) => {
                         answer(&bus, &header, &OwnedValue::try_from(Value::from("/")).expect("value")).await
                     }
                     _ => refuse(&bus, &header, "org.freedesktop.DBus.Error.UnknownProperty", &name).await,
