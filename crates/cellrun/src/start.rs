@@ -170,7 +170,10 @@ impl Start {
                     .devices()
                     .attach(rules)
                     .map_err(|error| error.context("keep other devices from the container"))?;
-                self.devices_step(place, name).into_iter().for_each(|step| trace.made(step, begun.elapsed()));
+                let took = begun.elapsed();
+                if let Some(step) = trace.listens().then(|| self.devices_step(place, name)).flatten() {
+                    trace.made(step, took);
+                }
             }
         }
         let begun = Instant::now();
