@@ -11,6 +11,8 @@ pub(crate) const DELEGATE: &str = "a group can be made only below one that is de
 const BPF_PRIVILEGES: &str = "a device program takes CAP_BPF and CAP_NET_ADMIN in the first user namespace. In another \
     one do without: the kernel lets nobody make device nodes there. (Before Linux 5.11 it may be RLIMIT_MEMLOCK: see \
     ulimit -l)";
+const WINDOW: &str = "without CAP_SYS_RESOURCE the window of a trigger must be a multiple of 2 s (Linux 6.5)";
+const TRIGGER: &str = "before Linux 6.5 a trigger needs CAP_SYS_RESOURCE";
 
 pub(crate) static HINTS: HintTable = HintTable(&[
     row("faccessat", libc::EACCES, DELEGATE),
@@ -192,6 +194,14 @@ pub(crate) static HINTS: HintTable = HintTable(&[
     row("BPF_PROG_ATTACH", libc::ENOENT, "others change the device programs of the group all the time: try again"),
     row("BPF_PROG_DETACH", libc::ENOENT, "others change the device programs of the group all the time: try again"),
     row("BPF_PROG_QUERY", libc::EINVAL, "this kernel attaches no programs to groups: CONFIG_CGROUP_BPF"),
+    row("write cpu.pressure", libc::EINVAL, WINDOW),
+    row("write memory.pressure", libc::EINVAL, WINDOW),
+    row("write io.pressure", libc::EINVAL, WINDOW),
+    row("write irq.pressure", libc::EINVAL, WINDOW),
+    row("write cpu.pressure", libc::EPERM, TRIGGER),
+    row("write memory.pressure", libc::EPERM, TRIGGER),
+    row("write io.pressure", libc::EPERM, TRIGGER),
+    row("write irq.pressure", libc::EPERM, TRIGGER),
     row(
         "write *",
         libc::ENOENT,
@@ -282,6 +292,14 @@ mod tests {
             ("BPF_PROG_ATTACH", libc::ENOENT, "try again"),
             ("BPF_PROG_DETACH", libc::ENOENT, "try again"),
             ("BPF_PROG_QUERY", libc::EINVAL, "CONFIG_CGROUP_BPF"),
+            ("write cpu.pressure", libc::EINVAL, "2 s"),
+            ("write memory.pressure", libc::EINVAL, "2 s"),
+            ("write io.pressure", libc::EINVAL, "2 s"),
+            ("write irq.pressure", libc::EINVAL, "2 s"),
+            ("write cpu.pressure", libc::EPERM, "6.5"),
+            ("write memory.pressure", libc::EPERM, "6.5"),
+            ("write io.pressure", libc::EPERM, "6.5"),
+            ("write irq.pressure", libc::EPERM, "6.5"),
             ("write pids.max", libc::ENOENT, "not enabled"),
             ("read memory.events", libc::ENOENT, "not enabled"),
             ("write memory.max", libc::EACCES, "the giver"),

@@ -113,35 +113,98 @@ pub(crate) trait FlatKeyed: Default {
     const PARSE: &'static str;
     /// The keys in the kernel's order, and whether each is needed.
     const KEYS: &'static [(&'static str, bool)];
+    /// Forgets all numbers, but not the memory of `other`.
+    fn reset(&mut self);
     fn set(&mut self, index: usize, number: u64);
-    fn keep(&mut self, key: &str, number: u64);
+    fn other(&mut self) -> &mut BTreeMap<String, u64>;
 }
 
-/// Reads `text` into `stat`, whose former content is lost.
-pub(crate) fn read_flat_keyed<T: FlatKeyed>(text: &str, stat: &mut T) -> Result<()> {
-    *stat = T::default();
-    let mut seen = 0u128;
-    let mut next = 0;
-    for line in lines(text) {
-        let entry = line.split_once(' ').and_then(|(key, number)| Some((key, number.trim().parse::<u64>().ok()?)));
-        let Some((key, number)) = entry else {
+/// Reads `text` into `stat`, whose former content is lost. What was read into before is read into again without an
+/// allocation, as long as the keys are the same.
+pub(crate) fn read_flat_keyed<T: FlatKeyed>(text: &[u8], stat: &mut T) -> Result<()> {
+    stat.reset();
+    let (mut seen, mut next, mut others) = (0u128, 0, 0);
+    let mut rest = text;
+    while !rest.is_empty() {
+        // The kernel writes the keys in the same order each time.
+        let expected = T::KEYS.get(next).and_then(|known| after_key(rest, known.0.as_bytes())).and_then(number_line);
+        if let Some((number, after)) = expected {
+            stat.set(next, number);
+            seen |= 1 << next;
+            next += 1;
+            rest = after;
+            continue;
+        }
+        let end = rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
+        let (line, after) = rest.split_at_checked(end).unwrap_or((rest, &[]));
+        rest = after.get(1..).unwrap_or_default();
+        if line.iter().all(|byte| byte.is_ascii_whitespace() || *byte == 0) {
+            continue;
+        }
+        let Some((key, number)) = key_and_number(line) else {
+            let line = String::from_utf8_lossy(line);
             return Err(Error::parse(T::PARSE, format!("{line:?} is not KEY NUMBER")));
         };
-        let (before, after) = T::KEYS.split_at_checked(next).unwrap_or((T::KEYS, &[]));
-        let found = after.iter().position(|known| known.0 == key).map(|position| next + position);
-        match found.or_else(|| before.iter().position(|known| known.0 == key)) {
+        match T::KEYS.iter().position(|known| known.0 == key) {
             Some(index) => {
                 stat.set(index, number);
                 seen |= 1 << index;
                 next = index + 1;
             }
-            None => stat.keep(key, number),
+            None => {
+                others += 1;
+                match stat.other().get_mut(key) {
+                    Some(known) => *known = number,
+                    None => drop(stat.other().insert(key.to_owned(), number)),
+                }
+            }
         }
+    }
+    if stat.other().len() > others {
+        // Some are of a former reading.
+        forget_others(text, stat);
     }
     match T::KEYS.iter().enumerate().find(|(index, known)| known.1 && seen & (1 << index) == 0) {
         Some((_, (key, _))) => Err(Error::parse(T::PARSE, format!("there is no key {key:?}"))),
         None => Ok(()),
     }
+}
+
+/// Leaves in `other` what `text` has.
+#[cold]
+fn forget_others<T: FlatKeyed>(text: &[u8], stat: &mut T) {
+    let lines = text.split(|byte| *byte == b'\n').filter_map(key_and_number);
+    let keys: std::collections::BTreeSet<&str> = lines.map(|(key, _)| key).collect();
+    stat.other().retain(|key, _| keys.contains(&**key));
+}
+
+/// What follows `KEY ` at the beginning of `text`.
+fn after_key<'a>(text: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
+    text.strip_prefix(key)?.strip_prefix(b" ")
+}
+
+/// The number that is the rest of the line, and the lines after it.
+fn number_line(text: &[u8]) -> Option<(u64, &[u8])> {
+    let (mut number, mut rest) = (0u64, text);
+    loop {
+        match rest {
+            [digit @ b'0'..=b'9', after @ ..] => {
+                number = number.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?;
+                rest = after;
+            }
+            [b'\n', after @ ..] if rest.len() < text.len() => return Some((number, after)),
+            [] if !text.is_empty() => return Some((number, rest)),
+            _ => return None,
+        }
+    }
+}
+
+fn key_and_number(line: &[u8]) -> Option<(&str, u64)> {
+    let (key, number) = std::str::from_utf8(line).ok()?.trim_end_matches('\0').split_once(' ')?;
+    let number = number.trim();
+    // str::parse would take a sign.
+    let is_plain = number.bytes().all(|byte| byte.is_ascii_digit());
+    Some((key, number.parse().ok().filter(|_| is_plain)?))
 }
 
 /// Declares the struct of a flat-keyed file, at most 128 keys. A field is a `u64` or `bool`, which every kernel since 5.15
@@ -183,8 +246,12 @@ macro_rules! flat_keyed {
                     }
                 }
 
-                fn keep(&mut self, key: &str, number: u64) {
-                    self.other.insert(key.to_owned(), number);
+                fn reset(&mut self) {
+                    $(self.$field = Default::default();)+
+                }
+
+                fn other(&mut self) -> &mut std::collections::BTreeMap<String, u64> {
+                    &mut self.other
                 }
             }
 
@@ -205,7 +272,7 @@ macro_rules! flat_keyed {
                 /// 5.15 writes, is an error of kind Parse.
                 fn from_str(text: &str) -> $crate::Result<Self> {
                     let mut stat = Self::default();
-                    $crate::keyed::read_flat_keyed(text, &mut stat)?;
+                    $crate::keyed::read_flat_keyed(text.as_bytes(), &mut stat)?;
                     Ok(stat)
                 }
             }
@@ -239,7 +306,49 @@ mod tests {
         assert_eq!(parse_nested_keyed("8:0 (unknown)")["8:0"]["(unknown)"], "");
     }
 
+    flat_keyed! {
+        /// Of no file.
+        Sample of "sample" {
+            /// Needed.
+            a: u64 = "a",
+            /// Newer.
+            b: Option<u64> = "b",
+            /// Needed.
+            c: bool = "c",
+        }
+    }
+
+    #[test]
+    fn what_is_read_into_again_has_nothing_of_before() {
+        let mut sample = Sample::default();
+        read_flat_keyed(b"a 1\nb 2\nc 1\nx 3\ny 4\n", &mut sample).expect("full");
+        assert_eq!((sample.a, sample.b, sample.c, sample.other.len()), (1, Some(2), true, 2));
+        read_flat_keyed(b"y 5\nc 0\na 18446744073709551615", &mut sample).expect("another order");
+        assert_eq!((sample.a, sample.b, sample.c), (u64::MAX, None, false));
+        assert_eq!(sample.other, BTreeMap::from([("y".to_owned(), 5)]));
+        for text in ["a 1\n", "a +1\nc 1\n", "a \nc 1\n", "a\nc 1\n", "a 18446744073709551616\nc 1", "a 1 2\nc 1"] {
+            assert_eq!(read_flat_keyed(text.as_bytes(), &mut sample).expect_err(text).kind(), ErrorKind::Parse);
+        }
+        assert_eq!("a 1\nc 1\n\n\0".parse::<Sample>().expect("trailing").a, 1);
+    }
+
     proptest! {
+        #[test]
+        fn a_declared_file_says_what_the_public_parser_says(text in "([abcxy] [0-9]{1,3}\n){0,8}") {
+            let all = parse_flat_keyed(&text).unwrap();
+            match text.parse::<Sample>() {
+                Ok(sample) => {
+                    prop_assert_eq!(sample.a, all["a"]);
+                    prop_assert_eq!(sample.b, all.get("b").copied());
+                    prop_assert_eq!(sample.c, all["c"] != 0);
+                    let known = ["a", "b", "c"];
+                    prop_assert!(sample.other.iter().all(|(key, value)| all[key] == *value));
+                    prop_assert_eq!(sample.other.len(), all.keys().filter(|key| !known.contains(&&***key)).count());
+                }
+                Err(_) => prop_assert!(!all.contains_key("a") || !all.contains_key("c")),
+            }
+        }
+
         #[test]
         fn flat_files_round_trip(keys in btree_map("[a-z_.]{1,12}", any::<u64>(), 0..12)) {
             let text: String = keys.iter().map(|(key, value)| format!("{key} {value}\n")).collect();
@@ -261,7 +370,7 @@ mod tests {
 
         #[test]
         fn no_text_panics(text in "[ -~\n\0]*") {
-            let _ = (parse_flat_keyed(&text), parse_nested_keyed(&text));
+            let _ = (parse_flat_keyed(&text), parse_nested_keyed(&text), text.parse::<Sample>());
         }
     }
 }

@@ -5,6 +5,8 @@
 //!   ordinary user. It makes them, and says [why not](Place::why_not) when a controller cannot be had.
 //! * [`Cgroup`] is a group: a verified directory handle, for CLONE_INTO_CGROUP, statistics, killing and removal.
 //! * [`DeviceRules`] is which devices a group may open and make, which [`Cgroup::devices`] puts into effect.
+//! * [`Stats`] is what a group has used, read at once and again and again; [`Watch`] waits for what happens to groups, and
+//!   [`PsiTrigger`] for stalls.
 //! * [`Limits`] is what a group may use, in types that cannot hold what the kernel would refuse.
 //!
 //! ```no_run
@@ -29,6 +31,8 @@
 //! <https://docs.kernel.org/admin-guide/cgroup-v2.html>.
 #![deny(unsafe_code)]
 
+#[cfg(feature = "tokio")]
+mod asynchronous;
 mod attach;
 mod await_events;
 mod bytes;
@@ -66,18 +70,23 @@ mod pids;
 mod place;
 mod pressure;
 mod proc_text;
+mod psi_trigger;
 mod quota;
 mod rdma;
 mod remove;
 mod resource;
+mod stats;
 mod swap;
 mod sys;
 #[cfg(feature = "systemd")]
 pub mod systemd;
 mod threaded;
 mod tree;
+mod watch;
 mod why_not;
 
+#[cfg(feature = "tokio")]
+pub use asynchronous::{PsiStream, WatchStream};
 pub use bytes::Bytes;
 pub use cellkit_core::{Error, ErrorKind, Result};
 pub use children::Origin;
@@ -119,10 +128,13 @@ pub use pids::{Pids, PidsEvents};
 pub use place::Place;
 pub use pressure::PressureFiles;
 pub use pressure::stall::{Pressure, PressureStall};
+pub use psi_trigger::{PsiResource, PsiShare, PsiThreshold, PsiTrigger, Stalled};
 pub use quota::Quota;
 pub use rdma::Rdma;
 pub use rdma::limit::{RdmaCount, RdmaLimit};
 pub use resource::{PerResource, ResourceName};
+pub use stats::{Descendants, Stats, StatsParts, StatsReader, StatsTree, TreeStats};
 pub use swap::{MemoryPlusSwap, SwapOnly};
 pub use threaded::CgroupType;
+pub use watch::{Counter, Event, EventFile, Uncounted, Watch, WatchedFiles, WatchedGroup, What};
 pub use why_not::{Reason, WhyNot};

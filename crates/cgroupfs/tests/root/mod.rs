@@ -13,9 +13,15 @@ mod groups;
 mod hugetlb;
 mod limits;
 mod pids;
+mod pressure_trigger;
 mod removal;
+mod stats;
+#[cfg(feature = "tokio")]
+mod streams;
 #[cfg(feature = "systemd")]
 mod systemd;
+mod watch;
+mod watch_counts;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
