@@ -19,7 +19,7 @@ fn in_a_scope(more: &[&str], unit: &str, slice: &str, group: &str) {
     assert_eq!(lines.get(1), Some(&"67108864"), "{text}");
     // Nothing is left: neither the unit nor what the command had left running.
     let show = ["show", "--value", "--property", "LoadState,ActiveState", unit];
-    assert_eq!(stdout(Command::new("systemctl").args(more).args(show)), "not-found\n\ninactive\n");
+    assert_eq!(stdout(Command::new("systemctl").args(more).args(show)), "not-found\ninactive\n");
 }
 
 mod root {

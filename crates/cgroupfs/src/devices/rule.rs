@@ -159,7 +159,7 @@ impl FromStr for DeviceAccess {
 ///
 /// assert!(OrAny::Any.covers(3) && OrAny::Only(3).covers(3) && !OrAny::Only(3).covers(4));
 /// assert_eq!((OrAny::Only(3).to_string(), OrAny::<u32>::Any.to_string()), ("3".to_owned(), "*".to_owned()));
-/// assert_eq!(OrAny::from(None::<u32>), OrAny::Any);
+/// assert_eq!(OrAny::<u32>::from(None), OrAny::Any);
 /// ```
 ///
 /// See <https://docs.kernel.org/admin-guide/cgroup-v1/devices.html>.
