@@ -76,8 +76,18 @@ impl Unit {
         &self.name
     }
 
-    /// Its group. What is below it is the caller's if the unit is [delegated](super::Delegate). In a delegated scope with
-    /// controllers, move the processes into a group below it first: a group that passes controllers down has none itself.
+    /// Its group. What is below it is the caller's if the unit is [delegated](super::Delegate). A group that passes
+    /// controllers down has no processes itself, so a scope's move into a leaf first:
+    ///
+    /// ```no_run
+    /// use cgroupfs::{CgroupName, Controller};
+    ///
+    /// # fn example(unit: &cgroupfs::systemd::Unit) -> cgroupfs::Result<()> {
+    /// let leaf = unit.cgroup().create_child(&CgroupName::new("payload")?)?;
+    /// unit.cgroup().enable_evacuating(Controller::Memory, &leaf)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn cgroup(&self) -> &Cgroup {
         &self.cgroup

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use cgroupfs::systemd::{CollectMode, Connection, Delegate, Properties, Scope, Slice, Unit, UnitName, escape};
-use cgroupfs::{Bytes, CgroupName, Controller, ErrorKind, Hierarchy, Limits, PidsMax, Quota, Weight};
+use cgroupfs::{Bytes, CgroupName, Controller, Controllers, ErrorKind, Limits, PidsMax, Quota, Weight};
 
 use super::{LIMIT, cat};
 use crate::with_systemd::{Sleeper, block_on, escape_by_program, show};
@@ -100,17 +100,17 @@ fn below_a_delegated_scope_groups_are_ones_own() {
     let sleeper = Sleeper::start();
     block_on(async {
         let bus = system().await;
-        let controllers = [Controller::Memory, Controller::Pids].into_iter().collect();
+        let controllers: Controllers = [Controller::Memory, Controller::Pids].into_iter().collect();
         let unit = Scope::new("cellkit-own.scope").pid(sleeper.pid()).delegate(Delegate::Controllers(controllers));
         let unit = unit.start(&bus).await.expect("start");
         let dir = unit.cgroup().path().to_owned();
         assert!(["memory", "pids"].iter().all(|name| cat(&dir, "cgroup.controllers").split(' ').any(|c| c == *name)));
         // Its processes into a leaf, then controllers passed down, then a group beside the leaf with a limit.
-        std::fs::create_dir(dir.join("leaf")).expect("mkdir");
-        std::fs::write(dir.join("leaf/cgroup.procs"), sleeper.pid().to_string()).expect("move");
-        unit.cgroup().raw("cgroup.subtree_control").write("+memory +pids").expect("pass down");
-        let below = Hierarchy::detect().expect("hierarchy").open(unit.cgroup().path_in_hierarchy().join("leaf"));
-        below.expect("open").memory().set_max(Bytes::mib(16)).expect("limit");
+        let leaf = unit.cgroup().create_child(&CgroupName::new("leaf").expect("name")).expect("leaf");
+        let error = unit.cgroup().enable(Controller::Memory).expect_err("it has processes");
+        assert_eq!(error.kind(), ErrorKind::Busy, "{error:?}");
+        unit.cgroup().enable_evacuating(controllers, &leaf).expect("pass down");
+        leaf.memory().set_max(Bytes::mib(16)).expect("limit");
         assert!(Command::new("systemctl").arg("daemon-reload").status().expect("systemctl").success());
         assert_eq!(cat(dir.join("leaf"), "memory.max"), "16777216");
         assert_eq!(cat(&dir, "cgroup.subtree_control"), "memory pids");

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use cgroupfs::systemd::{Connection, Delegate, Scope, Slice};
-use cgroupfs::{Bytes, ErrorKind, Limits, PidsMax};
+use cgroupfs::{Bytes, CgroupName, Controller, ErrorKind, Limits, PidsMax};
 
 use crate::with_systemd::{Sleeper, block_on, show, stdout};
 
@@ -35,10 +35,10 @@ fn a_delegated_scope_of_ones_own() {
         assert_eq!(show(&["--user"], "cellkit-user.scope", "MemoryMax"), "50331648");
 
         // Groups of one's own, with limits of one's own.
-        std::fs::create_dir(dir.join("leaf")).expect("mkdir");
-        std::fs::write(dir.join("leaf/cgroup.procs"), sleeper.pid().to_string()).expect("move");
-        std::fs::write(dir.join("cgroup.subtree_control"), "+memory +pids").expect("pass down");
-        std::fs::write(dir.join("leaf/pids.max"), "5").expect("limit");
+        let leaf = unit.cgroup().create_child(&CgroupName::new("leaf").expect("name")).expect("leaf");
+        unit.cgroup().enable_evacuating(Controller::Pids, &leaf).expect("pass down");
+        leaf.raw("pids.max").write("5").expect("limit");
+        assert!(sleeper.group().ends_with("/cellkit-user.scope/leaf"));
         assert_eq!(cat("leaf/pids.max"), "5");
 
         unit.stop(LIMIT).await.expect("stop");
