@@ -4,6 +4,10 @@
 //! * [`Place`] is the group below which the caller may make groups: the root for root, the topmost delegated group for an
 //!   ordinary user. It makes them, and says [why not](Place::why_not) when a controller cannot be had.
 //! * [`Cgroup`] is a group: a verified directory handle, for CLONE_INTO_CGROUP, statistics, killing and removal.
+//! * The files of each controller are one call away: [`Cgroup::cpu`], [`Cgroup::cpuset`], [`Cgroup::memory`], [`Cgroup::io`],
+//!   [`Cgroup::pids`], [`Cgroup::hugetlb`], [`Cgroup::rdma`], [`Cgroup::misc`], [`Cgroup::dmem`], [`Cgroup::pressure`]; each
+//!   has a method a file, named after it. Any other is reached by [`Cgroup::raw`].
+//! * [`effective_cpus`] and [`effective_memory`] are what a program should size itself to.
 //! * [`DeviceRules`] is which devices a group may open and make, which [`Cgroup::devices`] puts into effect.
 //! * [`Stats`] is what a group has used, read at once and again and again; [`Watch`] waits for what happens to groups, and
 //!   [`PsiTrigger`] for stalls.

@@ -7,6 +7,7 @@ mod cpuset;
 mod delegation;
 mod devices;
 mod enabling;
+mod files;
 mod finding;
 mod freezing;
 mod groups;
