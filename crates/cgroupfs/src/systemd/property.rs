@@ -6,7 +6,7 @@ use std::time::Duration;
 use cellkit_core::Subject;
 use zbus::zvariant::Value;
 
-use crate::{Bytes, DevNum, Error, Limits, Max, Result};
+use crate::{Bytes, DevNum, Error, Limits, Max, Quota, Result, SwapOnly};
 
 /// A property's value, in the types of D-Bus that systemd's resource settings have.
 ///
@@ -134,6 +134,20 @@ impl Properties {
         all.extend(self.others.iter().cloned());
         Ok(all)
     }
+
+    /// The same for a unit that runs, which may have a limit that is to be lifted: a new one has none.
+    pub(super) fn collect_to_change(&self) -> Result<Vec<(String, PropertyValue)>> {
+        let lifts = [
+            ("MemoryMax", self.limits.memory_max == Some(Max::Max)),
+            ("MemorySwapMax", self.limits.memory_swap_max == Some(SwapOnly(Max::Max))),
+            ("CPUQuotaPerSecUSec", self.limits.cpu_max == Some(Quota::UNLIMITED)),
+            ("TasksMax", self.limits.pids_max == Some(Max::Max)),
+        ];
+        let lifts = lifts.into_iter().filter(|(_, lifted)| *lifted);
+        let mut all: Vec<_> = lifts.map(|(name, _)| (name.to_owned(), PropertyValue::U64(u64::MAX))).collect();
+        all.extend(self.collect()?);
+        Ok(all)
+    }
 }
 
 type Property = (&'static str, PropertyValue);
@@ -240,7 +254,7 @@ fn bits(file: &str, list: &str) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ErrorKind, IoMax, PidsMax, Quota, SwapOnly, Weight};
+    use crate::{ErrorKind, IoMax, PidsMax, Weight};
 
     #[test]
     fn limits_as_properties() {
@@ -272,6 +286,16 @@ mod tests {
                 number("TasksMax", 7),
             ]
         );
+    }
+
+    #[test]
+    fn a_limit_is_lifted_where_there_may_be_one() {
+        let limits = Limits::new().memory_max(Max::Max).pids_max(Max::Max).cpu_max(Quota::UNLIMITED);
+        let properties = Properties::new().limits(limits.memory_swap_max(SwapOnly(Max::Max)));
+        assert_eq!(properties.collect().expect("of a new unit"), []);
+        let names = ["MemoryMax", "MemorySwapMax", "CPUQuotaPerSecUSec", "TasksMax"];
+        let all = names.map(|name| (name.to_owned(), PropertyValue::U64(u64::MAX)));
+        assert_eq!(properties.collect_to_change().expect("of one that runs"), all);
     }
 
     #[test]

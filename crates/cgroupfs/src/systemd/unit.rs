@@ -101,7 +101,7 @@ impl Unit {
     ///
     /// See <https://www.freedesktop.org/software/systemd/man/latest/org.freedesktop.systemd1.html>.
     pub async fn set_properties(&self, properties: &Properties) -> Result<()> {
-        let properties = properties.collect()?;
+        let properties = properties.collect_to_change()?;
         let properties: Vec<(&str, Value<'_>)> =
             properties.iter().map(|(name, value)| (name.as_str(), value.to_value())).collect();
         // `true`: not written to a file that would outlive the unit.

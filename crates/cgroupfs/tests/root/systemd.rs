@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use cgroupfs::systemd::{CollectMode, Connection, Delegate, Properties, Scope, Slice, Unit, UnitName, escape};
-use cgroupfs::{Bytes, CgroupName, Controller, Controllers, ErrorKind, Limits, PidsMax, Quota, Weight};
+use cgroupfs::{Bytes, CgroupName, Controller, Controllers, ErrorKind, Limits, Max, PidsMax, Quota, Weight};
 
 use super::{LIMIT, cat};
 use crate::with_systemd::{Sleeper, block_on, escape_by_program, show};
@@ -75,6 +75,8 @@ fn a_scope_has_its_processes_and_limits() {
         unit.set_properties(&Properties::new().limits(Limits::new().memory_max(Bytes::mib(32)))).await.expect("set");
         files("33554432");
         assert_eq!(shown("MemoryMax"), "33554432");
+        unit.set_properties(&Properties::new().limits(Limits::new().memory_max(Max::Max))).await.expect("lift");
+        files("max");
         let error = unit.set_properties(&Properties::new().set("NoSuchProperty", true)).await.expect_err("no such");
         assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:?}");
 
