@@ -295,7 +295,7 @@ pub(crate) fn parse_procs(text: &str) -> Result<Vec<i32>> {
         .collect()
 }
 
-fn errno_of(error: &std::io::Error) -> Errno {
+pub(crate) fn errno_of(error: &std::io::Error) -> Errno {
     Errno(error.raw_os_error().unwrap_or(libc::EIO))
 }
 

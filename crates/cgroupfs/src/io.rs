@@ -6,6 +6,7 @@ mod latency;
 mod max;
 mod percent;
 mod priority;
+mod stat;
 mod weight;
 
 use crate::{BfqWeight, Cgroup, DevNum, IoWeight, PerDevice, Result};
@@ -15,13 +16,15 @@ pub use latency::IoLatency;
 pub use max::IoMax;
 pub use percent::{Percentile, ScalePercent};
 pub use priority::IoPriorityClass;
+pub use stat::IoStat;
 pub use weight::IoWeights;
 
 /// The files of the io controller of a group: `io.*`. Made by [`Cgroup::io`].
 ///
 /// A device is a whole disk: see [`DevNum`]. Where the controller is not enabled for the group, each is
 /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported); so is each at the root of the hierarchy but
-/// [`cost_qos`](Self::cost_qos) and [`cost_model`](Self::cost_model), which are nowhere else.
+/// [`stat`](Self::stat), [`prio_class`](Self::prio_class) and two that are nowhere else, [`cost_qos`](Self::cost_qos) and
+/// [`cost_model`](Self::cost_model).
 ///
 /// ```no_run
 /// use cgroupfs::{Bytes, DevNum, Hierarchy, IoMax};
@@ -63,6 +66,18 @@ impl Io<'_> {
     #[doc(alias = "io.max")]
     pub fn set_max(self, device: DevNum, limit: IoMax) -> Result<()> {
         self.0.set("io.max", format_args!("{device} {limit}"))
+    }
+
+    /// `io.stat`: what it and those below it have read and written, of each disk.
+    ///
+    /// What files are written to is counted when the page cache is written back, and to this group where the memory
+    /// controller is enabled for it and the file system takes part (ext4, XFS, Btrfs).
+    ///
+    /// # Errors
+    /// Unsupported when the controller is not enabled for the group; Gone.
+    #[doc(alias = "io.stat")]
+    pub fn stat(self) -> Result<PerDevice<IoStat>> {
+        self.0.get("io.stat")
     }
 
     /// `io.weight`: its share of disks beside its siblings. Linux 5.4, built with `CONFIG_BLK_CGROUP_IOCOST`.

@@ -69,6 +69,7 @@ mod misc;
 mod name;
 mod open;
 mod per_device;
+mod per_node;
 mod percent;
 mod pids;
 mod place;
@@ -118,15 +119,19 @@ pub use hugetlb::size::HugePageSize;
 pub use hugetlb::{Hugetlb, HugetlbEvents, HugetlbNumaStat};
 pub use io::{
     Io, IoCost, IoCostControl, IoCostLatency, IoCostModel, IoCostModelKind, IoCostQos, IoLatency, IoMax,
-    IoPriorityClass, IoWeights, Percentile, ScalePercent,
+    IoPriorityClass, IoStat, IoWeights, Percentile, ScalePercent,
 };
 pub use keyed::{parse_flat_keyed, parse_nested_keyed};
 pub use limits::Limits;
 pub use max::Max;
-pub use memory::{Memory, MemoryEvents, OomGroup, Swappiness, ZswapWriteback};
+pub use memory::{
+    Memory, MemoryEvents, MemoryNumaStat, MemoryStat, OomGroup, PeakWatch, Reclaimed, SwapEvents, Swappiness,
+    ZswapWriteback,
+};
 pub use misc::{Misc, MiscEvents};
 pub use name::CgroupName;
 pub use per_device::PerDevice;
+pub use per_node::PerNode;
 pub use percent::Percent;
 pub use pids::{Pids, PidsEvents};
 pub use place::Place;

@@ -374,7 +374,7 @@ impl<'a, 'b> Words<'a, 'b> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ErrorKind, PerDevice};
+    use crate::{ErrorKind, PerDevice, Percent};
     use proptest::option::of;
     use proptest::prelude::*;
 
@@ -433,8 +433,8 @@ mod tests {
             lat in (of(any::<u32>()), of(any::<u32>())),
             scale in (of(100u32..=1_000_000), of(100u32..=1_000_000)),
         ) -> IoCostQos {
-            let percentile = |number: Option<u32>| number.map(|number| Percentile::hundredths(number).unwrap());
-            let scaling = |number: Option<u32>| number.map(|number| ScalePercent::hundredths(number).unwrap());
+            let percentile = |number: Option<u32>| number.map(|number| Percentile::try_from(Percent::from_hundredths(number)).unwrap());
+            let scaling = |number: Option<u32>| number.map(|number| ScalePercent::try_from(Percent::from_hundredths(number)).unwrap());
             let latency = |usec: Option<u32>| {
                 usec.map(|usec| IoCostLatency::new(Duration::from_micros(usec.into())).unwrap())
             };

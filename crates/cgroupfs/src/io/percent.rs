@@ -1,4 +1,4 @@
-//! Percentages with two digits after the point, as the io.cost controller has them.
+//! Percentages with bounds, as the io.cost controller has them.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -6,38 +6,37 @@ use std::str::FromStr;
 
 use cellkit_core::Subject;
 
-use crate::{Error, Result};
+use crate::percent::parse_hundredths;
+use crate::{Error, Percent, Result};
 
 macro_rules! percent {
     ($(#[$doc:meta])* $name:ident, $least:literal..=$most:literal, $parse:literal) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name {
-            hundredths: u32,
-        }
+        pub struct $name(Percent);
 
         impl $name {
             /// The least value.
-            pub const LEAST: Self = Self { hundredths: $least * 100 };
+            pub const LEAST: Self = Self(Percent::from_hundredths($least * 100));
             /// The greatest value.
-            pub const MOST: Self = Self { hundredths: $most * 100 };
+            pub const MOST: Self = Self(Percent::from_hundredths($most * 100));
 
-            /// So many hundredths of a percent.
-            ///
-            /// # Errors
-            /// Invalid when it is out of bounds.
-            pub fn hundredths(hundredths: u32) -> Result<Self> {
-                if (Self::LEAST.hundredths..=Self::MOST.hundredths).contains(&hundredths) {
-                    return Ok(Self { hundredths });
+            /// The percentage.
+            #[must_use]
+            pub const fn get(self) -> Percent {
+                self.0
+            }
+        }
+
+        impl TryFrom<Percent> for $name {
+            type Error = Error;
+
+            fn try_from(percent: Percent) -> Result<Self> {
+                if (Self::LEAST.0..=Self::MOST.0).contains(&percent) {
+                    return Ok(Self(percent));
                 }
                 Err(Error::invalid($parse, concat!("not between ", $least, " and ", $most))
-                    .on(Subject::Value(text(hundredths))))
-            }
-
-            /// How many hundredths of a percent it is.
-            #[must_use]
-            pub const fn get(self) -> u32 {
-                self.hundredths
+                    .on(Subject::Value(percent.to_string())))
             }
         }
 
@@ -46,7 +45,7 @@ macro_rules! percent {
 
             /// So many whole percent.
             fn try_from(percent: u32) -> Result<Self> {
-                Self::hundredths(percent.saturating_mul(100))
+                Self::try_from(Percent::from_hundredths(percent.saturating_mul(100)))
             }
         }
 
@@ -54,8 +53,8 @@ macro_rules! percent {
             type Err = Error;
 
             fn from_str(text: &str) -> Result<Self> {
-                match read(text.trim()) {
-                    Some(hundredths) => Self::hundredths(hundredths),
+                match parse_hundredths(text.trim()) {
+                    Some(hundredths) => Self::try_from(Percent::from_hundredths(hundredths)),
                     None => Err(Error::invalid($parse, "not a number with at most two digits after the point")
                         .on(Subject::Value(text.to_owned()))),
                 }
@@ -64,7 +63,7 @@ macro_rules! percent {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&text(self.hundredths))
+                self.0.fmt(f)
             }
         }
     };
@@ -76,7 +75,7 @@ percent! {
     /// ```
     /// use cgroupfs::Percentile;
     ///
-    /// assert_eq!("95.5".parse::<Percentile>()?, Percentile::hundredths(9550)?);
+    /// assert_eq!("95.5".parse::<Percentile>()?.get().hundredths(), 9550);
     /// assert_eq!(Percentile::try_from(95)?.to_string(), "95.00");
     /// assert!(Percentile::try_from(101).is_err());
     /// # Ok::<(), cgroupfs::Error>(())
@@ -102,21 +101,6 @@ percent! {
     ScalePercent, 1..=10000, "parse scaling percentage"
 }
 
-fn text(hundredths: u32) -> String {
-    format!("{}.{:02}", hundredths / 100, hundredths % 100)
-}
-
-/// Hundredths of what `text` says: `95`, `95.5`, `95.50`.
-pub(super) fn read(text: &str) -> Option<u32> {
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    if whole.is_empty() || fraction.is_empty() || fraction.len() > 2 || !digits(whole) || !digits(fraction) {
-        return None;
-    }
-    let scale = if fraction.len() == 1 { 10 } else { 1 };
-    whole.parse::<u32>().ok()?.checked_mul(100)?.checked_add(fraction.parse::<u32>().ok()? * scale)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,9 +121,9 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_printed_is_read(percentile in 0u32..=10_000, scale in 100u32..=1_000_000) {
-            let percentile = Percentile::hundredths(percentile).unwrap();
+            let percentile = Percentile::try_from(Percent::from_hundredths(percentile)).unwrap();
             prop_assert_eq!(percentile.to_string().parse::<Percentile>().unwrap(), percentile);
-            let scale = ScalePercent::hundredths(scale).unwrap();
+            let scale = ScalePercent::try_from(Percent::from_hundredths(scale)).unwrap();
             prop_assert_eq!(scale.to_string().parse::<ScalePercent>().unwrap(), scale);
         }
 
