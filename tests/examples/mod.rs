@@ -8,6 +8,8 @@ mod docker_exec;
 mod effective_cpus;
 mod hostname;
 mod limit_cpu;
+mod limit_io;
+mod limit_memory;
 mod limit_pids;
 mod lsns;
 mod netns_named;
