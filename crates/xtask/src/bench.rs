@@ -3,6 +3,8 @@
 //! Only the ratios mean something elsewhere. No test fails because of a time.
 #![forbid(unsafe_code)]
 
+mod build;
+mod cgroup;
 mod list;
 mod plot;
 mod spawn;
@@ -27,6 +29,9 @@ enum What {
     Start(start::Options),
     /// List the namespaces that 2,000 processes are in. Prints Markdown
     List(list::Options),
+    /// Make, limit, read and remove control groups beside other crates, in a virtual machine that has every controller, and
+    /// start programs in them. Prints Markdown
+    Cgroup(cgroup::Options),
     /// Start /bin/true in six new namespaces, without mounts, from small and large programs. Prints Markdown
     Spawn(spawn::Options),
 }
@@ -45,6 +50,7 @@ fn machine() -> String {
 pub fn run(options: &Options) -> Result<ExitCode> {
     match &options.what {
         What::Start(options) => start::run(options),
+        What::Cgroup(options) => cgroup::run(options),
         What::List(options) => list::run(options),
         What::Spawn(options) => spawn::run(options),
     }

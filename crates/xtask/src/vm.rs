@@ -127,6 +127,7 @@ pub struct Machine {
     /// The root file system, if it is not the host's.
     rootfs: Option<PathBuf>,
     memory: u32,
+    processors: u32,
     kvm: bool,
 }
 
@@ -146,7 +147,12 @@ impl Machine {
             Init::Job => None,
             Init::Systemd => Some(rootfs::prepare(&cache)?),
         };
-        Ok(Self { version: kernel.version(), image, cache, rootfs, memory, kvm })
+        Ok(Self { version: kernel.version(), image, cache, rootfs, memory, processors: 2, kvm })
+    }
+
+    /// With one processor instead of two.
+    pub fn with_one_processor(self) -> Self {
+        Self { processors: 1, ..self }
     }
 
     /// The kernel's full name.
@@ -244,6 +250,33 @@ impl Machine {
         Ok(())
     }
 
+    /// Runs a shell script there, with `programs` in `/job-bin` under their names, and answers with the content of the files
+    /// `answers` that it left in `/job`, empty where there is none.
+    ///
+    /// # Errors
+    /// When the machine cannot be started or does not end within `limit`.
+    pub fn run_programs(
+        &self,
+        programs: &[(&str, &Path)],
+        script: &str,
+        answers: &[&str],
+        limit: Duration,
+    ) -> Result<Vec<String>> {
+        let bin = Folder::make(&self.cache, "bin")?;
+        for (name, program) in programs {
+            fs::copy(program, bin.0.join(name)).map_err(|e| format!("{}: {e}", program.display()))?;
+        }
+        let mut said = Vec::new();
+        let status = self.boot(script, Some(&bin.0), limit, Console::Kept, |job| {
+            let text = |name: &&str| fs::read(job.join(name)).unwrap_or_default();
+            said = answers.iter().map(|name| String::from_utf8_lossy(&text(name)).into_owned()).collect();
+        })?;
+        match status {
+            Some(_) => Ok(said),
+            None => Err(format!("the machine was killed after {limit:?}; so far: {}", said.concat()).into()),
+        }
+    }
+
     fn console(&self) -> PathBuf {
         self.cache.join("console")
     }
@@ -266,7 +299,8 @@ impl Machine {
         let accelerator = if self.kvm { "kvm" } else { "tcg,thread=multi" };
         let mut command = Command::new("qemu-system-x86_64");
         command
-            .args(["-M", "q35", "-accel", accelerator, "-cpu", "max", "-smp", "2", "-m", &self.memory.to_string()])
+            .args(["-M", "q35", "-accel", accelerator, "-cpu", "max", "-smp", &self.processors.to_string()])
+            .args(["-m", &self.memory.to_string()])
             .args(["-display", "none", "-serial", "stdio", "-monitor", "none", "-no-reboot", "-nic", "none"])
             .arg("-kernel")
             .arg(&self.image.kernel)

@@ -10,12 +10,13 @@ use std::process::{Command, ExitCode};
 use std::thread::sleep;
 use std::time::Duration;
 
+use super::build;
 use super::plot::{self, Chart};
 use super::start::{Scratch, compile_empty, compile_floor, time};
 use super::table::{Row, markdown};
 use super::worker::Worker;
 use crate::install::{self, has};
-use crate::{Result, cargo, is_root, target_dir, workspace};
+use crate::{Result, cargo, is_root, target_dir};
 
 /// What the large program holds, in MiB, and its threads.
 const LARGE: usize = 4096;
@@ -76,26 +77,12 @@ impl Programs {
         let scratch = Scratch::new()?;
         let floor = compile_floor(scratch.path())?;
         let empty_c = compile_empty(scratch.path())?;
-        let output = cargo()
-            .args(["bench", "--bench", "spawn", "--no-run", "--quiet", "--message-format", "json"])
-            .stderr(std::process::Stdio::inherit())
-            .output()?;
-        let worker = executable(&output.stdout).ok_or("benches/spawn does not build")?;
+        let worker = build::worker("spawn")?;
         let built = cargo().args(["build", "--release", "--example", "unshare", "--quiet"]).status()?.success();
         if !built {
             return Err("examples/unshare.rs does not build".into());
         }
-        let target = target_dir().join("peers");
-        let peers = cargo()
-            .current_dir(workspace().join("benches/peers"))
-            .args(["build", "--release", "--quiet", "--target-dir"])
-            .arg(&target)
-            .status()?
-            .success()
-            .then(|| target.join("release/cellkit-bench-peers"));
-        if peers.is_none() {
-            println!("benches/peers does not build here, so other crates are not compared\n");
-        }
+        let peers = build::peers("cellkit-bench-peers")?;
         let unshare = target_dir().join("release/examples/unshare");
         Ok(Self { _scratch: scratch, floor, empty_c, worker, unshare, peers })
     }
@@ -114,12 +101,6 @@ impl Programs {
         let Some(program) = &self.peers else { return Ok(None) };
         Worker::start("benches/peers", Command::new(program).args(["--mib", &mebibytes.to_string()])).map(Some)
     }
-}
-
-/// The program that cargo said it built.
-fn executable(messages: &[u8]) -> Option<PathBuf> {
-    let lines = messages.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok());
-    lines.filter_map(|message: serde_json::Value| Some(message.get("executable")?.as_str()?.into())).next_back()
 }
 
 /// Fills `rows`, each by its own of `starts`.

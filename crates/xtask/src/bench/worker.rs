@@ -28,6 +28,11 @@ impl Worker {
         Ok(Self { name, child, requests, answers })
     }
 
+    /// The number of its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// # Errors
     /// When it has ended.
     pub fn ask(&mut self, request: &str) -> Result<String> {
