@@ -54,6 +54,9 @@ mod enable;
 mod evacuate;
 mod events;
 mod freeze;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod group;
 mod hierarchy;
 mod hint;

@@ -1,0 +1,12 @@
+//! Pressure stall information: shares of a hundred without rounding.
+#![no_main]
+
+use cgroupfs::fuzzing::round_trip;
+use cgroupfs::{Percent, Pressure, PressureStall};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    round_trip::<PressureStall>(text);
+    round_trip::<Pressure>(text);
+    round_trip::<Percent>(text);
+});
