@@ -43,7 +43,10 @@ pub fn membership(bytes: &[u8]) {
     let Some(own) = membership.v2 else { return };
     assert_eq!(proc_text::below(&own, &own).as_deref(), Some(Path::new("")));
     if let Some(below) = proc_text::below(&own, Path::new("/")) {
-        assert!(below.is_relative() && below.components().all(|part| part != Component::ParentDir), "{own:?}: {below:?}");
+        assert!(
+            below.is_relative() && below.components().all(|part| part != Component::ParentDir),
+            "{own:?}: {below:?}"
+        );
     }
 }
 

@@ -134,7 +134,8 @@ impl<T: FromStr> FromStr for PerResource<T> {
 
     fn from_str(text: &str) -> Result<Self> {
         let line = |line: &str| {
-            let (name, value) = line.split_once(' ')?;
+            // A value may be empty, as one that limits nothing is.
+            let (name, value) = line.split_once(' ').unwrap_or((line, ""));
             Some((ResourceName::new(name).ok()?, value.trim().parse().ok()?))
         };
         text.lines()
@@ -168,6 +169,14 @@ mod tests {
             assert_eq!(text.parse::<PerResource<Max<u64>>>().expect_err(text).kind(), ErrorKind::Parse);
         }
         assert_eq!("\n\0".parse::<PerResource<Bytes>>().expect("empty"), PerResource::default());
+    }
+
+    #[test]
+    fn a_value_that_limits_nothing() {
+        let text = "mlx5_0 \n";
+        let file = text.parse::<PerResource<crate::RdmaLimit>>().expect("nothing is limited");
+        assert_eq!(file.to_string(), text);
+        assert_eq!("mlx5_0".parse::<PerResource<crate::RdmaLimit>>().expect("without a blank"), file);
     }
 
     proptest! {
