@@ -22,7 +22,9 @@ use std::path::Path;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-use cgroupfs::{Bytes, Cgroup, CgroupName, Hierarchy, Limits, Max, PidsMax, Place, Quota, SwapOnly};
+use cgroupfs::{
+    Bytes, Cgroup, CgroupName, Hierarchy, Limits, Max, PidsMax, Place, Quota, Stats, StatsParts, StatsReader, SwapOnly,
+};
 use ns_core::{Child, Command};
 
 /// What is left to do with a group that was made, or with those to be read.
@@ -133,11 +135,15 @@ fn make_by_files(group: &Path, pid: &str) -> Then {
 
 fn open(parent: &str, count: usize) -> Then {
     let parent = Path::new(parent);
-    let groups: Vec<Cgroup> =
-        (0..count).map(|number| Cgroup::open(parent.join(number.to_string())).expect("group")).collect();
+    let reader = |number: usize| {
+        let group = Cgroup::open(parent.join(number.to_string())).expect("group");
+        (StatsReader::new(&group, StatsParts::ALL).expect("files"), Stats::default())
+    };
+    let mut groups: Vec<_> = (0..count).map(reader).collect();
     Box::new(move || {
-        for group in &groups {
-            black_box((group.cpu().stat().expect("cpu.stat"), group.memory().events().ok()));
+        for (reader, stats) in &mut groups {
+            reader.read_into(stats).expect("stats");
+            black_box(stats);
         }
     })
 }
