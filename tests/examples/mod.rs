@@ -4,6 +4,7 @@
 
 use std::process::{Command, Output};
 
+mod delegate;
 mod docker_exec;
 mod effective_cpus;
 mod hostname;

@@ -121,6 +121,36 @@ bounded! {
     BfqWeight(u16), 1..=1000, "parse io.bfq.weight"
 }
 
+bounded! {
+    /// How many groups there may be below a group, at any depth: `cgroup.max.descendants`.
+    ///
+    /// ```
+    /// use cgroupfs::{DescendantCount, Max};
+    ///
+    /// assert_eq!("max\n".parse::<Max<DescendantCount>>()?, Max::Max);
+    /// assert_eq!("0".parse::<Max<DescendantCount>>()?, Max::Value(DescendantCount::LEAST));
+    /// # Ok::<(), cgroupfs::Error>(())
+    /// ```
+    ///
+    /// See <https://docs.kernel.org/admin-guide/cgroup-v2.html#core-interface-files>.
+    DescendantCount(u32), 0..=2147483647, "parse cgroup.max.descendants"
+}
+
+bounded! {
+    /// How many levels of groups there may be below a group: `cgroup.max.depth`.
+    ///
+    /// ```
+    /// use cgroupfs::Depth;
+    ///
+    /// assert_eq!(Depth::try_from(3)?.to_string(), "3");
+    /// assert!("-1".parse::<Depth>().is_err());
+    /// # Ok::<(), cgroupfs::Error>(())
+    /// ```
+    ///
+    /// See <https://docs.kernel.org/admin-guide/cgroup-v2.html#core-interface-files>.
+    Depth(u32), 0..=2147483647, "parse cgroup.max.depth"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

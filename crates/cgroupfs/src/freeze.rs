@@ -144,10 +144,10 @@ impl Cgroup {
         }
     }
 
-    /// The thaw alone. It must not fail for want of a second try.
+    /// The thaw alone. A group must not stay frozen for want of a second try.
     pub(crate) fn write_thaw(&self) -> Result<()> {
         match self.write(FILE, "0") {
-            Err(error) if error.can_retry() || error.kind() == ErrorKind::Limit => self.write(FILE, "0"),
+            Err(error) if error.kind() != ErrorKind::Gone => self.write(FILE, "0"),
             outcome => outcome,
         }
     }

@@ -12,7 +12,7 @@ use nix::unistd::{getpid, gettid};
 
 use crate::hint::HINTS;
 use crate::proc_text::{CgroupMount, Membership, below, parse_membership, parse_mount_id, parse_mounts};
-use crate::{Cgroup, Error, Result, open};
+use crate::{Cgroup, Error, Features, Result, open};
 
 /// How the machine divides its controllers between the two versions of control groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,8 +21,35 @@ pub enum Layout {
     /// Version 2 has them all.
     Unified,
     /// Version 1 hierarchies hold some: groups can be made, killed and frozen, but what version 1 holds cannot limit
-    /// them. [`Place::why_not`](crate::Place::why_not) says which and why.
+    /// them. [`Cgroup::why_not`] says which and why.
     Hybrid,
+    /// Version 2 is not mounted, or cannot be seen from here: only [`Layout::detect`] answers this, for there is no
+    /// [`Hierarchy`] then.
+    None,
+}
+
+impl Layout {
+    /// What there is, for who only asks. [`Hierarchy::detect`] answers [`None`](Self::None) with an error that says what to
+    /// do.
+    ///
+    /// ```
+    /// use cgroupfs::Layout;
+    ///
+    /// if Layout::detect()? == Layout::None {
+    ///     println!("no limits here");
+    /// }
+    /// # Ok::<(), cgroupfs::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of reading procfs; Invalid when what is mounted as cgroup2 is covered by something else.
+    pub fn detect() -> Result<Self> {
+        match Hierarchy::detect() {
+            Ok(hierarchy) => Ok(hierarchy.layout()),
+            Err(error) if error.kind() == crate::ErrorKind::Unsupported => Ok(Self::None),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 /// The mounted cgroup2 file system, as the calling process sees it.
@@ -54,7 +81,8 @@ pub(crate) struct Inner {
     /// Which group the root is, as this cgroup namespace names it; unknown for a mount that is not in the mount table.
     root_group: Option<PathBuf>,
     pub membership: Membership,
-    pub v1_mounts: Vec<CgroupMount>,
+    /// The options of the mount, such as `nsdelegate`.
+    options: Vec<String>,
 }
 
 impl Hierarchy {
@@ -81,7 +109,7 @@ impl Hierarchy {
                 // Something else of cgroup2 may be mounted over it.
                 Ok(root) if mount_id(proc, &root).is_some_and(|id| id != mount.id) => {}
                 Ok(root) => {
-                    return Ok(own.clone().hierarchy(root, mount.mount_point.clone(), Some(mount.root.clone())));
+                    return Ok(own.hierarchy(root, mount.mount_point.clone(), Some(mount.root.clone()), Some(mount)));
                 }
                 Err(error) => refused = Some(error),
             }
@@ -107,7 +135,7 @@ impl Hierarchy {
         let id = mount_id(&proc, &root);
         let mount = own.mounts.iter().find(|mount| Some(mount.id) == id);
         let root_group = mount.and_then(|mount| Some(mount.root.join(path.strip_prefix(&mount.mount_point).ok()?)));
-        Ok(own.clone().hierarchy(root, path, root_group))
+        Ok(own.hierarchy(root, path, root_group, mount))
     }
 
     /// Whether version 1 holds some of the controllers.
@@ -120,6 +148,51 @@ impl Hierarchy {
     #[must_use]
     pub fn mount_point(&self) -> &Path {
         &self.0.mount_point
+    }
+
+    /// The features that are in effect on this mount, of those that [`Features::of_kernel`] lists. With
+    /// [`NsDelegate`](crate::Feature::NsDelegate) nobody in a cgroup namespace changes the limits of its root.
+    #[must_use]
+    pub fn mounted_with(&self) -> Features {
+        Features::of_words(self.0.options.iter().map(String::as_str).filter(|word| *word != "rw" && *word != "ro"))
+    }
+
+    /// The path of `group` as the calling process's cgroup namespace has it: what `/proc/PID/cgroup` says of a process in
+    /// it. `None` for a mount that is not in the mount table.
+    #[must_use]
+    pub fn path_in_namespace(&self, group: &Cgroup) -> Option<PathBuf> {
+        let below = group.path().strip_prefix(self.mount_point()).ok()?;
+        Some(self.0.root_group.as_ref()?.join(below).components().collect())
+    }
+
+    /// The path of `group` as the initial cgroup namespace has it, where that can be known: when the mount shows the root
+    /// of everything. From inside of a cgroup namespace the names above its root are hidden, and the answer is `None`.
+    ///
+    /// # Errors
+    /// Gone when the root of what is mounted has been removed.
+    pub fn path_in_initial_namespace(&self, group: &Cgroup) -> Result<Option<PathBuf>> {
+        let top = self.open("/")?;
+        let below = group.path().strip_prefix(self.mount_point()).ok();
+        Ok(below.filter(|_| top.is_root().unwrap_or(false)).map(|below| Path::new("/").join(below)))
+    }
+
+    /// The group of a process: `/proc/PID/cgroup`.
+    ///
+    /// ```no_run
+    /// use cgroupfs::{Hierarchy, Result};
+    /// use std::os::fd::OwnedFd;
+    ///
+    /// fn whereabouts(pidfd: &OwnedFd) -> Result<()> {
+    ///     println!("{:?}", Hierarchy::detect()?.group_of(pidfd)?.path());
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// Gone when the process has ended, or its group has been removed; NotFound when the mount does not show its group.
+    pub fn group_of(&self, pidfd: impl AsFd) -> Result<Cgroup> {
+        let process = ProcFd::open(ProcView::Processes)?.process(pidfd)?;
+        self.open(Path::new("/").join(self.below_root(&parse_membership(&process.read("cgroup".as_ref())?))?))
     }
 
     /// The group of the calling process.
@@ -154,8 +227,11 @@ impl Hierarchy {
 
     /// Where the calling process's group is below the root.
     pub(crate) fn own_below(&self) -> Result<PathBuf> {
-        const READ: &str = "read /proc/self/cgroup";
-        let membership = &self.0.membership;
+        self.below_root(&self.0.membership)
+    }
+
+    fn below_root(&self, membership: &Membership) -> Result<PathBuf> {
+        const READ: &str = "read /proc/PID/cgroup";
         let Some(own) = &membership.v2 else {
             return Err(Error::unsupported(READ, "cgroup v2", Some("4.5")));
         };
@@ -164,7 +240,7 @@ impl Hierarchy {
         }
         self.0.root_group.as_ref().and_then(|root| below(own, root)).ok_or_else(|| {
             Error::from_errno(READ, libc::ENOENT).on(own.clone()).with_hint(format!(
-                "the cgroup2 file system at {:?} does not show this process's group: mount one in this cgroup \
+                "the cgroup2 file system at {:?} does not show the process's group: mount one in this cgroup \
                  namespace (mount -t cgroup2 cgroup2 /sys/fs/cgroup)",
                 self.0.mount_point
             ))
@@ -180,14 +256,13 @@ impl AsFd for Hierarchy {
 }
 
 /// What /proc says of the calling thread.
-#[derive(Clone)]
-struct Own {
-    mounts: Vec<CgroupMount>,
-    membership: Membership,
+pub(crate) struct Own {
+    pub mounts: Vec<CgroupMount>,
+    pub membership: Membership,
 }
 
 impl Own {
-    fn read(proc: &ProcFd) -> Result<Self> {
+    pub(crate) fn read(proc: &ProcFd) -> Result<Self> {
         // Of the thread, for another thread of the process may have a mount namespace of its own.
         let task = task();
         let mounts = parse_mounts(&proc.read(&task.join("mountinfo"))?);
@@ -199,9 +274,15 @@ impl Own {
         below(self.membership.v2.as_deref()?, root)
     }
 
-    fn hierarchy(self, root: OwnedFd, mount_point: PathBuf, root_group: Option<PathBuf>) -> Hierarchy {
-        let v1_mounts = self.mounts.into_iter().filter(|mount| !mount.v2).collect();
-        Hierarchy(Arc::new(Inner { root, mount_point, root_group, membership: self.membership, v1_mounts }))
+    fn hierarchy(
+        &self,
+        root: OwnedFd,
+        mount_point: PathBuf,
+        root_group: Option<PathBuf>,
+        mount: Option<&CgroupMount>,
+    ) -> Hierarchy {
+        let options = mount.map(|mount| mount.super_options.clone()).unwrap_or_default();
+        Hierarchy(Arc::new(Inner { root, mount_point, root_group, membership: self.membership.clone(), options }))
     }
 }
 

@@ -28,8 +28,8 @@
 //! ```
 //!
 //! # What it does not do
-//! It mounts nothing, does not write to version 1 hierarchies, and does not move the caller between groups. It talks to
-//! systemd only when it is asked to, with feature `systemd`.
+//! It mounts nothing, does not write to version 1 hierarchies, and moves the caller between groups only when told so
+//! ([`Cgroup::attach_self`], [`Cgroup::evacuate`]). It talks to systemd only when it is asked to, with feature `systemd`.
 //!
 //! See cgroups(7), <https://man7.org/linux/man-pages/man7/cgroups.7.html>, and
 //! <https://docs.kernel.org/admin-guide/cgroup-v2.html>.
@@ -46,6 +46,7 @@ mod count;
 mod cpu;
 mod cpuset;
 mod create;
+mod delegate;
 mod dev_num;
 mod devices;
 mod dmem;
@@ -53,6 +54,7 @@ mod effective;
 mod enable;
 mod evacuate;
 mod events;
+mod features;
 mod freeze;
 #[cfg(fuzzing)]
 #[doc(hidden)]
@@ -61,6 +63,7 @@ mod group;
 mod hierarchy;
 mod hint;
 mod hugetlb;
+mod id;
 mod interface;
 mod io;
 mod keyed;
@@ -90,6 +93,7 @@ mod sys;
 pub mod systemd;
 mod threaded;
 mod tree;
+mod tree_limits;
 mod watch;
 mod why_not;
 
@@ -99,7 +103,7 @@ pub use bytes::Bytes;
 pub use cellkit_core::{Error, ErrorKind, Result};
 pub use children::Origin;
 pub use controller::{Controller, Controllers};
-pub use count::{BfqWeight, IoWeight, PidsMax, Weight};
+pub use count::{BfqWeight, Depth, DescendantCount, IoWeight, PidsMax, Weight};
 pub use cpu::burst::CpuBurst;
 pub use cpu::share::{CpuIdle, NiceWeight};
 pub use cpu::uclamp::Uclamp;
@@ -115,6 +119,7 @@ pub use devices::{AttachMode, AttachedProgram, DevicePrograms, Devices};
 pub use dmem::Dmem;
 pub use effective::{EffectiveCpus, EffectiveMemory, effective_cpus, effective_memory};
 pub use events::CgroupEvents;
+pub use features::{DelegateFiles, Feature, Features};
 pub use freeze::FrozenGuard;
 pub use group::{Cgroup, RawFile};
 pub use hierarchy::{Hierarchy, Layout};
@@ -148,5 +153,6 @@ pub use resource::{PerResource, ResourceName};
 pub use stats::{Descendants, Stats, StatsParts, StatsReader, StatsTree, TreeStats};
 pub use swap::{MemoryPlusSwap, SwapOnly};
 pub use threaded::CgroupType;
+pub use tree_limits::{CgroupStat, CgroupStatLocal, PressureAccounting};
 pub use watch::{Counter, Event, EventFile, Uncounted, Watch, WatchedFiles, WatchedGroup, What};
 pub use why_not::{Reason, WhyNot};

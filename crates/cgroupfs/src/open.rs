@@ -14,6 +14,9 @@ use crate::{Error, Result};
 /// "cgrp", as `statfs` shows it: CGROUP2_SUPER_MAGIC.
 const CGROUP2_MAGIC: i64 = 0x6367_7270;
 
+/// SYSFS_MAGIC.
+const SYSFS_MAGIC: i64 = 0x6265_6572;
+
 pub(crate) const DIRECTORY: i32 = libc::O_PATH | libc::O_DIRECTORY;
 
 /// openat2(2) of `path`, which is relative, below `dir`.
@@ -48,6 +51,18 @@ pub(crate) fn cgroup2_directory(path: &Path) -> Result<OwnedFd> {
         .map_err(|errno| Error::from_errno("openat2", errno.0).on(path).with_hints(&HINTS))?;
     require_cgroup2(&dir, path)?;
     Ok(dir)
+}
+
+/// `/sys`, verified to be sysfs.
+pub(crate) fn sysfs() -> Result<OwnedFd> {
+    let path = Path::new("/sys");
+    let fail = |operation: &'static str, errno: Errno| Error::from_errno(operation, errno.0).on(path);
+    let dir = open(sys::AT_FDCWD, path, DIRECTORY, 0).map_err(|errno| fail("openat2", errno))?;
+    match sys::fs_magic(dir.as_raw_fd()) {
+        Ok(SYSFS_MAGIC) => Ok(dir),
+        Ok(_) => Err(Error::invalid("fstatfs", "this is not sysfs").on(path)),
+        Err(errno) => Err(fail("fstatfs", errno)),
+    }
 }
 
 /// fstatfs(2): refuses a descriptor of any other file system, so that a tmpfs full of likely names is no hierarchy.

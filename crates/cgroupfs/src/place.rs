@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use cellkit_core::Errno;
 use nix::fcntl::AtFlags;
@@ -62,14 +62,6 @@ impl Place {
     #[must_use]
     pub fn hierarchy(&self) -> &Hierarchy {
         &self.hierarchy
-    }
-
-    /// The groups above, from the topmost that is mounted.
-    pub(crate) fn above(&self) -> impl Iterator<Item = Result<Cgroup>> {
-        let path = self.group.path_in_hierarchy();
-        let mut above: Vec<PathBuf> = path.ancestors().skip(1).map(Path::to_owned).collect();
-        above.reverse();
-        above.into_iter().map(|path| self.hierarchy.open(path))
     }
 }
 

@@ -114,6 +114,14 @@ pub(crate) fn parse_cgroups(cgroups: &[u8], controller: Controller) -> Kernel {
     Kernel::Unlisted
 }
 
+/// Whether `cgroup_disable=` of the kernel's command line names the controller.
+pub(crate) fn is_switched_off(cmdline: &[u8], controller: Controller) -> bool {
+    String::from_utf8_lossy(cmdline)
+        .split_ascii_whitespace()
+        .filter_map(|word| word.strip_prefix("cgroup_disable="))
+        .any(|names| names.split(',').any(|name| name == controller.v1_name()))
+}
+
 /// Where below a mount that shows `root` the group `group` is; both as one cgroup namespace sees them.
 ///
 /// `None` when the mount does not show that group, or shows it under a name that cannot be seen from here: a mount made
@@ -175,6 +183,9 @@ mod tests {
         assert_eq!(parse_cgroups(text, Controller::Memory), Kernel::Disabled);
         assert_eq!(parse_cgroups(text, Controller::Io), Kernel::Enabled);
         assert_eq!(parse_cgroups(text, Controller::Pids), Kernel::Unlisted);
+        let line = b"quiet cgroup_disable=memory,blkio x_cgroup_disable=pids\n";
+        let off = Controller::ALL.into_iter().filter(|&one| is_switched_off(line, one)).collect::<Vec<_>>();
+        assert_eq!(off, [Controller::Io, Controller::Memory]);
     }
 
     #[test]

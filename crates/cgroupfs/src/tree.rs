@@ -5,15 +5,14 @@
 //! astray: groups are never moved.
 #![forbid(unsafe_code)]
 
-use std::ffi::{CStr, OsStr, OsString};
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use cellkit_core::Errno;
-use nix::dir::{Dir, Type};
+use cellkit_core::{Errno, sys};
 
-use crate::open;
+use crate::{open, sys as own_sys};
 
 /// What the walk has come to.
 pub(crate) enum Visit<'a> {
@@ -92,31 +91,85 @@ fn children(dir: BorrowedFd<'_>, path: &Path, faults: &mut Vec<(PathBuf, Errno)>
 
 /// The names of the files of a group.
 pub(crate) fn files(dir: &impl AsFd) -> Result<Vec<String>, Errno> {
-    let names = list_type(dir.as_fd(), Type::File)?;
+    let names = list_of(dir.as_fd(), libc::DT_REG)?;
     // The kernel's names are ASCII.
     Ok(names.into_iter().filter_map(|name| name.into_string().ok()).collect())
 }
 
-/// The names of the groups in a group: the only directories of this file system.
 /// The names of the groups right below the one whose directory is `dir`.
 pub(crate) fn list(dir: BorrowedFd<'_>) -> Result<Vec<OsString>, Errno> {
-    list_type(dir, Type::Directory)
+    list_of(dir, libc::DT_DIR)
 }
 
-fn list_type(dir: BorrowedFd<'_>, wanted: Type) -> Result<Vec<OsString>, Errno> {
-    let nix_errno = |errno: nix::errno::Errno| Errno(errno as i32);
+fn list_of(dir: BorrowedFd<'_>, wanted: u8) -> Result<Vec<OsString>, Errno> {
     // An O_PATH descriptor cannot be read from.
     let readable = open::beneath(dir, Path::new("."), libc::O_RDONLY | libc::O_DIRECTORY)?;
     let mut names = Vec::new();
-    for entry in Dir::from_fd(readable).map_err(nix_errno)?.iter() {
-        let entry = entry.map_err(nix_errno)?;
-        if entry.file_type() == Some(wanted) && !dots(entry.file_name()) {
-            names.push(OsString::from_vec(entry.file_name().to_bytes().to_vec()));
+    // Not by readdir(3): its wrappers lose the descriptor when fdopendir(3) fails.
+    let mut buffer = vec![0; 16384];
+    loop {
+        match own_sys::getdents(readable.as_fd(), &mut buffer) {
+            Ok(0) => return Ok(names),
+            Ok(length) => names.extend(names_in(buffer.get(..length).unwrap_or_default(), wanted)),
+            Err(Errno(libc::EINTR)) => {}
+            Err(errno) => return Err(errno),
         }
     }
-    Ok(names)
 }
 
-fn dots(name: &CStr) -> bool {
-    matches!(name.to_bytes(), b"." | b"..")
+/// The names of what is of the type `wanted` in what getdents64(2) wrote, but `.` and `..`. The only directories of this
+/// file system are groups.
+fn names_in(mut records: &[u8], wanted: u8) -> Vec<OsString> {
+    // ino: u64, off: i64, reclen: u16, type: u8, name, which ends in NUL.
+    let mut names = Vec::new();
+    while let Some(&[low, high]) = records.get(16..18) {
+        let length = usize::from(u16::from_ne_bytes([low, high]));
+        let Some(record) = records.get(..length).filter(|record| record.len() >= 19) else { break };
+        let name = record.get(19..).and_then(|name| name.split(|&byte| byte == 0).next()).unwrap_or_default();
+        if record.get(18) == Some(&wanted) && !matches!(name, b"" | b"." | b"..") {
+            names.push(OsString::from_vec(name.to_vec()));
+        }
+        records = records.get(length..).unwrap_or_default();
+    }
+    names
+}
+
+/// The name of the group right below `dir` whose inode this is.
+pub(crate) fn name_of(dir: BorrowedFd<'_>, inode: u64) -> Result<Option<OsString>, Errno> {
+    for name in list(dir)? {
+        let found = open::beneath(dir, Path::new(&name), open::DIRECTORY).and_then(|dir| sys::inode(dir.as_fd()));
+        if found.is_ok_and(|found| found.0 == inode) {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn records_are_read_and_no_bytes_panic(
+            entries in proptest::collection::vec(("[a-z.]{1,20}", any::<bool>()), 0..8), noise: Vec<u8>,
+        ) {
+            let mut records = Vec::new();
+            for (name, is_directory) in &entries {
+                let length = (19 + name.len() + 1).next_multiple_of(8);
+                let start = records.len();
+                records.extend([0; 16]);
+                records.extend((length as u16).to_ne_bytes());
+                records.push(if *is_directory { libc::DT_DIR } else { libc::DT_REG });
+                records.extend(name.as_bytes());
+                records.resize(start + length, 0);
+            }
+            let expected: Vec<OsString> = entries.into_iter()
+                .filter(|(name, is_directory)| *is_directory && name != "." && name != "..")
+                .map(|(name, _)| name.into()).collect();
+            prop_assert_eq!(names_in(&records, libc::DT_DIR), expected);
+            let _ = names_in(&noise, libc::DT_DIR);
+        }
+    }
 }

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 
 use cellkit_core::{ProcFd, ProcView};
 
-use crate::proc_text::{Kernel, parse_cgroups};
-use crate::{Cgroup, Controller, Controllers, Error, Place, Result};
+use crate::hierarchy::Own;
+use crate::proc_text::{Kernel, is_switched_off, parse_cgroups};
+use crate::{Cgroup, CgroupType, Controller, Controllers, Error, Place, Result};
 
 /// Why groups made in a [`Place`] cannot use a controller. It prints as one line; [`what_to_do`](Self::what_to_do) is
 /// another.
@@ -40,6 +41,12 @@ pub enum Reason {
     },
     /// `cgroup.subtree_control` of the group where groups would be made is not the caller's to write.
     NotDelegated {
+        /// That group.
+        group: PathBuf,
+    },
+    /// This group, or the one on the way to it, is threaded or has a threaded one below it, and this controller does not work
+    /// for threads.
+    Threaded {
         /// That group.
         group: PathBuf,
     },
@@ -91,6 +98,10 @@ impl WhyNot {
                 group.display()
             ),
             Reason::NotDelegated { .. } => crate::hint::DELEGATE.to_owned(),
+            Reason::Threaded { group } => format!(
+                "use a group outside of the threaded subtree: see {}/cgroup.type; only cpu, cpuset and pids work for threads",
+                group.display()
+            ),
             Reason::NotGranted { .. } => {
                 format!("have the host pass {name} down to this container or namespace, or do without this limit")
             }
@@ -136,6 +147,7 @@ impl fmt::Display for Reason {
                 write!(f, "the group {group:?} has {processes} processes of its own, so it passes nothing down")
             }
             Self::NotDelegated { group } => write!(f, "the group {group:?} is not delegated to you"),
+            Self::Threaded { group } => write!(f, "the group {group:?} is part of a threaded subtree"),
             Self::NotGranted { group } => {
                 write!(f, "the group {group:?}, the topmost seen from here, was not given it")
             }
@@ -147,65 +159,127 @@ impl fmt::Display for Reason {
 }
 
 impl Place {
-    /// Why groups made here could not use `controller`; `None` when they can.
-    ///
-    /// It looks at `cgroup.controllers` and `cgroup.subtree_control` of this group and those above it, at its processes
-    /// and permissions, at the mounted version 1 hierarchies and at `/proc/cgroups`. Nothing is changed.
+    /// Why groups made here could not use `controller`; `None` when they can. See [`Cgroup::why_not_below`].
     #[must_use]
     pub fn why_not(&self, controller: Controller) -> Option<WhyNot> {
-        let reason = match self.examine(controller) {
-            Ok(reason) => reason?,
-            Err(error) => Reason::Unreadable { error: error.to_string() },
-        };
-        Some(WhyNot { controller, reason })
+        self.group().why_not_below(controller)
+    }
+}
+
+impl Cgroup {
+    /// Why this group does not have `controller`; `None` when it has, and its files are there.
+    ///
+    /// It looks at `cgroup.controllers` and `cgroup.subtree_control` of the groups above it, at their processes and
+    /// permissions, at the mounted version 1 hierarchies, at `/proc/cgroups` and `/proc/cmdline`. Nothing is changed.
+    ///
+    /// ```no_run
+    /// use cgroupfs::{Controller, Hierarchy};
+    ///
+    /// let group = Hierarchy::detect()?.own_group()?;
+    /// if let Some(why_not) = group.why_not(Controller::Memory) {
+    ///     println!("{why_not}\n{}", why_not.what_to_do());
+    /// }
+    /// # Ok::<(), cgroupfs::Error>(())
+    /// ```
+    ///
+    /// See <https://docs.kernel.org/admin-guide/cgroup-v2.html#organizing-processes-and-threads>.
+    #[must_use]
+    pub fn why_not(&self, controller: Controller) -> Option<WhyNot> {
+        told(controller, self.examine_own(controller))
     }
 
-    fn examine(&self, controller: Controller) -> Result<Option<Reason>> {
-        let group = self.group();
-        if passed_down(group)?.contains(controller) {
+    /// Why groups made below this one could not use `controller`; `None` when they can: it is passed down, or
+    /// [`enable`](Self::enable) would do it.
+    #[must_use]
+    pub fn why_not_below(&self, controller: Controller) -> Option<WhyNot> {
+        told(controller, self.examine_below(controller))
+    }
+
+    fn examine_own(&self, controller: Controller) -> Result<Option<Reason>> {
+        if available(self)?.contains(controller) { Ok(None) } else { self.who_lacks(controller).map(Some) }
+    }
+
+    fn examine_below(&self, controller: Controller) -> Result<Option<Reason>> {
+        if passed_down(self)?.contains(controller) {
             return Ok(None);
         }
-        if !available(group)?.contains(controller) {
+        if !available(self)?.contains(controller) {
             return self.who_lacks(controller).map(Some);
         }
-        if !group.is_root()? {
-            let processes = group.procs()?.len();
-            if processes > 0 {
-                return Ok(Some(Reason::HoldsProcesses { group: group.path().to_owned(), processes }));
+        if !controller.is_threaded() {
+            if let Some(group) = self.threaded()? {
+                return Ok(Some(Reason::Threaded { group }));
             }
         }
-        Ok(match group.require_writable("cgroup.subtree_control") {
+        if let Some(reason) = self.held_by_processes()? {
+            return Ok(Some(reason));
+        }
+        Ok(match self.require_writable("cgroup.subtree_control") {
             Ok(()) => None,
-            Err(_) => Some(Reason::NotDelegated { group: group.path().to_owned() }),
+            Err(_) => Some(Reason::NotDelegated { group: self.path().to_owned() }),
         })
+    }
+
+    fn threaded(&self) -> Result<Option<PathBuf>> {
+        Ok((self.cgroup_type()? != CgroupType::Domain).then(|| self.path().to_owned()))
+    }
+
+    fn held_by_processes(&self) -> Result<Option<Reason>> {
+        if self.is_root()? || self.cgroup_type()? != CgroupType::Domain {
+            return Ok(None);
+        }
+        let processes = self.procs()?.len();
+        Ok((processes > 0).then(|| Reason::HoldsProcesses { group: self.path().to_owned(), processes }))
     }
 
     /// Why the controller does not reach this group.
     fn who_lacks(&self, controller: Controller) -> Result<Reason> {
-        for above in self.above() {
-            let above = above?;
-            if available(&above)?.contains(controller) && !passed_down(&above)?.contains(controller) {
-                return Ok(Reason::NotPassedDown { group: above.path().to_owned() });
+        // From the topmost, for what it lacks nobody below can have.
+        let mut line = vec![self.try_clone()?];
+        while let Some(above) = line.last().map(Self::parent).transpose()?.flatten() {
+            line.push(above);
+        }
+        line.reverse();
+        for (above, next) in line.iter().zip(line.iter().skip(1)) {
+            if !available(above)?.contains(controller) || passed_down(above)?.contains(controller) {
+                continue;
             }
+            if !controller.is_threaded() {
+                if let Some(group) = next.threaded()? {
+                    return Ok(Reason::Threaded { group });
+                }
+            }
+            let reason = above.held_by_processes()?;
+            return Ok(reason.unwrap_or_else(|| Reason::NotPassedDown { group: above.path().to_owned() }));
         }
         // Not even the topmost has it.
-        let hierarchy = &self.hierarchy().0;
-        if hierarchy.membership.held_by_v1.iter().any(|name| name == controller.v1_name()) {
-            let mounts = hierarchy.v1_mounts.iter().filter(|mount| mount.holds(controller));
-            return Ok(Reason::HeldByV1 { mounts: mounts.map(|mount| mount.mount_point.clone()).collect() });
+        let own = Own::read(&ProcFd::open(ProcView::Processes)?)?;
+        if own.membership.held_by_v1.iter().any(|name| name == controller.v1_name()) {
+            let mounts = own.mounts.into_iter().filter(|mount| mount.holds(controller));
+            return Ok(Reason::HeldByV1 { mounts: mounts.map(|mount| mount.mount_point).collect() });
         }
-        let top = self.hierarchy().open("/")?;
-        let kernel = match ProcFd::open(ProcView::Whole).and_then(|proc| proc.read("cgroups".as_ref())) {
-            Ok(text) => parse_cgroups(&text, controller),
-            Err(_) => Kernel::Enabled,
-        };
+        let top = line.first().unwrap_or(self);
+        let proc = ProcFd::open(ProcView::Whole);
+        let text = |file: &str| proc.as_ref().ok().and_then(|proc| proc.read(file.as_ref()).ok());
+        let kernel = text("cgroups").map_or(Kernel::Enabled, |text| parse_cgroups(&text, controller));
+        let switched_off = text("cmdline").is_some_and(|text| is_switched_off(&text, controller));
         Ok(match kernel {
             Kernel::Disabled => Reason::Disabled,
+            // Newer kernels do not list what is not for version 1.
+            _ if switched_off => Reason::Disabled,
             // The root of everything lacks it, so the kernel does.
             Kernel::Unlisted if top.is_root()? => Reason::NotBuiltIn,
             Kernel::Unlisted | Kernel::Enabled => Reason::NotGranted { group: top.path().to_owned() },
         })
     }
+}
+
+fn told(controller: Controller, examined: Result<Option<Reason>>) -> Option<WhyNot> {
+    let reason = match examined {
+        Ok(reason) => reason?,
+        Err(error) => Reason::Unreadable { error: error.to_string() },
+    };
+    Some(WhyNot { controller, reason })
 }
 
 pub(crate) fn passed_down(group: &Cgroup) -> Result<Controllers> {
@@ -249,6 +323,11 @@ mod tests {
                 Reason::NotDelegated { group: group.clone() },
                 r#"no memory controller: the group "/sys/fs/cgroup/user.slice" is not delegated to you"#,
                 "Delegate=yes",
+            ),
+            (
+                Reason::Threaded { group: group.clone() },
+                r#"no memory controller: the group "/sys/fs/cgroup/user.slice" is part of a threaded subtree"#,
+                "cgroup.type",
             ),
             (
                 Reason::NotGranted { group },

@@ -10,6 +10,8 @@ mod enabling;
 mod files;
 mod finding;
 mod freezing;
+mod giving;
+mod gone;
 mod groups;
 mod hugetlb;
 mod io;
@@ -22,6 +24,7 @@ mod removal;
 mod stats;
 #[cfg(feature = "tokio")]
 mod streams;
+mod survival;
 #[cfg(feature = "systemd")]
 mod systemd;
 mod watch;
