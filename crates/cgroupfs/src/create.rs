@@ -7,7 +7,7 @@ use std::time::Instant;
 use cellkit_core::{Observer, StepText};
 
 use crate::children::with_more;
-use crate::limits::LimitWrite;
+use crate::limits::Setting;
 use crate::why_not::passed_down;
 use crate::{Cgroup, CgroupName, Controllers, Limits, Place, Result};
 
@@ -56,7 +56,7 @@ struct Plan<'a> {
     name: &'a CgroupName,
     /// What the place does not pass down yet.
     enable: Controllers,
-    writes: Vec<LimitWrite>,
+    writes: Vec<Setting>,
 }
 
 impl<'a> Plan<'a> {
@@ -88,7 +88,7 @@ impl<'a> Plan<'a> {
             timed(observer, || self.enable_text(), enable)?;
         }
         for write in &self.writes {
-            timed(observer, || self.write_text(write), || group.write(write.file, &write.content))?;
+            timed(observer, || self.write_text(write), || group.write(&write.file, &write.content()))?;
         }
         Ok(group)
     }
@@ -119,7 +119,7 @@ impl<'a> Plan<'a> {
             .on(self.place.group().path())
     }
 
-    fn write_text(&self, write: &LimitWrite) -> StepText {
+    fn write_text(&self, write: &Setting) -> StepText {
         write.describe().on(self.path())
     }
 }

@@ -27,6 +27,28 @@
 //! # Ok::<(), cgroupfs::Error>(())
 //! ```
 //!
+//! # Limits of a group that is in use
+//! [`Cgroup::apply`] changes the limits of a group full of processes, all or none. It opens every file and reads the old
+//! values before it writes anything. Then raises come first, what is neither more nor less next, lowerings last, and
+//! `memory.max` last of all, since it alone can kill: `high` is lowered before `max`, swap grows before memory shrinks, a
+//! burst never exceeds its quota. When a write is refused, the old values are written back in reverse; what could not be
+//! is in [`Error::also`]. [`Applied`] says for each file what was there and what the kernel made of the limit, and
+//! [undoes](Applied::undo) it later.
+//!
+//! ```no_run
+//! use cgroupfs::{Bytes, Hierarchy, Limits, Max, SwapOnly};
+//!
+//! let group = Hierarchy::detect()?.open("/web")?;
+//! let limits = Limits::new().memory_max(Bytes::mib(256)).memory_swap_max(SwapOnly(Max::Value(Bytes::gib(1))));
+//! for step in group.describe_apply(&limits)? {
+//!     println!("{step}"); // write memory.swap.max("1073741824"), then write memory.max("268435456")
+//! }
+//! let applied = group.apply(&limits)?; // refused where the group uses more: BelowUsage
+//! println!("{applied}");
+//! applied.undo(&group)?;
+//! # Ok::<(), cgroupfs::Error>(())
+//! ```
+//!
 //! # What it does not do
 //! It mounts nothing, does not write to version 1 hierarchies, and moves the caller between groups only when told so
 //! ([`Cgroup::attach_self`], [`Cgroup::evacuate`]). It talks to systemd only when it is asked to, with feature `systemd`.
@@ -131,6 +153,9 @@ pub use io::{
 };
 pub use keyed::{parse_flat_keyed, parse_nested_keyed};
 pub use limits::Limits;
+pub use limits::apply::{Applied, BelowUsage, Change};
+pub use limits::settings::CpuShare;
+pub use limits::unified::Unified;
 pub use max::Max;
 pub use memory::{
     Memory, MemoryEvents, MemoryNumaStat, MemoryStat, OomGroup, PeakWatch, Reclaimed, SwapEvents, Swappiness,

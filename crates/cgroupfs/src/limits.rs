@@ -1,19 +1,33 @@
 //! What a group may use, as plain data.
 #![forbid(unsafe_code)]
 
+pub(crate) mod apply;
+mod check;
+mod order;
+mod setting;
+pub(crate) mod settings;
+#[cfg(test)]
+mod tests;
+mod transaction;
+pub(crate) mod unified;
+
 use std::collections::BTreeMap;
 
-use cellkit_core::{StepText, Subject};
-use nix::unistd::{SysconfVar, sysconf};
+use cellkit_core::StepText;
 
 use crate::{
-    Bytes, Controller, Controllers, DevNum, Error, IoMax, Max, PidsMax, Place, Quota, Result, SwapOnly, Weight,
+    BelowUsage, Bytes, Controllers, CpuBurst, CpuList, CpuShare, DevNum, HugePageSize, IoLatency, IoMax,
+    IoPriorityClass, IoWeight, Max, MemNodeList, NiceWeight, OomGroup, Partition, PidsMax, Quota, RdmaLimit,
+    ResourceName, SwapOnly, Uclamp, Unified, Weight, ZswapWriteback,
 };
+pub(crate) use order::for_new;
+pub(crate) use setting::Setting;
 
 /// Limits of a group: data that is collected, looked at and checked before anything is made.
 ///
-/// A limit that is not set is not written. Nor is one that is set to "no limit": that is how a new group begins, and it
-/// takes no controller.
+/// A limit that is not set is not written. To a new group, one that is set to "no limit" is not either: that is how it
+/// begins, and it takes no controller. To a group that exists, [`Cgroup::apply`](crate::Cgroup::apply) writes all that is
+/// set and not in force.
 ///
 /// ```
 /// use cgroupfs::{Bytes, Limits, PidsMax, Quota};
@@ -34,37 +48,71 @@ use crate::{
 #[must_use]
 #[non_exhaustive]
 pub struct Limits {
-    /// `memory.max`: memory, the page cache it causes included. Beyond it the out-of-memory killer acts.
+    /// `memory.min`: memory that is never taken from it. Linux 4.18.
+    pub memory_min: Option<Max<Bytes>>,
+    /// `memory.low`: memory that is not taken from it while others have some to give.
+    pub memory_low: Option<Max<Bytes>>,
+    /// `memory.high`: beyond it the group is slowed down and reclaimed from, never killed.
+    pub memory_high: Option<Max<Bytes>>,
+    /// `memory.max`: memory, the page cache it causes included. Beyond it the out-of-memory killer acts. At least
+    /// a page; the kernel rounds down to whole ones.
     pub memory_max: Option<Max<Bytes>>,
-    /// `memory.swap.max`: swap alone.
+    /// What to do when `memory.max` of a group that exists is to become less than it uses.
+    pub memory_below_usage: BelowUsage,
+    /// `memory.swap.high`: swap beyond which the group is slowed down. Linux 5.8.
+    pub memory_swap_high: Option<SwapOnly>,
+    /// `memory.swap.max`: swap alone; see [`MemoryPlusSwap`](crate::MemoryPlusSwap) for the sum.
     pub memory_swap_max: Option<SwapOnly>,
+    /// `memory.zswap.max`: memory for compressed swap. Linux 5.19.
+    pub memory_zswap_max: Option<Max<Bytes>>,
+    /// `memory.zswap.writeback`: whether compressed swap may go to disk. Linux 6.8.
+    pub memory_zswap_writeback: Option<ZswapWriteback>,
+    /// `memory.oom.group`: whether the out-of-memory killer kills one or all. Linux 4.19.
+    pub memory_oom_group: Option<OomGroup>,
     /// `cpu.max`: processor time a period.
     pub cpu_max: Option<Quota>,
-    /// `cpu.weight`: the share of processor time beside siblings. The kernel's default is 100.
-    pub cpu_weight: Option<Weight>,
+    /// `cpu.max.burst`: unused time that may be saved up; at most the quota. Linux 5.14.
+    pub cpu_max_burst: Option<CpuBurst>,
+    /// `cpu.weight`, `cpu.weight.nice` or `cpu.idle`, which exclude each other: the share beside siblings.
+    pub cpu_share: Option<CpuShare>,
+    /// `cpu.uclamp.min`: the least utilisation that the frequency governor sees. Linux 5.4.
+    pub cpu_uclamp_min: Option<Uclamp>,
+    /// `cpu.uclamp.max`: the greatest. Linux 5.4.
+    pub cpu_uclamp_max: Option<Max<Uclamp>>,
     /// `pids.max`: tasks, threads included. Beyond it fork fails with EAGAIN.
     pub pids_max: Option<Max<PidsMax>>,
     /// `io.max`: what may be read and written in a second, for each disk.
     pub io_max: BTreeMap<DevNum, IoMax>,
-}
-
-/// One write of a limit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct LimitWrite {
-    pub file: &'static str,
-    pub content: String,
-    pub controller: Controller,
-    pub reason: &'static str,
-}
-
-impl LimitWrite {
-    pub(crate) fn operation(&self) -> String {
-        format!("write {}", self.file)
-    }
-
-    pub(crate) fn describe(&self) -> StepText {
-        StepText::new(self.operation(), format!("{:?}", self.content), self.reason)
-    }
+    /// `io.weight`: the share of disk time beside siblings.
+    pub io_weight: Option<IoWeight>,
+    /// `io.weight`, for one disk.
+    pub io_device_weight: BTreeMap<DevNum, IoWeight>,
+    /// `io.latency`: how long an operation may take before siblings are slowed down, for each disk. Linux 4.19.
+    pub io_latency: BTreeMap<DevNum, IoLatency>,
+    /// `io.prio.class`: what becomes of the processes' own I/O priorities. Linux 5.14.
+    pub io_prio_class: Option<IoPriorityClass>,
+    /// `cpuset.cpus`: the processors it may run on; empty is all of the group above.
+    pub cpuset_cpus: Option<CpuList>,
+    /// `cpuset.mems`: the memory nodes it may use; empty is all of the group above.
+    pub cpuset_mems: Option<MemNodeList>,
+    /// `cpuset.cpus.partition`: whether it has its processors for itself.
+    pub cpuset_partition: Option<Partition>,
+    /// `hugetlb.SIZE.max`: huge pages in use, in bytes, for each size.
+    pub hugetlb_max: BTreeMap<HugePageSize, Max<Bytes>>,
+    /// `hugetlb.SIZE.rsvd.max`: huge pages reserved, in bytes, for each size. Linux 5.7.
+    pub hugetlb_rsvd_max: BTreeMap<HugePageSize, Max<Bytes>>,
+    /// `rdma.max`: handles and objects, for each device.
+    pub rdma_max: BTreeMap<ResourceName, RdmaLimit>,
+    /// `misc.max`: units of each resource of the host. Linux 5.13.
+    pub misc_max: BTreeMap<ResourceName, Max<u64>>,
+    /// `dmem.max`: memory of each region of a device. Linux 6.14.
+    pub dmem_max: BTreeMap<ResourceName, Max<Bytes>>,
+    /// `dmem.low`: memory of a region that is not taken from it while others have some to give. Linux 6.14.
+    pub dmem_low: BTreeMap<ResourceName, Max<Bytes>>,
+    /// `dmem.min`: memory of a region that is never taken from it. Linux 6.14.
+    pub dmem_min: BTreeMap<ResourceName, Max<Bytes>>,
+    /// Files by name, as text. They win over the fields above, line by line.
+    pub unified: Unified,
 }
 
 impl Limits {
@@ -73,128 +121,268 @@ impl Limits {
         Self::default()
     }
 
-    /// `memory.max`: at least a page; the kernel rounds down to whole ones.
+    /// `memory.min`: memory that is never taken from it. Linux 4.18.
+    #[doc(alias = "memory.min")]
+    pub fn memory_min(mut self, limit: impl Into<Max<Bytes>>) -> Self {
+        self.memory_min = Some(limit.into());
+        self
+    }
+
+    /// `memory.low`: memory that is not taken from it while others have some to give.
+    #[doc(alias = "memory.low")]
+    pub fn memory_low(mut self, limit: impl Into<Max<Bytes>>) -> Self {
+        self.memory_low = Some(limit.into());
+        self
+    }
+
+    /// `memory.high`: beyond it the group is slowed down and reclaimed from, never killed.
+    #[doc(alias = "memory.high")]
+    pub fn memory_high(mut self, limit: impl Into<Max<Bytes>>) -> Self {
+        self.memory_high = Some(limit.into());
+        self
+    }
+
+    /// `memory.max`: memory, the page cache it causes included. Beyond it the out-of-memory killer acts. At least
+    /// a page; the kernel rounds down to whole ones.
+    #[doc(alias = "memory.max")]
     pub fn memory_max(mut self, limit: impl Into<Max<Bytes>>) -> Self {
         self.memory_max = Some(limit.into());
         self
     }
 
+    /// What to do when `memory.max` of a group that exists is to become less than it uses.
+    pub fn memory_below_usage(mut self, value: BelowUsage) -> Self {
+        self.memory_below_usage = value;
+        self
+    }
+
+    /// `memory.swap.high`: swap beyond which the group is slowed down. Linux 5.8.
+    #[doc(alias = "memory.swap.high")]
+    pub fn memory_swap_high(mut self, value: SwapOnly) -> Self {
+        self.memory_swap_high = Some(value);
+        self
+    }
+
     /// `memory.swap.max`: swap alone; see [`MemoryPlusSwap`](crate::MemoryPlusSwap) for the sum.
-    pub fn memory_swap_max(mut self, limit: SwapOnly) -> Self {
-        self.memory_swap_max = Some(limit);
+    #[doc(alias = "memory.swap.max")]
+    pub fn memory_swap_max(mut self, value: SwapOnly) -> Self {
+        self.memory_swap_max = Some(value);
         self
     }
 
-    /// `cpu.max`.
-    pub fn cpu_max(mut self, quota: Quota) -> Self {
-        self.cpu_max = Some(quota);
+    /// `memory.zswap.max`: memory for compressed swap. Linux 5.19.
+    #[doc(alias = "memory.zswap.max")]
+    pub fn memory_zswap_max(mut self, limit: impl Into<Max<Bytes>>) -> Self {
+        self.memory_zswap_max = Some(limit.into());
         self
     }
 
-    /// `cpu.weight`.
+    /// `memory.zswap.writeback`: whether compressed swap may go to disk. Linux 6.8.
+    #[doc(alias = "memory.zswap.writeback")]
+    pub fn memory_zswap_writeback(mut self, value: ZswapWriteback) -> Self {
+        self.memory_zswap_writeback = Some(value);
+        self
+    }
+
+    /// `memory.oom.group`: whether the out-of-memory killer kills one or all. Linux 4.19.
+    #[doc(alias = "memory.oom.group")]
+    pub fn memory_oom_group(mut self, value: OomGroup) -> Self {
+        self.memory_oom_group = Some(value);
+        self
+    }
+
+    /// `cpu.max`: processor time a period.
+    #[doc(alias = "cpu.max")]
+    pub fn cpu_max(mut self, value: Quota) -> Self {
+        self.cpu_max = Some(value);
+        self
+    }
+
+    /// `cpu.max.burst`: unused time that may be saved up; at most the quota. Linux 5.14.
+    #[doc(alias = "cpu.max.burst")]
+    pub fn cpu_max_burst(mut self, value: CpuBurst) -> Self {
+        self.cpu_max_burst = Some(value);
+        self
+    }
+
+    /// `cpu.weight`, 1 to 10000, where the kernel's default is 100; of `cpu_weight`, `cpu_weight_nice` and `cpu_idle`, the
+    /// last counts.
+    #[doc(alias = "cpu.weight")]
     pub fn cpu_weight(mut self, weight: Weight) -> Self {
-        self.cpu_weight = Some(weight);
+        self.cpu_share = Some(CpuShare::Weight(weight));
         self
     }
 
-    /// `pids.max`.
+    /// `cpu.weight.nice`: the same as a nice value.
+    #[doc(alias = "cpu.weight.nice")]
+    pub fn cpu_weight_nice(mut self, nice: NiceWeight) -> Self {
+        self.cpu_share = Some(CpuShare::Nice(nice));
+        self
+    }
+
+    /// `cpu.idle`: it runs only when no sibling wants to. Linux 5.15.
+    #[doc(alias = "cpu.idle")]
+    pub fn cpu_idle(mut self) -> Self {
+        self.cpu_share = Some(CpuShare::Idle);
+        self
+    }
+
+    /// `cpu.uclamp.min`: the least utilisation that the frequency governor sees. Linux 5.4.
+    #[doc(alias = "cpu.uclamp.min")]
+    pub fn cpu_uclamp_min(mut self, value: Uclamp) -> Self {
+        self.cpu_uclamp_min = Some(value);
+        self
+    }
+
+    /// `cpu.uclamp.max`: the greatest. Linux 5.4.
+    #[doc(alias = "cpu.uclamp.max")]
+    pub fn cpu_uclamp_max(mut self, limit: impl Into<Max<Uclamp>>) -> Self {
+        self.cpu_uclamp_max = Some(limit.into());
+        self
+    }
+
+    /// `pids.max`: tasks, threads included. Beyond it fork fails with EAGAIN.
+    #[doc(alias = "pids.max")]
     pub fn pids_max(mut self, limit: impl Into<Max<PidsMax>>) -> Self {
         self.pids_max = Some(limit.into());
         self
     }
 
-    /// `io.max` of one disk. What was said of the same disk before stays, as far as `limit` is silent about it.
+    /// `io.max`: what may be read and written in a second, for each disk.
+    ///
+    /// What was said of the same disk before stays, as far as `limit` is silent about it.
+    #[doc(alias = "io.max")]
     pub fn io_max(mut self, device: DevNum, limit: IoMax) -> Self {
         let known = self.io_max.entry(device).or_default();
         *known = known.merge(limit);
         self
     }
 
-    /// The controllers these limits need.
+    /// `io.weight`: the share of disk time beside siblings.
+    #[doc(alias = "io.weight")]
+    pub fn io_weight(mut self, value: IoWeight) -> Self {
+        self.io_weight = Some(value);
+        self
+    }
+
+    /// `io.weight`, for one disk.
+    #[doc(alias = "io.weight")]
+    pub fn io_device_weight(mut self, device: DevNum, value: IoWeight) -> Self {
+        self.io_device_weight.insert(device, value);
+        self
+    }
+
+    /// `io.latency`: how long an operation may take before siblings are slowed down, for each disk. Linux 4.19.
+    #[doc(alias = "io.latency")]
+    pub fn io_latency(mut self, device: DevNum, value: IoLatency) -> Self {
+        self.io_latency.insert(device, value);
+        self
+    }
+
+    /// `io.prio.class`: what becomes of the processes' own I/O priorities. Linux 5.14.
+    #[doc(alias = "io.prio.class")]
+    pub fn io_prio_class(mut self, value: IoPriorityClass) -> Self {
+        self.io_prio_class = Some(value);
+        self
+    }
+
+    /// `cpuset.cpus`: the processors it may run on; empty is all of the group above.
+    #[doc(alias = "cpuset.cpus")]
+    pub fn cpuset_cpus(mut self, value: CpuList) -> Self {
+        self.cpuset_cpus = Some(value);
+        self
+    }
+
+    /// `cpuset.mems`: the memory nodes it may use; empty is all of the group above.
+    #[doc(alias = "cpuset.mems")]
+    pub fn cpuset_mems(mut self, value: MemNodeList) -> Self {
+        self.cpuset_mems = Some(value);
+        self
+    }
+
+    /// `cpuset.cpus.partition`: whether it has its processors for itself.
+    #[doc(alias = "cpuset.cpus.partition")]
+    pub fn cpuset_partition(mut self, value: Partition) -> Self {
+        self.cpuset_partition = Some(value);
+        self
+    }
+
+    /// `hugetlb.SIZE.max`: huge pages in use, in bytes, for each size.
+    #[doc(alias = "hugetlb.max")]
+    pub fn hugetlb_max(mut self, size: HugePageSize, limit: impl Into<Max<Bytes>>) -> Self {
+        self.hugetlb_max.insert(size, limit.into());
+        self
+    }
+
+    /// `hugetlb.SIZE.rsvd.max`: huge pages reserved, in bytes, for each size. Linux 5.7.
+    #[doc(alias = "hugetlb.rsvd.max")]
+    pub fn hugetlb_rsvd_max(mut self, size: HugePageSize, limit: impl Into<Max<Bytes>>) -> Self {
+        self.hugetlb_rsvd_max.insert(size, limit.into());
+        self
+    }
+
+    /// `rdma.max`: handles and objects, for each device.
+    #[doc(alias = "rdma.max")]
+    pub fn rdma_max(mut self, resource: ResourceName, value: RdmaLimit) -> Self {
+        self.rdma_max.insert(resource, value);
+        self
+    }
+
+    /// `misc.max`: units of each resource of the host. Linux 5.13.
+    #[doc(alias = "misc.max")]
+    pub fn misc_max(mut self, resource: ResourceName, limit: impl Into<Max<u64>>) -> Self {
+        self.misc_max.insert(resource, limit.into());
+        self
+    }
+
+    /// `dmem.max`: memory of each region of a device. Linux 6.14.
+    #[doc(alias = "dmem.max")]
+    pub fn dmem_max(mut self, resource: ResourceName, limit: impl Into<Max<Bytes>>) -> Self {
+        self.dmem_max.insert(resource, limit.into());
+        self
+    }
+
+    /// `dmem.low`: memory of a region that is not taken from it while others have some to give. Linux 6.14.
+    #[doc(alias = "dmem.low")]
+    pub fn dmem_low(mut self, resource: ResourceName, limit: impl Into<Max<Bytes>>) -> Self {
+        self.dmem_low.insert(resource, limit.into());
+        self
+    }
+
+    /// `dmem.min`: memory of a region that is never taken from it. Linux 6.14.
+    #[doc(alias = "dmem.min")]
+    pub fn dmem_min(mut self, resource: ResourceName, limit: impl Into<Max<Bytes>>) -> Self {
+        self.dmem_min.insert(resource, limit.into());
+        self
+    }
+
+    /// Files by name, as text. They win over the fields above, line by line.
+    pub fn unified(mut self, value: Unified) -> Self {
+        self.unified = value;
+        self
+    }
+
+    /// The controllers that a new group with these limits needs.
     #[must_use]
     pub fn controllers(&self) -> Controllers {
-        self.writes().iter().map(|write| write.controller).collect()
+        self.writes().iter().filter_map(Setting::controller).collect()
     }
 
-    /// The writes in words, in order. [`Place::describe_create`] has them with the steps before.
+    /// The writes to a new group in words, in order. [`Place::describe_create`](crate::Place::describe_create) has them
+    /// with the steps before; [`Cgroup::describe_apply`](crate::Cgroup::describe_apply) those to a group that exists.
     #[must_use]
     pub fn describe(&self) -> Vec<StepText> {
-        self.writes().iter().map(LimitWrite::describe).collect()
-    }
-
-    /// Checks the values, and that groups made in `place` can have the controllers. Nothing is made or changed.
-    ///
-    /// # Errors
-    /// Invalid for a value the kernel would not take or that nothing could run with; Unsupported for each controller that
-    /// cannot be had, saying who holds it and, in the hint, what to do. The first, with the [others](Error::also).
-    pub fn check(&self, place: &Place) -> Result<()> {
-        let mut errors: Vec<Error> = self.check_values().err().into_iter().collect();
-        let mut asked = Controllers::NONE;
-        for write in self.writes() {
-            if !asked.contains(write.controller) {
-                asked = asked.iter().chain([write.controller]).collect();
-                let why_not = place.why_not(write.controller);
-                errors.extend(why_not.map(|why_not| why_not.error(write.operation(), place.group())));
-            }
-        }
-        Error::all(errors)
-    }
-
-    fn check_values(&self) -> Result<()> {
-        let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|size| u64::try_from(size).ok());
-        let page = Bytes(page.unwrap_or(4096));
-        if let Some(Max::Value(memory)) = self.memory_max {
-            if memory < page {
-                return Err(Error::invalid("memory.max", format!("less than one page of {page} bytes"))
-                    .on(Subject::Value(memory.to_string())));
-            }
-        }
-        for (device, limit) in &self.io_max {
-            if let Some(key) = limit.zero() {
-                return Err(Error::invalid("io.max", format!("{key} of 0 is not taken: the least is 1"))
-                    .on(Subject::Value(device.to_string())));
-            }
-        }
-        Ok(())
+        self.writes().iter().map(Setting::describe).collect()
     }
 
     /// What is to be written to a new group, in order.
-    ///
-    /// In a new and empty group any order would do. This one is safe in others too: the number of tasks first, for it
-    /// bounds what the rest can be undermined by; memory before swap, so that the sum never exceeds what was asked for.
-    pub(crate) fn writes(&self) -> Vec<LimitWrite> {
-        let mut writes = Vec::new();
-        let mut add = |file, content, controller, reason| {
-            writes.push(LimitWrite { file, content, controller, reason });
-        };
-        if let Some(Max::Value(tasks)) = self.pids_max {
-            add("pids.max", tasks.to_string(), Controller::Pids, "tasks it may hold");
-        }
-        if let Some(Max::Value(memory)) = self.memory_max {
-            add("memory.max", memory.to_string(), Controller::Memory, "memory it may use, in bytes");
-        }
-        if let Some(SwapOnly(Max::Value(swap))) = self.memory_swap_max {
-            add("memory.swap.max", swap.to_string(), Controller::Memory, "swap it may use, in bytes");
-        }
-        if let Some(weight) = self.cpu_weight {
-            add("cpu.weight", weight.to_string(), Controller::Cpu, "its share of processor time beside siblings");
-        }
-        if let Some(quota) = self.cpu_max {
-            if quota != Quota::UNLIMITED {
-                add("cpu.max", quota.to_string(), Controller::Cpu, "processor time a period, in microseconds");
-            }
-        }
-        for (device, limit) in &self.io_max {
-            if !limit.limits_nothing() {
-                add("io.max", format!("{device} {limit}"), Controller::Io, "what it may read and write in a second");
-            }
-        }
-        writes
+    pub(crate) fn writes(&self) -> Vec<Setting> {
+        for_new(self.settings())
     }
 }
 
 #[cfg(test)]
-mod tests {
+mod plain {
     use super::*;
     use crate::ErrorKind;
 
@@ -213,12 +401,12 @@ mod tests {
         assert_eq!(
             text,
             [
-                r#"write pids.max("1")"#,
-                r#"write memory.max("67108864")"#,
-                r#"write memory.swap.max("0")"#,
+                r#"write io.max("8:0 rbps=1048576 wiops=7")"#,
                 r#"write cpu.weight("50")"#,
                 r#"write cpu.max("200000 100000")"#,
-                r#"write io.max("8:0 rbps=1048576 wiops=7")"#,
+                r#"write pids.max("1")"#,
+                r#"write memory.swap.max("0")"#,
+                r#"write memory.max("67108864")"#,
             ]
         );
         assert_eq!(limits.controllers().to_string(), "cpu io memory pids");

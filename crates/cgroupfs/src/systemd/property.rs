@@ -127,7 +127,7 @@ impl Properties {
     pub(super) fn collect(&self) -> Result<Vec<(String, PropertyValue)>> {
         let mut all = Vec::new();
         for write in self.limits.writes() {
-            let properties = of_file(write.file, &write.content)?;
+            let properties = of_file(&write.file, &write.content())?;
             all.extend(properties.into_iter().map(|(name, value)| (name.to_owned(), value)));
         }
         // A property that is set more than once adds up; the limits of several devices are such.

@@ -1,5 +1,6 @@
 #![forbid(unsafe_code)]
 
+mod apply;
 mod attaching;
 mod children;
 mod cpu;
