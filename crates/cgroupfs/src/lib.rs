@@ -95,6 +95,8 @@ mod max;
 mod memory;
 mod misc;
 mod name;
+#[cfg(feature = "oci")]
+pub mod oci;
 mod open;
 mod per_device;
 mod per_node;
