@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::str::FromStr;
 
 use crate::per_device::split;
@@ -19,6 +20,16 @@ macro_rules! node_keyed {
             $($(#[$field_doc])* pub $field: $kind,)+
             /// Keys that this version of the library does not know.
             pub other: BTreeMap<String, PerNode>,
+        }
+
+        /// Prints as the kernel's file: a line for each key, those that are not declared last.
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                $(if let Some(nodes) = Field::nodes(&self.$field) {
+                    writeln!(f, concat!(stringify!($field), " {}"), nodes)?;
+                })+
+                self.other.iter().try_for_each(|(key, nodes)| writeln!(f, "{key} {nodes}"))
+            }
         }
 
         impl FromStr for $name {
@@ -40,17 +51,26 @@ macro_rules! node_keyed {
 
 trait Field: Sized {
     fn of(found: Option<PerNode>, key: &str) -> Result<Self>;
+    fn nodes(&self) -> Option<&PerNode>;
 }
 
 impl Field for PerNode {
     fn of(found: Option<PerNode>, key: &str) -> Result<Self> {
         found.ok_or_else(|| Error::parse(PARSE, format!("there is no key {key:?}")))
     }
+
+    fn nodes(&self) -> Option<&PerNode> {
+        Some(self)
+    }
 }
 
 impl Field for Option<PerNode> {
     fn of(found: Option<PerNode>, _key: &str) -> Result<Self> {
         Ok(found)
+    }
+
+    fn nodes(&self) -> Option<&PerNode> {
+        self.as_ref()
     }
 }
 
@@ -183,6 +203,7 @@ mod tests {
     #[test]
     fn each_key_on_each_node() {
         let stat: MemoryNumaStat = file().parse().expect("6.1");
+        assert_eq!(stat.to_string(), file());
         assert_eq!((stat.anon.get(0), stat.anon.get(1), stat.anon.get(2)), (Some(4096), Some(8192), None));
         assert_eq!(stat.workingset_nodereclaim.total(), 12288);
         assert_eq!((stat.sec_pagetables.is_some(), stat.pgdemote_direct), (true, None));

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::fs;
 
-use cgroupfs::{Cgroup, ErrorKind, Hierarchy, HugePageSize, Result};
+use cgroupfs::{Cgroup, DevNum, ErrorKind, Hierarchy, HugePageSize, IoStat, PerDevice, Result};
 
 use super::{LIMIT, cat, group, place};
 
@@ -17,31 +17,7 @@ use super::{LIMIT, cat, group, place};
 const WRITTEN_ONLY: &[&str] = &["cgroup.kill", "memory.reclaim"];
 
 /// Files that have no accessor, and why.
-const WITHOUT: &[(&str, &str)] = &[
-    ("cgroup.max.depth", "not typed yet: through raw"),
-    ("cgroup.max.descendants", "not typed yet: through raw"),
-    ("cgroup.pressure", "not typed yet: through raw"),
-    ("cgroup.stat", "not typed yet: through raw"),
-    ("cgroup.stat.local", "not typed yet: through raw"),
-    ("io.stat", "not typed yet: through raw"),
-    ("memory.current", "not typed yet: through raw"),
-    ("memory.events.local", "not typed yet: through raw"),
-    ("memory.high", "not typed yet: through raw"),
-    ("memory.low", "not typed yet: through raw"),
-    ("memory.min", "not typed yet: through raw"),
-    ("memory.numa_stat", "not typed yet: through raw"),
-    ("memory.oom.group", "not typed yet: through raw"),
-    ("memory.peak", "not typed yet: through raw"),
-    ("memory.stat", "not typed yet: through raw"),
-    ("memory.swap.current", "not typed yet: through raw"),
-    ("memory.swap.events", "not typed yet: through raw"),
-    ("memory.swap.high", "not typed yet: through raw"),
-    ("memory.swap.max", "not typed yet: through raw"),
-    ("memory.swap.peak", "not typed yet: through raw"),
-    ("memory.zswap.current", "not typed yet: through raw"),
-    ("memory.zswap.max", "not typed yet: through raw"),
-    ("memory.zswap.writeback", "not typed yet: through raw"),
-];
+const WITHOUT: &[(&str, &str)] = &[];
 
 /// Reads a file by its accessor, and answers what its value prints.
 type Read = Box<dyn Fn(&Cgroup) -> Result<String>>;
@@ -62,7 +38,12 @@ fn accessors(sizes: &[HugePageSize]) -> BTreeMap<String, Read> {
         "cgroup.controllers" => |group| group.controllers(),
         "cgroup.events" => |group| group.events(),
         "cgroup.freeze" => |group| group.is_told_to_freeze().map(u8::from),
+        "cgroup.max.depth" => |group| group.max_depth(),
+        "cgroup.max.descendants" => |group| group.max_descendants(),
+        "cgroup.pressure" => |group| group.pressure_accounting(),
         "cgroup.procs" => |group| group.procs().map(column),
+        "cgroup.stat" => |group| group.stat(),
+        "cgroup.stat.local" => |group| group.stat_local(),
         "cgroup.subtree_control" => |group| group.subtree_control(),
         "cgroup.threads" => |group| group.threads().map(column),
         "cgroup.type" => |group| group.cgroup_type(),
@@ -95,11 +76,29 @@ fn accessors(sizes: &[HugePageSize]) -> BTreeMap<String, Read> {
         "io.latency" => |group| group.io().latency(),
         "io.max" => |group| group.io().max(),
         "io.prio.class" => |group| group.io().prio_class(),
+        "io.stat" => |group| group.io().stat().map(|stat| counters(&stat)),
         "io.weight" => |group| group.io().weight(),
         "io.pressure" => |group| group.pressure().io(),
         "irq.pressure" => |group| group.pressure().irq(),
+        "memory.current" => |group| group.memory().current(),
         "memory.events" => |group| group.memory().events(),
+        "memory.events.local" => |group| group.memory().events_local(),
+        "memory.high" => |group| group.memory().high(),
+        "memory.low" => |group| group.memory().low(),
         "memory.max" => |group| group.memory().max(),
+        "memory.min" => |group| group.memory().min(),
+        "memory.numa_stat" => |group| group.memory().numa_stat(),
+        "memory.oom.group" => |group| group.memory().oom_group(),
+        "memory.peak" => |group| group.memory().peak(),
+        "memory.stat" => |group| group.memory().stat(),
+        "memory.swap.current" => |group| group.memory().swap_current(),
+        "memory.swap.events" => |group| group.memory().swap_events(),
+        "memory.swap.high" => |group| group.memory().swap_high(),
+        "memory.swap.max" => |group| group.memory().swap_max(),
+        "memory.swap.peak" => |group| group.memory().swap_peak(),
+        "memory.zswap.current" => |group| group.memory().zswap_current(),
+        "memory.zswap.max" => |group| group.memory().zswap_max(),
+        "memory.zswap.writeback" => |group| group.memory().zswap_writeback(),
         "memory.pressure" => |group| group.pressure().memory(),
         "misc.capacity" => |group| group.misc().capacity(),
         "misc.current" => |group| group.misc().current(),
@@ -135,6 +134,16 @@ fn accessors(sizes: &[HugePageSize]) -> BTreeMap<String, Read> {
 
 fn column(numbers: Vec<i32>) -> String {
     numbers.iter().map(|number| format!("{number}\n")).collect()
+}
+
+/// The kernel writes a disk that did nothing as its number alone.
+fn counters(stat: &PerDevice<IoStat>) -> String {
+    let line = |(device, stat): (&DevNum, &IoStat)| {
+        let IoStat { rbytes, wbytes, rios, wios, dbytes, dios, .. } = *stat;
+        let counts = format!("rbytes={rbytes} wbytes={wbytes} rios={rios} wios={wios} dbytes={dbytes} dios={dios}");
+        format!("{device} {}\n", if *stat == IoStat::default() { "" } else { &counts })
+    };
+    stat.devices.iter().map(line).collect()
 }
 
 /// The lines in any order, as far as they say something.
@@ -227,7 +236,6 @@ const WRITTEN: &[(&str, &str)] = &[
     ("memory.high", "33554432"),
     ("memory.low", "4096"),
     ("memory.max", "67108864"),
-    ("memory.numa_stat", "not typed yet: through raw"),
     ("memory.oom.group", "1"),
     ("memory.swap.max", "1048576"),
     ("pids.max", "17"),
