@@ -4,6 +4,7 @@
 
 use std::process::{Command, Output};
 
+mod cgtop;
 mod delegate;
 mod docker_exec;
 mod effective_cpus;
@@ -17,6 +18,7 @@ mod netns_named;
 mod nsenter;
 mod pid1;
 mod probe;
+mod psi_watch;
 mod readme;
 mod sandbox;
 mod systemd_scope;

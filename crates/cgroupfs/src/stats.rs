@@ -2,7 +2,7 @@
 //!
 //! Most of the cost of a snapshot is the kernel's: it adds up the counts of all processors for each file. What is left is kept
 //! small: files stay open and are read by pread(2) at offset 0, into one buffer, and parsed into the values that are there
-//! already, so that a second reading allocates nothing.
+//! already, so that a second reading allocates nothing, but for the lines of `io.stat`.
 #![forbid(unsafe_code)]
 
 mod parse;
@@ -19,7 +19,8 @@ use cellkit_core::Errno;
 
 use crate::tree::vanished;
 use crate::{
-    Bytes, Cgroup, CgroupEvents, CpuStat, Error, HugePageSize, MemoryEvents, PidsEvents, Pressure, Result, open,
+    Bytes, Cgroup, CgroupEvents, CpuStat, Error, HugePageSize, IoStat, MemoryEvents, MemoryStat, PerDevice, PidsEvents,
+    Pressure, Result, SwapEvents, open,
 };
 use parse::FromFile;
 pub use parts::StatsParts;
@@ -93,6 +94,12 @@ stats! {
     memory_swap_current: Bytes = "memory.swap.current" in MEMORY,
     /// `memory.events`: how often memory limits were felt.
     memory_events: MemoryEvents = "memory.events" in MEMORY,
+    /// `memory.swap.events`: how often swap limits were felt.
+    memory_swap_events: SwapEvents = "memory.swap.events" in MEMORY,
+    /// `memory.stat`: what the memory is used for.
+    memory_stat: MemoryStat = "memory.stat" in MEMORY_STAT,
+    /// `io.stat`: what was read from and written to each disk.
+    io_stat: PerDevice<IoStat> = "io.stat" in IO,
     /// `pids.current`: processes and threads.
     pids_current: u64 = "pids.current" in PIDS,
     /// `pids.peak`: the most there ever were. Linux 6.1.
@@ -288,7 +295,7 @@ impl StatsReader {
     }
 
     /// Reads everything into `stats`, whose former content is lost. It allocates nothing when it was read into before, as long
-    /// as the files have the same keys.
+    /// as the files have the same keys; but for the disks of `io.stat`.
     ///
     /// # Errors
     /// Gone, when the group has been removed; Parse, when a file is not what it should be. What `stats` has then is of no use.

@@ -3,7 +3,7 @@
 
 use super::unreadable;
 use crate::keyed::{FlatKeyed, read_flat_keyed};
-use crate::{Bytes, Percent, Pressure, PressureStall, Result};
+use crate::{Bytes, IoStat, PerDevice, Percent, Pressure, PressureStall, Result};
 
 /// What a file can be read into. The former content is lost, its memory is used again.
 pub(super) trait FromFile: Default {
@@ -30,6 +30,13 @@ impl FromFile for u64 {
 impl FromFile for Bytes {
     fn read_from(&mut self, text: &[u8]) -> Result<()> {
         self.0.read_from(text)
+    }
+}
+
+impl FromFile for PerDevice<IoStat> {
+    fn read_from(&mut self, text: &[u8]) -> Result<()> {
+        *self = std::str::from_utf8(text).map_err(|_| unreadable("text", text))?.parse()?;
+        Ok(())
     }
 }
 

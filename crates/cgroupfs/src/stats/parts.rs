@@ -26,7 +26,8 @@ impl StatsParts {
     pub const GROUP: Self = Self(1);
     /// `cpu.stat`.
     pub const CPU: Self = Self(1 << 1);
-    /// `memory.current`, `memory.peak`, `memory.swap.current`, `memory.events`.
+    /// `memory.current`, `memory.peak`, `memory.swap.current`, `memory.events`,
+    /// `memory.swap.events`.
     pub const MEMORY: Self = Self(1 << 2);
     /// `memory.stat`, which costs more than all the others together.
     pub const MEMORY_STAT: Self = Self(1 << 3);
