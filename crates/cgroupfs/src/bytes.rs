@@ -24,6 +24,8 @@ use crate::{Error, Result};
 /// assert_eq!(error.to_string(), r#"parse bytes "12q": the unit is none of b, k, m, g, t, p, e"#);
 /// # Ok::<(), cgroupfs::Error>(())
 /// ```
+///
+/// See <https://docs.kernel.org/admin-guide/cgroup-v2.html#memory-interface-files>.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bytes(pub u64);
 

@@ -9,6 +9,17 @@ use cellkit_core::Subject;
 use crate::{Error, Result};
 
 /// A resource controller of cgroup v2, by the name it has in `cgroup.controllers`.
+///
+/// ```
+/// use cgroupfs::Controller;
+///
+/// let controller: Controller = "memory".parse()?;
+/// assert_eq!((controller, controller.name()), (Controller::Memory, "memory"));
+/// assert!("blkio".parse::<Controller>().is_err(), "that is its name in version 1");
+/// # Ok::<(), cgroupfs::Error>(())
+/// ```
+///
+/// See <https://docs.kernel.org/admin-guide/cgroup-v2.html#controllers>.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Controller {
@@ -121,6 +132,8 @@ impl FromStr for Controller {
 /// assert!(needed.contains(Controller::Pids));
 /// assert_eq!(needed.to_string(), "memory pids");
 /// ```
+///
+/// See <https://docs.kernel.org/admin-guide/cgroup-v2.html#enabling-and-disabling>.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Controllers(u16);
 

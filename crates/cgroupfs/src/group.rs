@@ -215,6 +215,15 @@ impl Cgroup {
 }
 
 /// A file of a group, by name. See [`Cgroup::raw`].
+///
+/// ```no_run
+/// let group = cgroupfs::Hierarchy::detect()?.own_group()?;
+/// let stat = group.raw("memory.stat").flat_keyed()?;
+/// println!("{:?}", stat.get("anon"));
+/// # Ok::<(), cgroupfs::Error>(())
+/// ```
+///
+/// See <https://docs.kernel.org/admin-guide/cgroup-v2.html#core-interface-files>.
 #[derive(Clone, Copy, Debug)]
 pub struct RawFile<'a> {
     group: &'a Cgroup,

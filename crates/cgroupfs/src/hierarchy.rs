@@ -15,6 +15,17 @@ use crate::proc_text::{CgroupMount, Membership, below, parse_membership, parse_m
 use crate::{Cgroup, Error, Features, Result, open};
 
 /// How the machine divides its controllers between the two versions of control groups.
+///
+/// ```no_run
+/// use cgroupfs::{Hierarchy, Layout};
+///
+/// if Hierarchy::detect()?.layout() == Layout::Hybrid {
+///     println!("version 1 holds some controllers");
+/// }
+/// # Ok::<(), cgroupfs::Error>(())
+/// ```
+///
+/// See cgroups(7): <https://man7.org/linux/man-pages/man7/cgroups.7.html>.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Layout {

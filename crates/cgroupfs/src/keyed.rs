@@ -18,6 +18,8 @@ use crate::{Error, Result};
 ///
 /// # Errors
 /// Parse, when a line is not a key and a number below 2^64.
+///
+/// See <https://docs.kernel.org/admin-guide/cgroup-v2.html#format>.
 pub fn parse_flat_keyed(text: &str) -> Result<BTreeMap<String, u64>> {
     lines(text)
         .map(|line| {
@@ -39,6 +41,8 @@ pub fn parse_flat_keyed(text: &str) -> Result<BTreeMap<String, u64>> {
 /// let limits = cgroupfs::parse_nested_keyed("8:16 rbps=2097152 wbps=max\n");
 /// assert_eq!(limits["8:16"]["wbps"], "max");
 /// ```
+///
+/// See <https://docs.kernel.org/admin-guide/cgroup-v2.html#format>.
 #[must_use]
 pub fn parse_nested_keyed(text: &str) -> BTreeMap<String, BTreeMap<String, String>> {
     let mut keys = BTreeMap::<_, BTreeMap<_, _>>::new();

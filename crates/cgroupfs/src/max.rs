@@ -21,6 +21,8 @@ use crate::{Error, Result};
 /// assert_eq!(Max::Value(Bytes(65536)).to_string(), "65536");
 /// # Ok::<(), cgroupfs::Error>(())
 /// ```
+///
+/// See <https://docs.kernel.org/admin-guide/cgroup-v2.html#conventions>.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Max<T> {
     /// This much.

@@ -22,6 +22,8 @@ use crate::{Error, Result};
 /// }
 /// # Ok::<(), cgroupfs::Error>(())
 /// ```
+///
+/// See <https://docs.kernel.org/admin-guide/cgroup-v2.html#avoid-name-collisions>.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CgroupName(String);
 

@@ -11,6 +11,18 @@ use nix::unistd::AccessFlags;
 use crate::{Cgroup, Error, Hierarchy, Result, hint};
 
 /// A group below which the calling process may make groups and start processes in them. See [`Hierarchy::place`].
+///
+/// ```no_run
+/// use cgroupfs::{CgroupName, Hierarchy, Limits, PidsMax};
+///
+/// let place = Hierarchy::detect()?.place()?;
+/// let limits = Limits::new().pids_max(PidsMax::try_from(64)?);
+/// let group = place.create(&CgroupName::new("web")?, &limits, &mut ())?;
+/// println!("{:?}", group.path());
+/// # Ok::<(), cgroupfs::Error>(())
+/// ```
+///
+/// See <https://docs.kernel.org/admin-guide/cgroup-v2.html#delegation>.
 #[derive(Debug)]
 pub struct Place {
     hierarchy: Hierarchy,

@@ -45,6 +45,8 @@ pub struct SwapOnly(pub Max<Bytes>);
 /// );
 /// # Ok::<(), cgroupfs::Error>(())
 /// ```
+///
+/// See <https://docs.kernel.org/admin-guide/cgroup-v2.html#memory-interface-files>.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MemoryPlusSwap(pub Max<Bytes>);
 

@@ -12,6 +12,17 @@ use crate::{Cgroup, CgroupType, Controller, Controllers, Error, Place, Result};
 
 /// Why groups made in a [`Place`] cannot use a controller. It prints as one line; [`what_to_do`](Self::what_to_do) is
 /// another.
+///
+/// ```no_run
+/// use cgroupfs::{Controller, Hierarchy};
+///
+/// if let Some(why_not) = Hierarchy::detect()?.place()?.why_not(Controller::Memory) {
+///     println!("{why_not}\n{}", why_not.what_to_do());
+/// }
+/// # Ok::<(), cgroupfs::Error>(())
+/// ```
+///
+/// See <https://docs.kernel.org/admin-guide/cgroup-v2.html#enabling-and-disabling>.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WhyNot {
     controller: Controller,
@@ -19,6 +30,18 @@ pub struct WhyNot {
 }
 
 /// What stands in the way of a controller.
+///
+/// ```no_run
+/// use cgroupfs::{Controller, Hierarchy, Reason};
+///
+/// let why_not = Hierarchy::detect()?.place()?.why_not(Controller::Memory);
+/// if let Some(Reason::HeldByV1 { mounts }) = why_not.as_ref().map(|why_not| why_not.reason()) {
+///     println!("version 1 has it at {mounts:?}");
+/// }
+/// # Ok::<(), cgroupfs::Error>(())
+/// ```
+///
+/// See <https://docs.kernel.org/admin-guide/cgroup-v2.html#no-internal-process-constraint>.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reason {
