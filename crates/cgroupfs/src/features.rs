@@ -16,6 +16,15 @@ use cellkit_core::Errno;
 use crate::{Error, ErrorKind, Result, group, open};
 
 /// A feature of the kernel's control groups, most of them options of a cgroup2 mount.
+///
+/// ```
+/// use cgroupfs::Feature;
+///
+/// assert_eq!(Feature::FavorDynMods.name(), "favordynmods");
+/// assert!(Feature::ALL.iter().any(|feature| feature.to_string() == "nsdelegate"));
+/// ```
+///
+/// See <https://docs.kernel.org/admin-guide/cgroup-v2.html#mounting>.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Feature {
