@@ -29,6 +29,8 @@ use crate::{Error, Result};
 /// ```
 ///
 /// See <https://github.com/opencontainers/runtime-spec/blob/main/config-linux.md#unified>.
+///
+/// See <https://docs.kernel.org/admin-guide/cgroup-v2.html#core-interface-files>.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Unified(Vec<(String, String)>);

@@ -13,8 +13,8 @@ const UNSEEN: [&str; 4] = [
     "crates/ns-core/src/fuzzing.rs",
     "crates/ns-core/src/sys",
 ];
-/// Where the kernel's interfaces are documented. Of control groups the kernel's own pages say more.
-const PAGES: [&str; 2] = ["<https://man7.org/", "<https://docs.kernel.org/"];
+/// Where interfaces are documented: of control groups the kernel's own pages say more, and OCI's words are OCI's.
+const PAGES: [&str; 3] = ["<https://man7.org/", "<https://docs.kernel.org/", "<https://github.com/opencontainers/"];
 /// Items that no man page tells of.
 const OUR_OWN: [&str; 3] = [
     // The rows of the table that `Probe` is, which has the link.
