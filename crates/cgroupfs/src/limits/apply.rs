@@ -240,7 +240,7 @@ fn check_usage(group: &Cgroup, steps: &[Step], snapshot: &Snapshot) -> Result<()
 struct Opened<'a> {
     group: &'a Cgroup,
     written: BTreeMap<String, File>,
-    /// Read only. One that is not there says nothing.
+    /// What is looked at beside them. One that is not there says nothing.
     read: BTreeMap<&'static str, File>,
 }
 
@@ -272,7 +272,9 @@ impl<'a> Opened<'a> {
             if files.written.contains_key(file) || files.read.contains_key(file) {
                 continue;
             }
-            match group.open_file(file, libc::O_RDONLY, &|| format!("read {file}")) {
+            // Undoing a change to idle writes the weight of before.
+            let flags = if file == "cpu.weight" { libc::O_RDWR } else { libc::O_RDONLY };
+            match group.open_file(file, flags, &|| format!("read {file}")) {
                 Ok(opened) => _ = files.read.insert(file, File::from(opened)),
                 Err(error) if error.kind() == ErrorKind::Unsupported => {}
                 Err(error) => return Err(error),

@@ -196,6 +196,10 @@ fn memory_and_all_else_of_a_full_group() {
         assert_eq!(contents(group.path()), before);
         drop(undone.undo(&group).expect("redo"));
         assert_eq!(cat(group.path(), "cpu.idle"), "1");
+        // From idle, with a failure after it: the weight of before comes back with it.
+        let error = group.apply(&start.clone().cpuset_cpus("4000".parse().expect("list"))).expect_err("no processor");
+        assert!(error.also().is_empty(), "{error:#}");
+        assert_eq!(cat(group.path(), "cpu.idle"), "1");
         drop(applied.undo(&group).expect("undo again"));
         assert_eq!(contents(group.path()), before);
 
@@ -223,8 +227,8 @@ fn less_memory_than_is_used_is_refused_or_kills() {
     faultkit::isolated!(|| {
         let limits = Limits::new().memory_max(Bytes::mib(96)).memory_swap_max(SwapOnly(Max::Value(Bytes(0))));
         let group = place().create(&CgroupName::new("used").expect("name"), &limits, &mut ()).expect("create");
-        // A shell that holds some 20 MiB in a variable.
-        let child = start_in(group.path(), "x=$(head -c 20000000 /dev/zero | tr '\\\\0' x); sleep 1000; echo $x");
+        // dd has read 20 MiB and waits for somebody to take them.
+        let child = start_in(group.path(), "dd if=/dev/zero bs=20M count=1 2>/dev/null | sleep 1000");
         let usage = || cat(group.path(), "memory.current").parse::<u64>().expect("number");
         until("it holds memory", || usage() > 18 << 20);
         let before = contents(group.path());
