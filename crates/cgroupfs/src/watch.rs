@@ -17,6 +17,7 @@
 //!   counted in the last moments is found in the group above: see [`parent`].
 #![forbid(unsafe_code)]
 
+mod account;
 mod counts;
 mod event;
 mod group;
@@ -27,18 +28,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use cellkit_core::{ProcFd, ProcView};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::epoll::EpollFlags;
 
 use crate::psi_trigger::{PsiTrigger, Stalled};
-use crate::tree::vanished;
 use crate::{Cgroup, Error, ErrorKind, Result};
-use counts::{Counts, MOST, each, zip};
 pub use event::{Counter, Event, EventFile, Uncounted, WatchedGroup, What};
 pub(crate) use group::id_of;
 use group::{Found, Group};
-use parent::{Parent, Settled};
+use parent::Parent;
 use poll::{BATCH, Poll, Source};
 
 /// Later than the kernel holds back a wake-up.
@@ -170,6 +168,8 @@ impl Watch {
     /// # Errors
     /// As [`add`](Self::add).
     pub fn add_files(&mut self, group: &Cgroup, files: impl IntoIterator<Item = EventFile>) -> Result<WatchedGroup> {
+        // A wake-up that is held back now would be lost with the group.
+        self.look_soon()?;
         let id = id_of(group, group.path())?;
         let index = match self.groups.iter().find(|(_, known)| known.name.id == id) {
             Some((index, _)) => *index,
@@ -198,7 +198,6 @@ impl Watch {
             }
             return Err(error);
         }
-        self.look_soon()?;
         Ok(name)
     }
 
@@ -210,103 +209,6 @@ impl Watch {
         self.next_index += 1;
         self.groups.insert(index, new);
         Ok(index)
-    }
-
-    /// Has the group above account for this one, if it can.
-    fn join_parent(&mut self, group: &Cgroup, index: u64) -> Result<()> {
-        let known = self.groups.get(&index);
-        if known.is_none_or(|known| known.parent.is_some() || known.counted(EventFile::MemoryEvents).is_none()) {
-            return Ok(());
-        }
-        let Some(parent) = Parent::open(group)? else { return Ok(()) };
-        let id = parent.name.id;
-        let parent_index = match self.parents.iter().find(|(_, known)| known.name.id == id) {
-            Some((parent_index, _)) => *parent_index,
-            None => {
-                let parent_index = self.next_index;
-                self.next_index += 1;
-                self.poll.add(&parent.events, Source::Parent(parent_index))?;
-                self.parents.insert(parent_index, parent);
-                parent_index
-            }
-        };
-        let settled = self.settle_with(parent_index, index);
-        if settled.is_ok() {
-            if let Some(known) = self.groups.get_mut(&index) {
-                known.parent = Some(parent_index);
-            }
-        } else {
-            if let Some(parent) = self.parents.get_mut(&parent_index) {
-                parent.children.remove(&index);
-            }
-            self.prune_parents();
-        }
-        settled
-    }
-
-    /// Works out what others counted, now that `index` is watched. Where nothing at all has been counted since it was last
-    /// worked out, that takes no more than this group's own numbers.
-    fn settle_with(&mut self, parent_index: u64, index: u64) -> Result<()> {
-        let before = self.below(parent_index)?;
-        self.refresh(index, EventFile::MemoryEvents)?;
-        let after = self.below(parent_index)?;
-        let own = self.told(index);
-        let Some(parent) = self.parents.get_mut(&parent_index) else { return Ok(()) };
-        parent.children.insert(index);
-        match parent.settled {
-            Some(settled) if before == Some(settled.below) && after == before => {
-                let others = zip(&settled.others, &own, u64::saturating_sub);
-                parent.settled = Some(Settled { others, ..settled });
-                Ok(())
-            }
-            // Those that are gone are found by the next look.
-            _ => self.settle(parent_index).map(drop),
-        }
-    }
-
-    /// Works out anew what others counted, from what all watched groups below the parent say. Answers those that are gone:
-    /// then it could not be worked out, and is to be tried again without them.
-    fn settle(&mut self, parent_index: u64) -> Result<Vec<u64>> {
-        let Some(parent) = self.parents.get_mut(&parent_index) else { return Ok(Vec::new()) };
-        parent.settled = None;
-        let children = parent.children.clone();
-        for _ in 0..ATTEMPTS {
-            let Some(before) = self.below(parent_index)? else { break };
-            let (mut sum, mut vanished) = ([0; MOST], Vec::new());
-            for child in &children {
-                if self.refresh(*child, EventFile::MemoryEvents)? == Found::Removed {
-                    vanished.push(*child);
-                }
-                sum = zip(&sum, &self.told(*child), u64::saturating_add);
-            }
-            if !vanished.is_empty() {
-                return Ok(vanished);
-            }
-            if self.below(parent_index)? == Some(before) {
-                let others = zip(&before, &sum, u64::saturating_sub);
-                if let Some(parent) = self.parents.get_mut(&parent_index) {
-                    parent.settled = Some(Settled { below: before, others });
-                }
-                break;
-            }
-        }
-        Ok(Vec::new())
-    }
-
-    /// What the groups below a parent counted; nothing when it is gone itself.
-    fn below(&mut self, parent_index: u64) -> Result<Option<Counts>> {
-        let Some(parent) = self.parents.get(&parent_index) else { return Ok(None) };
-        match parent.below(&mut self.buffer) {
-            Ok(counts) => Ok(Some(counts)),
-            Err(errno) if vanished(errno) => Ok(None),
-            Err(errno) => Err(Error::from_errno("read memory.events", errno.0).on(parent.name.path())),
-        }
-    }
-
-    /// What was told of a group's `memory.events`.
-    fn told(&self, index: u64) -> Counts {
-        let counted = self.groups.get(&index).and_then(|group| group.counted(EventFile::MemoryEvents));
-        counted.map_or([0; MOST], |counted| counted.told)
     }
 
     /// Reads the file that has changed, and tells what is new; for `cgroup.events` all files of the group.
@@ -355,21 +257,6 @@ impl Watch {
         triggers.iter().for_each(|index| self.drop_trigger(*index));
         self.queue.retain(|event| event.group != *group);
         index.is_some() || !triggers.is_empty()
-    }
-
-    /// Leaves what the group counts to what others count.
-    fn stop_counting(&mut self, index: u64) {
-        let Some(parent_index) = self.groups.get(&index).and_then(|group| group.parent) else { return };
-        let settled = self.parents.get(&parent_index).and_then(|parent| parent.settled);
-        let unchanged =
-            settled.is_some() && self.below(parent_index).is_ok_and(|below| below == settled.map(|all| all.below));
-        if !unchanged && !self.settle(parent_index).is_ok_and(|vanished| vanished.is_empty()) {
-            return;
-        }
-        let told = self.told(index);
-        if let Some(settled) = self.parents.get_mut(&parent_index).and_then(|parent| parent.settled.as_mut()) {
-            settled.others = zip(&settled.others, &told, u64::saturating_add);
-        }
     }
 
     /// Every group that is watched, by which files, and which of those asked for it does not have.
@@ -427,34 +314,49 @@ impl Watch {
         // A look at all groups comes last, and only when no other wake-up waits to be taken: so that a group that was woken
         // for is known to have been.
         let is_last = woken.len() < BATCH;
-        let (mut look, mut removed) = (false, BTreeSet::new());
+        let (mut look, mut removed, mut errors) = (false, BTreeSet::new(), Vec::new());
         for (source, flags) in woken {
-            match source {
-                Source::Timer => look |= is_last && self.poll.take_alarm()?,
-                Source::Group(index, file) => {
-                    self.look_soon()?;
-                    if self.refresh(index, file)? == Found::Removed {
-                        if let Some(group) = self.groups.get_mut(&index).filter(|_| file == EventFile::CgroupEvents) {
-                            // Something came into it after it was read.
-                            group.read_when_empty = false;
-                        }
-                        removed.insert(index);
-                    }
-                }
-                Source::Parent(index) => {
-                    if self.below(index)?.is_none() {
-                        self.drop_parent(index);
-                    }
-                    look |= is_last;
-                }
-                Source::Trigger(index) => self.handle_trigger(index, flags)?,
+            // Whatever cannot be read says so again, but a trigger said it once: so all are heard.
+            match self.handle_one(source, flags, &mut removed) {
+                Ok(wants_look) => look |= wants_look,
+                Err(error) => errors.push(error),
             }
         }
         if look {
-            let was_quiet = self.look(&mut removed)?;
-            self.look_again(was_quiet)?;
+            let looked = if is_last { self.look(&mut removed) } else { Ok(false) };
+            let next = match looked {
+                Ok(was_quiet) => self.look_again(was_quiet),
+                Err(error) => self.look_soon().and(Err(error)),
+            };
+            errors.extend(next.err());
         }
-        self.bury(removed)
+        errors.extend(self.bury(removed).err());
+        Error::all(errors)
+    }
+
+    /// Answers whether all groups should be looked at.
+    fn handle_one(&mut self, source: Source, flags: EpollFlags, removed: &mut BTreeSet<u64>) -> Result<bool> {
+        match source {
+            Source::Timer => self.poll.take_alarm(),
+            Source::Group(index, file) => {
+                self.look_soon()?;
+                if self.refresh(index, file)? == Found::Removed {
+                    if let Some(group) = self.groups.get_mut(&index).filter(|_| file == EventFile::CgroupEvents) {
+                        // Something came into it after it was read.
+                        group.read_when_empty = false;
+                    }
+                    removed.insert(index);
+                }
+                Ok(false)
+            }
+            Source::Parent(index) => {
+                if self.below(index)?.is_none() {
+                    self.drop_parent(index);
+                }
+                Ok(true)
+            }
+            Source::Trigger(index) => self.handle_trigger(index, flags).map(|()| false),
+        }
     }
 
     fn handle_trigger(&mut self, index: u64, flags: EpollFlags) -> Result<()> {
@@ -521,107 +423,6 @@ impl Watch {
         self.poll.alarm_within(self.pause)
     }
 
-    /// Tells the end of groups, and what else the groups above know of them.
-    fn bury(&mut self, removed: BTreeSet<u64>) -> Result<()> {
-        let mut by_parent = BTreeMap::<Option<u64>, Vec<Group>>::new();
-        for group in removed.into_iter().filter_map(|index| self.drop_group(index)) {
-            by_parent.entry(group.parent).or_default().push(group);
-        }
-        let mut outcome = Ok(());
-        for (parent, mut groups) in by_parent {
-            let known = match parent {
-                Some(parent) => self.account(parent, &mut groups),
-                None => Ok(None),
-            };
-            // Their end is told in any case.
-            let known = known.unwrap_or_else(|error| {
-                outcome = Err(error);
-                None
-            });
-            self.tell_removed(parent, groups, known);
-        }
-        self.prune_parents();
-        outcome
-    }
-
-    /// What was counted below the parent that was not told, by `groups` that are gone or by others that nobody watches.
-    /// Siblings that turn out to be gone too come to `groups`. `None` when it cannot be found out.
-    fn account(&mut self, parent_index: u64, groups: &mut Vec<Group>) -> Result<Option<Counts>> {
-        let before = self.parents.get(&parent_index).and_then(|parent| parent.settled);
-        let told = |groups: &[Group]| {
-            let counts = groups.iter().filter_map(|group| group.counted(EventFile::MemoryEvents));
-            counts.fold([0; MOST], |sum, counted| zip(&sum, &counted.told, u64::saturating_add))
-        };
-        let below = self.below(parent_index)?;
-        let Some(before) = before.filter(|_| below.is_some()) else {
-            self.settle(parent_index)?;
-            return Ok(None);
-        };
-        if below == Some(before.below) {
-            // Nothing at all was counted since.
-            let others = zip(&before.others, &told(groups), u64::saturating_add);
-            if let Some(parent) = self.parents.get_mut(&parent_index) {
-                parent.settled = Some(Settled { others, ..before });
-            }
-            return Ok(if self.counts_below_too() { Some([0; MOST]) } else { None });
-        }
-        loop {
-            let vanished = self.settle(parent_index)?;
-            if vanished.is_empty() {
-                break;
-            }
-            groups.extend(vanished.into_iter().filter_map(|index| self.drop_group(index)));
-        }
-        let now = self.parents.get(&parent_index).and_then(|parent| parent.settled);
-        let Some(now) = now.filter(|_| self.counts_below_too()) else { return Ok(None) };
-        let new = zip(&now.others, &before.others, u64::saturating_sub);
-        Ok(Some(zip(&new, &told(groups), u64::saturating_sub)))
-    }
-
-    /// Says whose the counts are that are known of the groups above: the one's that has been removed, when there is one only
-    /// and nobody else can have been it.
-    fn tell_removed(&mut self, parent: Option<u64>, groups: Vec<Group>, known: Option<Counts>) {
-        let lived: Vec<u64> = groups.iter().filter(|group| !group.read_when_empty).map(|group| group.name.id).collect();
-        let found = known.unwrap_or_default();
-        let strangers = match parent.and_then(|parent| self.parents.get(&parent)) {
-            Some(parent) if found != [0; MOST] && lived.len() == 1 => {
-                let watched = self.groups.values().map(|group| group.name.id).collect();
-                parent.strangers(&watched, &mut self.buffer).ok()
-            }
-            _ => None,
-        };
-        let certain = strangers.map_or([0; MOST], |strangers| zip(&found, &strangers, u64::saturating_sub));
-        for group in groups {
-            let except = known.map(|_| EventFile::MemoryEvents);
-            let (mut uncounted, mut ends) = (group.uncounted(except), Vec::new());
-            if lived.contains(&group.name.id) {
-                // No group is removed that is not empty.
-                if group.wanted.contains(&EventFile::CgroupEvents) {
-                    ends.push(Event { group: group.name.clone(), what: What::Empty });
-                }
-                for ((counter, at_most), (_, certain)) in
-                    each(EventFile::MemoryEvents, &found).zip(each(EventFile::MemoryEvents, &certain))
-                {
-                    if certain > 0 {
-                        let what = What::Counted(counter, certain);
-                        self.queue.push_back(Event { group: group.name.clone(), what });
-                    }
-                    if at_most > certain {
-                        uncounted.push(Uncounted { counter, at_most: Some(at_most - certain) });
-                    }
-                }
-            }
-            ends.push(Event { group: group.name.clone(), what: What::Removed { uncounted } });
-            self.queue.extend(ends);
-        }
-    }
-
-    /// Whether `memory.events` counts what happens in the groups below: not where cgroup2 is mounted with memory_localevents.
-    fn counts_below_too(&mut self) -> bool {
-        let local_only = *self.local_only.get_or_insert_with(|| is_local_only().unwrap_or(true));
-        !local_only
-    }
-
     /// Forgets a group. What it counted is from now on what others counted.
     fn drop_group(&mut self, index: u64) -> Option<Group> {
         let group = self.groups.remove(&index)?;
@@ -669,14 +470,4 @@ impl Iterator for Watch {
     fn next(&mut self) -> Option<Self::Item> {
         self.next_until(None).transpose()
     }
-}
-
-/// Whether a cgroup2 file system is mounted with memory_localevents: there is one hierarchy, and all its mounts say so.
-fn is_local_only() -> Result<bool> {
-    let mounts = ProcFd::open(ProcView::Processes)?.this_thread()?.read("mountinfo".as_ref())?;
-    Ok(mounts.split(|byte| *byte == b'\n').any(|line| {
-        let line = String::from_utf8_lossy(line);
-        let options = line.split_once(" - cgroup2 ").and_then(|(_, rest)| rest.split(' ').nth(1));
-        options.is_some_and(|options| options.split(',').any(|option| option == "memory_localevents"))
-    }))
 }

@@ -11,7 +11,7 @@ use cellkit_core::Errno;
 use super::counts::{Counts, each, lines, read_counts, read_text, risen};
 use super::event::{Event, EventFile, Uncounted, WatchedGroup, What};
 use crate::tree::vanished;
-use crate::{Cgroup, Controller, Error, ErrorKind, Result, open};
+use crate::{Cgroup, Controller, Error, Result, open};
 
 /// What reading a group's files showed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,13 +74,9 @@ impl Group {
         if kind == EventFile::CgroupEvents || self.counted(kind).is_some() {
             return Ok(false);
         }
-        let operation = || format!("read {kind}");
-        let file = match group.open_file(kind.name(), libc::O_RDONLY, &operation) {
-            Ok(file) => File::from(file),
-            Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(false),
-            Err(error) => return Err(error),
-        };
-        let told = read_counts(&file, kind, buffer).map_err(|errno| group.fail(operation(), errno))?;
+        let fail = |errno| group.fail(format!("read {kind}"), errno);
+        let Some(file) = open_if_there(group, kind.name()).map_err(fail)? else { return Ok(false) };
+        let told = read_counts(&file, kind, buffer).map_err(fail)?;
         self.counted.push(Counted { kind, file, told });
         Ok(true)
     }
