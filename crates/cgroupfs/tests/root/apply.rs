@@ -242,5 +242,7 @@ fn less_memory_than_is_used_is_refused_or_kills() {
         until("killed", || !cat(group.path(), "memory.events").contains("oom_kill 0"));
         group.remove(LIMIT).expect("remove");
         assert!(killed(child));
+        // Its sleep.
+        faultkit::reap_orphans();
     });
 }
