@@ -70,7 +70,7 @@ pub(crate) static HINTS: HintTable = HintTable(&[
         libc::EINVAL,
         "the quota must be 1 ms or more and not less than cpu.max.burst, the period between 1 ms and 1 s",
     ),
-    row("write io.max", libc::EINVAL, "many kernels take no limit of 1: the least is 2, and max is none"),
+    row("write io.max", libc::EINVAL, "Linux 5.10 to 6.12 take no limit of 1: the least is 2, and max is none"),
     row(
         "write io.weight",
         libc::EOPNOTSUPP,

@@ -62,7 +62,7 @@ impl Io<'_> {
     ///
     /// # Errors
     /// As [`max`](Self::max); NotFound (ENODEV) when there is no such disk, or it is a partition; Invalid for a limit of 0,
-    /// and from many kernels of 1; Permission, for the limits of a delegated group belong to the giver.
+    /// and from Linux 5.10 to 6.12 of 1; Permission, for the limits of a delegated group belong to the giver.
     #[doc(alias = "io.max")]
     pub fn set_max(self, device: DevNum, limit: IoMax) -> Result<()> {
         self.0.set("io.max", format_args!("{device} {limit}"))

@@ -434,6 +434,6 @@ mod plain {
         }
         let none = IoMax { riops: Some(Max::Value(0)), ..IoMax::default() };
         let error = Limits::new().io_max(DevNum { major: 8, minor: 0 }, none).check_values().expect_err("zero");
-        assert_eq!(error.to_string(), r#"io.max "8:0": riops of 0 is not taken: the least is 1"#);
+        assert_eq!(error.to_string(), r#"io.max "8:0": riops of 0 is not taken: max is none"#);
     }
 }

@@ -10,7 +10,8 @@ use crate::{Bytes, Error, Max, Result};
 
 /// What a group may do to one block device in a second: a line of `io.max`. What is `None` stays as it is.
 ///
-/// It prints and reads as the file does, without the device: `rbps=2097152 wiops=120`.
+/// It prints and reads as the file does, without the device: `rbps=2097152 wiops=120`. The least limit is 1, and 2 on Linux
+/// 5.10 to 6.12; operations from 4294967295 a second are no limit.
 ///
 /// ```
 /// use cgroupfs::{Bytes, IoMax, Max};
@@ -62,7 +63,7 @@ impl IoMax {
         self.keys().iter().all(|(_, limit)| matches!(limit, None | Some(Max::Max)))
     }
 
-    /// The key whose limit the kernel would refuse, if there is one.
+    /// The key whose limit every kernel refuses, if there is one.
     pub(crate) fn zero(&self) -> Option<&'static str> {
         self.keys().iter().find(|(_, limit)| *limit == Some(Max::Value(0))).map(|(key, _)| *key)
     }

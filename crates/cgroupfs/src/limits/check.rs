@@ -41,9 +41,9 @@ impl Limits {
     /// ```
     ///
     /// # Errors
-    /// Invalid for a value the kernel would not take or that nothing could run with: a `memory.max` of less than a page, an
-    /// `io.max` of 0, a burst above the quota, an idle group with a weight, a partition without processors. The first, with
-    /// the [others](Error::also).
+    /// Invalid for a value that no kernel would take or that nothing could run with: a `memory.max` of less than a page, an
+    /// `io.max` of 0 (Linux 5.10 to 6.12 refuse 1 as well, when it is written), a burst above the quota, an idle group
+    /// with a weight, a partition without processors. The first, with the [others](Error::also).
     pub fn check_values(&self) -> Result<()> {
         Error::all(self.value_errors())
     }
@@ -61,7 +61,7 @@ impl Limits {
         }
         for (device, limit) in &self.io_max {
             if let Some(key) = limit.zero() {
-                refuse("io.max", format!("{key} of 0 is not taken: the least is 1"), device.to_string());
+                refuse("io.max", format!("{key} of 0 is not taken: max is none"), device.to_string());
             }
         }
         let quota = value("cpu.max").and_then(order::quota_of);
