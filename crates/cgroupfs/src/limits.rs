@@ -20,6 +20,8 @@ use crate::{
     IoPriorityClass, IoWeight, Max, MemNodeList, NiceWeight, OomGroup, Partition, PidsMax, Quota, RdmaLimit,
     ResourceName, SwapOnly, Uclamp, Unified, Weight, ZswapWriteback,
 };
+#[cfg(feature = "systemd")]
+pub(crate) use apply::check_usage;
 pub(crate) use order::for_new;
 pub(crate) use setting::Setting;
 

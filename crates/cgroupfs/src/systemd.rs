@@ -49,6 +49,7 @@ mod connection;
 mod escape;
 mod fault;
 mod job;
+mod limit;
 mod property;
 mod scope;
 mod slice;

@@ -212,18 +212,18 @@ impl<'a> Prepared<'a> {
         let (files, settings) = Opened::new(group, settings)?;
         let snapshot = files.snapshot()?;
         let steps = order::plan(settings, &snapshot).map_err(|error| error.context(format!("{:?}", group.path())))?;
-        if below_usage == BelowUsage::Refuse {
-            check_usage(group, &steps, &snapshot)?;
+        let lowered = steps.iter().find(|step| step.setting.file == "memory.max" && step.write);
+        if let Some(step) = lowered.filter(|_| below_usage == BelowUsage::Refuse) {
+            let usage = snapshot.get("memory.current").map(String::as_str).unwrap_or_default();
+            check_usage(group, &step.setting.value, usage)?;
         }
         Ok(Self { files, steps })
     }
 }
 
-fn check_usage(group: &Cgroup, steps: &[Step], snapshot: &Snapshot) -> Result<()> {
-    let lowered = steps.iter().find(|step| step.setting.file == "memory.max" && step.write);
-    let asked = lowered.and_then(|step| amount(&step.setting.value));
-    let usage = snapshot.get("memory.current").and_then(|text| amount(text));
-    match (asked, usage) {
+/// Refuses a `memory.max` below what `memory.current` says, if it says anything.
+pub(crate) fn check_usage(group: &Cgroup, asked: &str, usage: &str) -> Result<()> {
+    match (amount(asked), amount(usage)) {
         (Some(asked), Some(usage)) if asked < usage => Err(Error::invalid(
             "write memory.max",
             format!("{asked} is less than the {usage} bytes in use: the kernel would reclaim, and then kill"),

@@ -1,10 +1,14 @@
 //! From fields to lines of files.
 #![forbid(unsafe_code)]
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::Setting;
-use crate::{Bytes, Limits, Max, NiceWeight, OomGroup, Partition, Quota, SwapOnly, Weight, ZswapWriteback};
+use crate::{
+    Bytes, CpuList, IoMax, IoPriorityClass, IoWeight, Limits, Max, MemNodeList, NiceWeight, OomGroup, Partition, Quota,
+    RdmaLimit, SwapOnly, Weight, ZswapWriteback,
+};
 
 /// A group's share of processor time beside its siblings, in one of three words that exclude each other.
 ///
@@ -31,119 +35,154 @@ pub enum CpuShare {
 impl Limits {
     /// What is to be written, in no order that matters: `unified` replaces what says the same thing.
     pub(crate) fn settings(&self) -> Vec<Setting> {
-        let mut settings = Vec::new();
-        self.memory(&mut settings);
-        self.cpu(&mut settings);
-        self.io(&mut settings);
-        self.others(&mut settings);
-        for raw in self.unified.settings() {
-            settings.retain(|setting| !setting.is_of(&raw) && !excludes(&raw, setting));
-            settings.push(raw);
-        }
-        settings
-    }
+        // Each field by its name: one that is added and forgotten here does not compile. Whoever carries limits out, to files
+        // or to systemd, has them from here.
+        let Self {
+            memory_min,
+            memory_low,
+            memory_high,
+            memory_max,
+            // How memory.max is written, by those who write it.
+            memory_below_usage: _,
+            memory_swap_high,
+            memory_swap_max,
+            memory_zswap_max,
+            memory_zswap_writeback,
+            memory_oom_group,
+            cpu_max,
+            cpu_max_burst,
+            cpu_share,
+            cpu_uclamp_min,
+            cpu_uclamp_max,
+            pids_max,
+            io_max,
+            io_weight,
+            io_device_weight,
+            io_latency,
+            io_prio_class,
+            cpuset_cpus,
+            cpuset_mems,
+            cpuset_partition,
+            hugetlb_max,
+            hugetlb_rsvd_max,
+            rdma_max,
+            misc_max,
+            dmem_max,
+            dmem_low,
+            dmem_min,
+            unified,
+        } = self;
+        let is_0 = |limit: &Max<Bytes>| *limit == Max::Value(Bytes(0));
+        let no_swap_limit = |limit: &SwapOnly| *limit == SwapOnly(Max::Max);
+        let mut all = All(Vec::new());
 
-    fn memory(&self, settings: &mut Vec<Setting>) {
-        let none = Max::Value(Bytes(0));
-        add(settings, "memory.min", self.memory_min, none, "memory never taken from it, in bytes");
-        add(settings, "memory.low", self.memory_low, none, "memory not taken from it without need, in bytes");
-        add(settings, "memory.high", self.memory_high, Max::Max, "memory beyond which it is slowed down, in bytes");
-        add(settings, "memory.max", self.memory_max, Max::Max, "memory it may use, in bytes");
-        let (high, max) = (self.memory_swap_high, self.memory_swap_max);
-        add(settings, "memory.swap.high", high, SwapOnly(Max::Max), "swap beyond which it is slowed down, in bytes");
-        add(settings, "memory.swap.max", max, SwapOnly(Max::Max), "swap it may use, in bytes");
-        add(settings, "memory.zswap.max", self.memory_zswap_max, Max::Max, "memory for compressed swap, in bytes");
-        let writeback = self.memory_zswap_writeback;
-        let reason = "whether compressed swap may go to disk";
-        add(settings, "memory.zswap.writeback", writeback, ZswapWriteback::Enabled, reason);
-        let reason = "whether the out-of-memory killer kills one or all";
-        add(settings, "memory.oom.group", self.memory_oom_group, OomGroup::KillOne, reason);
-    }
+        all.one("memory.min", memory_min, is_0, "memory never taken from it, in bytes");
+        all.one("memory.low", memory_low, is_0, "memory not taken from it without need, in bytes");
+        all.one("memory.high", memory_high, Max::is_max, "memory beyond which it is slowed down, in bytes");
+        all.one("memory.max", memory_max, Max::is_max, "memory it may use, in bytes");
+        let reason = "swap beyond which it is slowed down, in bytes";
+        all.one("memory.swap.high", memory_swap_high, no_swap_limit, reason);
+        all.one("memory.swap.max", memory_swap_max, no_swap_limit, "swap it may use, in bytes");
+        all.one("memory.zswap.max", memory_zswap_max, Max::is_max, "memory for compressed swap, in bytes");
+        let (enabled, reason) = (ZswapWriteback::Enabled, "whether compressed swap may go to disk");
+        all.one("memory.zswap.writeback", memory_zswap_writeback, |value| *value == enabled, reason);
+        let (one, reason) = (OomGroup::KillOne, "whether the out-of-memory killer kills one or all");
+        all.one("memory.oom.group", memory_oom_group, |value| *value == one, reason);
 
-    fn cpu(&self, settings: &mut Vec<Setting>) {
-        let leave_idle = || Setting::new("cpu.idle", "0", "idle groups take no weight").initial_if(true);
-        match self.cpu_share {
-            Some(CpuShare::Weight(weight)) => {
-                let reason = "its share of processor time beside siblings";
-                settings.extend([leave_idle(), Setting::new("cpu.weight", weight, reason)]);
-            }
-            Some(CpuShare::Nice(nice)) => {
-                let reason = "its share of processor time beside siblings, as a nice value";
-                settings.extend([leave_idle(), Setting::new("cpu.weight.nice", nice, reason)]);
-            }
-            Some(CpuShare::Idle) => settings.push(Setting::new("cpu.idle", "1", "it runs when no sibling wants to")),
-            None => {}
-        }
-        add(settings, "cpu.max", self.cpu_max, Quota::UNLIMITED, "processor time a period, in microseconds");
-        let burst = self.cpu_max_burst.map(|burst| burst.to_string());
-        add(settings, "cpu.max.burst", burst, "0".to_owned(), "unused time it may save up, in microseconds");
-        let (min, max) = (self.cpu_uclamp_min, self.cpu_uclamp_max);
-        let least = min.map(|min| (min.hundredths() == 0, min));
+        all.0.extend(cpu_share.iter().flat_map(CpuShare::settings));
+        let reason = "processor time a period, in microseconds";
+        all.one("cpu.max", cpu_max, |quota| *quota == Quota::UNLIMITED, reason);
+        let reason = "unused time it may save up, in microseconds";
+        all.one("cpu.max.burst", cpu_max_burst, |burst| burst.to_string() == "0", reason);
         let reason = "the least utilisation that the governor sees, in percent";
-        settings.extend(least.map(|(none, min)| Setting::new("cpu.uclamp.min", min, reason).initial_if(none)));
-        add(settings, "cpu.uclamp.max", max, Max::Max, "the greatest utilisation that the governor sees, in percent");
+        all.one("cpu.uclamp.min", cpu_uclamp_min, |least| least.hundredths() == 0, reason);
+        let reason = "the greatest utilisation that the governor sees, in percent";
+        all.one("cpu.uclamp.max", cpu_uclamp_max, Max::is_max, reason);
+
+        all.lines("io.max", io_max, IoMax::limits_nothing, "what it may read and write in a second");
+        let (never, reason) = (|_: &IoWeight| false, "its share of disk time beside siblings");
+        all.lines("io.weight", io_weight.iter().map(|weight| ("default", weight)), never, reason);
+        all.lines("io.weight", io_device_weight, never, reason);
+        let reason = "how long its operations may take, in microseconds";
+        all.lines("io.latency", io_latency, |latency| latency.target().is_none(), reason);
+        let (none, reason) = (IoPriorityClass::NoChange, "what becomes of the processes' own priorities");
+        all.one("io.prio.class", io_prio_class, |class| *class == none, reason);
+
+        all.one("pids.max", pids_max, Max::is_max, "tasks it may hold");
+        all.one("cpuset.cpus", cpuset_cpus, CpuList::is_empty, "processors it may run on");
+        all.one("cpuset.mems", cpuset_mems, MemNodeList::is_empty, "memory nodes it may use");
+        let (member, reason) = (Partition::Member, "whether it has its processors for itself");
+        all.one("cpuset.cpus.partition", cpuset_partition, |value| *value == member, reason);
+        for (size, limit) in hugetlb_max {
+            all.one(format!("hugetlb.{size}.max"), Some(limit), Max::is_max, "huge pages it may use, in bytes");
+        }
+        for (size, limit) in hugetlb_rsvd_max {
+            all.one(
+                format!("hugetlb.{size}.rsvd.max"),
+                Some(limit),
+                Max::is_max,
+                "huge pages it may reserve, in bytes",
+            );
+        }
+        all.lines("rdma.max", rdma_max, RdmaLimit::limits_nothing, "handles and objects of this device");
+        all.lines("misc.max", misc_max, Max::is_max, "units of this resource");
+        all.lines("dmem.max", dmem_max, Max::is_max, "memory of this device it may use, in bytes");
+        let reason = "memory of this device not taken from it without need, in bytes";
+        all.lines("dmem.low", dmem_low, is_0, reason);
+        all.lines("dmem.min", dmem_min, is_0, "memory of this device never taken from it, in bytes");
+
+        for raw in unified.settings() {
+            all.0.retain(|setting| !setting.is_of(&raw) && !excludes(&raw, setting));
+            all.0.push(raw);
+        }
+        all.0
+    }
+}
+
+impl CpuShare {
+    fn settings(&self) -> Vec<Setting> {
+        let leave_idle = Setting::new("cpu.idle", "0", "idle groups take no weight").initial_if(true);
+        match self {
+            Self::Weight(weight) => {
+                let reason = "its share of processor time beside siblings";
+                vec![leave_idle, Setting::new("cpu.weight", weight, reason)]
+            }
+            Self::Nice(nice) => {
+                let reason = "its share of processor time beside siblings, as a nice value";
+                vec![leave_idle, Setting::new("cpu.weight.nice", nice, reason)]
+            }
+            Self::Idle => vec![Setting::new("cpu.idle", "1", "it runs when no sibling wants to")],
+        }
+    }
+}
+
+/// Settings, as they are collected: each with whether a new group begins so.
+struct All(Vec<Setting>);
+
+impl All {
+    /// The only value of a file.
+    fn one<'a, T: fmt::Display + 'a>(
+        &mut self,
+        file: impl Into<Cow<'static, str>>,
+        value: impl IntoIterator<Item = &'a T>,
+        initial: impl Fn(&T) -> bool,
+        reason: &'static str,
+    ) {
+        if let Some(value) = value.into_iter().next() {
+            self.0.push(Setting::new(file, value, reason).initial_if(initial(value)));
+        }
     }
 
-    fn io(&self, settings: &mut Vec<Setting>) {
-        for (device, limit) in &self.io_max {
-            let setting = Setting::new("io.max", limit, "what it may read and write in a second").of(device);
-            settings.push(setting.initial_if(limit.limits_nothing()));
-        }
-        let reason = "its share of disk time beside siblings";
-        settings.extend(self.io_weight.map(|weight| Setting::new("io.weight", weight, reason).of("default")));
-        let weights = self.io_device_weight.iter();
-        settings.extend(weights.map(|(device, weight)| Setting::new("io.weight", weight, reason).of(device)));
-        for (device, latency) in &self.io_latency {
-            let setting = Setting::new("io.latency", latency, "how long its operations may take, in microseconds");
-            settings.push(setting.of(device).initial_if(latency.target().is_none()));
-        }
-        let class = self.io_prio_class;
-        let reason = "what becomes of the processes' own priorities";
-        settings.extend(class.map(|class| {
-            Setting::new("io.prio.class", class, reason).initial_if(class == crate::IoPriorityClass::NoChange)
-        }));
-    }
-
-    fn others(&self, settings: &mut Vec<Setting>) {
-        let tasks =
-            self.pids_max.map(|limit| Setting::new("pids.max", limit, "tasks it may hold").initial_if(limit.is_max()));
-        settings.extend(tasks);
-        if let Some(cpus) = &self.cpuset_cpus {
-            settings.push(Setting::new("cpuset.cpus", cpus, "processors it may run on").initial_if(cpus.is_empty()));
-        }
-        if let Some(mems) = &self.cpuset_mems {
-            settings.push(Setting::new("cpuset.mems", mems, "memory nodes it may use").initial_if(mems.is_empty()));
-        }
-        let reason = "whether it has its processors for itself";
-        add(settings, "cpuset.cpus.partition", self.cpuset_partition, Partition::Member, reason);
-        for (size, limit) in &self.hugetlb_max {
-            let setting = Setting::new(format!("hugetlb.{size}.max"), limit, "huge pages it may use, in bytes");
-            settings.push(setting.initial_if(limit.is_max()));
-        }
-        for (size, limit) in &self.hugetlb_rsvd_max {
-            let setting =
-                Setting::new(format!("hugetlb.{size}.rsvd.max"), limit, "huge pages it may reserve, in bytes");
-            settings.push(setting.initial_if(limit.is_max()));
-        }
-        for (device, limit) in &self.rdma_max {
-            settings.push(Setting::new("rdma.max", limit, "handles and objects of this device").of(device));
-        }
-        for (resource, limit) in &self.misc_max {
-            let setting = Setting::new("misc.max", limit, "units of this resource").of(resource);
-            settings.push(setting.initial_if(limit.is_max()));
-        }
-        for (region, limit) in &self.dmem_max {
-            let setting = Setting::new("dmem.max", limit, "memory of this device it may use, in bytes").of(region);
-            settings.push(setting.initial_if(limit.is_max()));
-        }
-        for (region, limit) in &self.dmem_low {
-            let reason = "memory of this device not taken from it without need, in bytes";
-            settings.push(Setting::new("dmem.low", limit, reason).of(region));
-        }
-        for (region, limit) in &self.dmem_min {
-            let reason = "memory of this device never taken from it, in bytes";
-            settings.push(Setting::new("dmem.min", limit, reason).of(region));
-        }
+    /// A line for each key.
+    fn lines<'a, K: fmt::Display, T: fmt::Display + 'a>(
+        &mut self,
+        file: &'static str,
+        values: impl IntoIterator<Item = (K, &'a T)>,
+        initial: impl Fn(&T) -> bool,
+        reason: &'static str,
+    ) {
+        let values = values.into_iter();
+        self.0.extend(values.map(|(key, value)| Setting::new(file, value, reason).of(key).initial_if(initial(value))));
     }
 }
 
@@ -153,14 +192,4 @@ fn excludes(raw: &Setting, setting: &Setting) -> bool {
     let share = |setting: &Setting| matches!(&*setting.file, "cpu.weight" | "cpu.weight.nice" | "cpu.idle");
     let leaves_idle = setting.file == "cpu.idle" && setting.value == "0";
     share(raw) && share(setting) && setting.reason != raw.reason && !leaves_idle
-}
-
-fn add<T: fmt::Display + PartialEq>(
-    settings: &mut Vec<Setting>,
-    file: &'static str,
-    value: Option<T>,
-    initial: T,
-    reason: &'static str,
-) {
-    settings.extend(value.map(|value| Setting::new(file, &value, reason).initial_if(value == initial)));
 }

@@ -56,6 +56,12 @@ impl RdmaLimit {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+
+    /// Whether it limits nothing.
+    pub(crate) fn limits_nothing(&self) -> bool {
+        let known = [self.hca_handle, self.hca_object].into_iter().flatten();
+        known.chain(self.other.values().copied()).all(|limit| limit.is_max())
+    }
 }
 
 impl fmt::Display for RdmaLimit {

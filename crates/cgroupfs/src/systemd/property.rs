@@ -1,12 +1,12 @@
-//! Properties of a unit, and which of them a limit is.
+//! Properties of a unit.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
 
-use cellkit_core::Subject;
 use zbus::zvariant::Value;
 
-use crate::{Bytes, DevNum, Error, Limits, Max, Quota, Result, SwapOnly};
+use super::limit;
+use crate::{Cgroup, Limits, Result};
 
 /// A property's value, in the types of D-Bus that systemd's resource settings have.
 ///
@@ -107,11 +107,14 @@ impl Properties {
     }
 
     /// Limits, each as the property that systemd has for its file: `memory.max` is `MemoryMax`, `cpu.max` is
-    /// `CPUQuotaPerSecUSec` and `CPUQuotaPeriodUSec`, `pids.max` is `TasksMax`, and so on. Limits that were given before
-    /// are forgotten.
+    /// `CPUQuotaPerSecUSec` and `CPUQuotaPeriodUSec`, `pids.max` is `TasksMax`, and so on. One that is set to no limit is
+    /// set as well: systemd has defaults of its own, such as `DefaultTasksMax`. Limits that were given before are forgotten.
     ///
-    /// One that systemd has no property for is an error when the properties are used: write it to the files of a
-    /// delegated unit's group, where systemd leaves it alone.
+    /// systemd has properties for `memory.min`, `low`, `high`, `max`, `swap.max`, `zswap.max` (253) and `zswap.writeback`
+    /// (256), `cpu.max`, `cpu.weight`, `cpu.idle` (252), `pids.max`, `io.max`, `io.weight`, `io.latency`, `cpuset.cpus` and
+    /// `cpuset.mems`. Any other limit is an error when the properties are used, unless the group has it already, as a new
+    /// group has what the kernel begins with: write it to the files of a delegated unit's group, where systemd leaves it
+    /// alone.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
@@ -123,200 +126,19 @@ impl Properties {
         self
     }
 
-    /// All of them, as systemd takes them.
-    pub(super) fn collect(&self) -> Result<Vec<(String, PropertyValue)>> {
-        let mut all = Vec::new();
-        for write in self.limits.writes() {
-            let properties = of_file(&write.file, &write.content())?;
-            all.extend(properties.into_iter().map(|(name, value)| (name.to_owned(), value)));
-        }
-        // A property that is set more than once adds up; the limits of several devices are such.
-        all.extend(self.others.iter().cloned());
-        Ok(all)
+    /// All of them, as systemd takes them for a unit that it makes.
+    pub(super) fn for_new(&self) -> Result<Vec<(String, PropertyValue)>> {
+        limit::of_new(&self.limits).map(|limits| self.all(limits))
     }
 
-    /// The same for a unit that runs, which may have a limit that is to be lifted: a new one has none.
-    pub(super) fn collect_to_change(&self) -> Result<Vec<(String, PropertyValue)>> {
-        let lifts = [
-            ("MemoryMax", self.limits.memory_max == Some(Max::Max)),
-            ("MemorySwapMax", self.limits.memory_swap_max == Some(SwapOnly(Max::Max))),
-            ("CPUQuotaPerSecUSec", self.limits.cpu_max == Some(Quota::UNLIMITED)),
-            ("TasksMax", self.limits.pids_max == Some(Max::Max)),
-        ];
-        let lifts = lifts.into_iter().filter(|(_, lifted)| *lifted);
-        let mut all: Vec<_> = lifts.map(|(name, _)| (name.to_owned(), PropertyValue::U64(u64::MAX))).collect();
-        all.extend(self.collect()?);
-        Ok(all)
-    }
-}
-
-type Property = (&'static str, PropertyValue);
-
-/// What `content`, which would be written to `file`, is to systemd.
-fn of_file(file: &str, content: &str) -> Result<Vec<Property>> {
-    let number = |name| Ok(vec![(name, PropertyValue::U64(number_or_max(file, content)?))]);
-    match file {
-        "memory.max" => number("MemoryMax"),
-        "memory.high" => number("MemoryHigh"),
-        "memory.low" => number("MemoryLow"),
-        "memory.min" => number("MemoryMin"),
-        "memory.swap.max" => number("MemorySwapMax"),
-        "memory.zswap.max" => number("MemoryZSwapMax"),
-        "pids.max" => number("TasksMax"),
-        "cpu.weight" => number("CPUWeight"),
-        // systemd calls it a weight of "idle", and on the bus 0.
-        "cpu.idle" if content == "1" => Ok(vec![("CPUWeight", PropertyValue::U64(0))]),
-        "cpu.max" => cpu_max(content),
-        "cpuset.cpus" => Ok(vec![("AllowedCPUs", PropertyValue::Bytes(bits(file, content)?))]),
-        "cpuset.mems" => Ok(vec![("AllowedMemoryNodes", PropertyValue::Bytes(bits(file, content)?))]),
-        "io.weight" => match content.split_once(' ') {
-            Some(("default", weight)) => Ok(vec![("IOWeight", PropertyValue::U64(number_or_max(file, weight)?))]),
-            Some((device, weight)) => {
-                Ok(vec![("IODeviceWeight", of_device(file, device, number_or_max(file, weight)?)?)])
-            }
-            None => number("IOWeight"),
-        },
-        "io.max" => io_max(content),
-        "io.latency" => match content.split_once(" target=") {
-            Some((device, target)) => {
-                Ok(vec![("IODeviceLatencyTargetUSec", of_device(file, device, number_or_max(file, target)?)?)])
-            }
-            None => Err(Error::parse("io.latency", "no target").on(Subject::Value(content.to_owned()))),
-        },
-        _ => Err(Error::unsupported(file.to_owned(), "a property of systemd for this file", None).with_hint(
-            "start the unit without it, delegated, and write it to its group's file: systemd leaves that one alone",
-        )),
-    }
-}
-
-fn number_or_max(file: &str, text: &str) -> Result<u64> {
-    match text.parse::<Max<Bytes>>().map_err(|error| error.context(format!("the property for {file}")))? {
-        Max::Value(Bytes(number)) => Ok(number),
-        Max::Max => Ok(u64::MAX),
-    }
-}
-
-fn cpu_max(content: &str) -> Result<Vec<Property>> {
-    let (quota, period) = content.split_once(' ').unwrap_or((content, "100000"));
-    let (quota, period) = (number_or_max("cpu.max", quota)?, number_or_max("cpu.max", period)?);
-    let a_second = match quota {
-        u64::MAX => u64::MAX,
-        _ => u64::try_from(u128::from(quota) * 1_000_000 / u128::from(period.max(1))).unwrap_or(u64::MAX),
-    };
-    Ok(vec![("CPUQuotaPerSecUSec", PropertyValue::U64(a_second)), ("CPUQuotaPeriodUSec", PropertyValue::U64(period))])
-}
-
-fn io_max(content: &str) -> Result<Vec<Property>> {
-    let malformed =
-        || Error::parse("io.max", "not of the form MAJOR:MINOR KEY=VALUE").on(Subject::Value(content.to_owned()));
-    let (device, keys) = content.split_once(' ').ok_or_else(malformed)?;
-    let mut properties = Vec::new();
-    for key in keys.split_ascii_whitespace() {
-        let (key, value) = key.split_once('=').ok_or_else(malformed)?;
-        let name = match key {
-            "rbps" => "IOReadBandwidthMax",
-            "wbps" => "IOWriteBandwidthMax",
-            "riops" => "IOReadIOPSMax",
-            "wiops" => "IOWriteIOPSMax",
-            _ => return Err(malformed()),
-        };
-        properties.push((name, of_device("io.max", device, number_or_max("io.max", value)?)?));
-    }
-    Ok(properties)
-}
-
-/// systemd wants a device node; these are there for every block device.
-fn of_device(file: &str, device: &str, number: u64) -> Result<PropertyValue> {
-    let device: DevNum = device.parse().map_err(|error: Error| error.context(format!("the property for {file}")))?;
-    Ok(PropertyValue::DeviceNumbers(vec![(format!("/dev/block/{device}"), number)]))
-}
-
-/// `0-2,5` as bits, the least first.
-fn bits(file: &str, list: &str) -> Result<Vec<u8>> {
-    let malformed = || Error::parse(file.to_owned(), "not a list of numbers").on(Subject::Value(list.to_owned()));
-    let mut bytes = Vec::new();
-    for range in list.trim().split(',').filter(|range| !range.is_empty()) {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let (first, last): (u16, u16) =
-            (first.parse().map_err(|_| malformed())?, last.parse().map_err(|_| malformed())?);
-        for number in usize::from(first)..=usize::from(last) {
-            if bytes.len() <= number / 8 {
-                bytes.resize(number / 8 + 1, 0u8);
-            }
-            if let Some(byte) = bytes.get_mut(number / 8) {
-                *byte |= 1 << (number % 8);
-            }
-        }
-    }
-    Ok(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{ErrorKind, IoMax, PidsMax, Weight};
-
-    #[test]
-    fn limits_as_properties() {
-        let disk = DevNum { major: 8, minor: 0 };
-        let limits = Limits::new()
-            .memory_max(Bytes::mib(64))
-            .memory_swap_max(SwapOnly(Max::Value(Bytes(0))))
-            .cpu_max(Quota::parse_cpus("0.5").expect("half"))
-            .cpu_weight(Weight::try_from(50).expect("weight"))
-            .pids_max(PidsMax::try_from(7).expect("tasks"))
-            .io_max(disk, IoMax { rbps: Some(Bytes::mib(1).into()), wiops: Some(Max::Value(9)), ..IoMax::default() });
-        let mut properties = Properties::new().limits(limits).set("OOMPolicy", "kill").collect().expect("properties");
-        properties.sort_by(|a, b| a.0.cmp(&b.0));
-        let number = |name: &str, value| (name.to_owned(), PropertyValue::U64(value));
-        let device = |name: &str, value| {
-            (name.to_owned(), PropertyValue::DeviceNumbers(vec![("/dev/block/8:0".to_owned(), value)]))
-        };
-        assert_eq!(
-            properties,
-            [
-                number("CPUQuotaPerSecUSec", 500_000),
-                number("CPUQuotaPeriodUSec", 100_000),
-                number("CPUWeight", 50),
-                device("IOReadBandwidthMax", 1 << 20),
-                device("IOWriteIOPSMax", 9),
-                number("MemoryMax", 64 << 20),
-                number("MemorySwapMax", 0),
-                ("OOMPolicy".to_owned(), "kill".into()),
-                number("TasksMax", 7),
-            ]
-        );
+    /// The same for a unit that runs in `group`.
+    pub(super) fn for_running(&self, group: &Cgroup) -> Result<Vec<(String, PropertyValue)>> {
+        limit::of_running(&self.limits, group).map(|limits| self.all(limits))
     }
 
-    #[test]
-    fn a_limit_is_lifted_where_there_may_be_one() {
-        let limits = Limits::new().memory_max(Max::Max).pids_max(Max::Max).cpu_max(Quota::UNLIMITED);
-        let properties = Properties::new().limits(limits.memory_swap_max(SwapOnly(Max::Max)));
-        assert_eq!(properties.collect().expect("of a new unit"), []);
-        let names = ["MemoryMax", "MemorySwapMax", "CPUQuotaPerSecUSec", "TasksMax"];
-        let all = names.map(|name| (name.to_owned(), PropertyValue::U64(u64::MAX)));
-        assert_eq!(properties.collect_to_change().expect("of one that runs"), all);
-    }
-
-    #[test]
-    fn contents_of_files() {
-        let one = |file: &str, content: &str| of_file(file, content).expect(file);
-        assert_eq!(one("memory.high", "max"), [("MemoryHigh", PropertyValue::U64(u64::MAX))]);
-        assert_eq!(one("cpu.max", "max 100000").first(), Some(&("CPUQuotaPerSecUSec", PropertyValue::U64(u64::MAX))));
-        assert_eq!(one("cpu.max", "3000 1000").first(), Some(&("CPUQuotaPerSecUSec", PropertyValue::U64(3_000_000))));
-        assert_eq!(one("cpu.idle", "1"), [("CPUWeight", PropertyValue::U64(0))]);
-        assert_eq!(one("cpuset.cpus", "0-2,9"), [("AllowedCPUs", PropertyValue::Bytes(vec![0b111, 0b10]))]);
-        assert_eq!(one("cpuset.mems", "0"), [("AllowedMemoryNodes", PropertyValue::Bytes(vec![1]))]);
-        assert_eq!(one("io.weight", "default 200"), [("IOWeight", PropertyValue::U64(200))]);
-        let target = PropertyValue::DeviceNumbers(vec![("/dev/block/8:16".to_owned(), 75_000)]);
-        assert_eq!(one("io.latency", "8:16 target=75000"), [("IODeviceLatencyTargetUSec", target)]);
-        for file in ["hugetlb.2MB.max", "cpu.max.burst", "memory.oom.group", "no.such"] {
-            let error = of_file(file, "1").expect_err(file);
-            assert_eq!(error.kind(), ErrorKind::Unsupported);
-            assert!(error.hint().is_some_and(|hint| hint.contains("delegated")));
-        }
-        for (file, content) in [("io.max", "8:0"), ("io.max", "8:0 x=1"), ("cpuset.cpus", "a"), ("memory.max", "-1")] {
-            assert!(of_file(file, content).is_err(), "{file} {content}");
-        }
+    /// A property that is set more than once adds up; the limits of several devices are such.
+    fn all(&self, limits: Vec<(&'static str, PropertyValue)>) -> Vec<(String, PropertyValue)> {
+        let limits = limits.into_iter().map(|(name, value)| (name.to_owned(), value));
+        limits.chain(self.others.iter().cloned()).collect()
     }
 }

@@ -175,7 +175,8 @@ impl<'a> Scope<'a> {
     /// * Privileges: as for [`Connection`]. A user's systemd takes that user's own processes.
     ///
     /// # Errors
-    /// Invalid for a name that is none, or when there are no processes; AlreadyExists; Permission, which is also what the
+    /// Invalid for a name that is none, or when there are no processes; as
+    /// [`Limits::check_values`](crate::Limits::check_values); Unsupported for a limit that is no property; AlreadyExists; Permission, which is also what the
     /// lack of a polkit agent is; Unsupported when systemd has no such property, or is not there; TimedOut; Gone when the bus
     /// or the last process is; Other with systemd's own word for how the job ended.
     ///
@@ -190,7 +191,7 @@ impl<'a> Scope<'a> {
         if self.pids.contains(&0) {
             return Err(Error::invalid(OPERATION, "0 is the number of no process").on(Subject::Value(name.to_string())));
         }
-        let mut properties = self.properties.collect().map_err(|error| error.context(format!("start {name}")))?;
+        let mut properties = self.properties.for_new().map_err(|error| error.context(format!("start {name}")))?;
         properties.extend(slice(self.slice.as_deref())?);
         properties.extend(self.delegate.map(delegation));
         let mut numbers = self.pids.clone();

@@ -67,7 +67,7 @@ impl Slice {
     /// See <https://www.freedesktop.org/software/systemd/man/latest/org.freedesktop.systemd1.html>.
     pub async fn start(&self, connection: &Connection) -> Result<Unit> {
         let name = UnitName::of_kind(&self.name, "slice", "a slice's name ends in .slice")?;
-        let properties = self.properties.collect().map_err(|error| error.context(format!("start {name}")))?;
+        let properties = self.properties.for_new().map_err(|error| error.context(format!("start {name}")))?;
         scope::run(connection, &name, &properties, &[], &[]).await?;
         Unit::open(connection, &name).await
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use fake::{Act, Asked, DONE, JOB, SYSTEMD, UNIT};
 
-use super::{Connection, Scope, Slice, Unit};
-use crate::{ErrorKind, Limits, Max, PidsMax, Result};
+use super::{Connection, Properties, Scope, Slice, Unit};
+use crate::{Bytes, ErrorKind, Limits, Max, OomGroup, PidsMax, Result};
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime").block_on(future)
@@ -160,16 +160,41 @@ fn what_is_refused_before_anything_is_asked() {
             Scope::new("a.scope").pid(0),
             Scope::new("a.scope").pid(1).slice("a.scope"),
             Scope::new("a.scope").pid(1).slice("a--b.slice"),
+            // Values as Limits::check_values has them.
+            Scope::new("a.scope").pid(1).limits(Limits::new().memory_max(Bytes(1))),
         ] {
             errors.push(scope.start(&connection).await.expect_err("refused"));
         }
         errors.push(Slice::new("a.scope").start(&connection).await.expect_err("refused"));
+        let limits = Limits::new().memory_max(Bytes(1));
+        errors.push(Slice::new("a.slice").limits(limits).start(&connection).await.expect_err("refused"));
         (errors, asked)
     });
     for error in &errors {
         assert_eq!((error.kind(), error.to_string().lines().count()), (ErrorKind::Invalid, 1), "{error}");
     }
     assert_eq!(asked.lock().expect("log").as_slice(), ["Hello"]);
+}
+
+#[test]
+fn limits_of_a_unit_that_runs() {
+    faultkit::require!(cgroup2);
+    let (outcomes, asked) = block_on(async {
+        let (connection, asked) = fake::connect(Some(SYSTEMD), vec![]).await;
+        // Its group is the root: no file of a controller is there, so all is as the kernel has it.
+        let unit = Unit::open(&connection, &UNIT.parse().expect("name")).await.expect("open");
+        let mut outcomes = Vec::new();
+        for limits in [
+            Limits::new().memory_max(Bytes(1)),
+            Limits::new().memory_oom_group(OomGroup::KillAll),
+            Limits::new().memory_oom_group(OomGroup::KillOne).memory_max(Max::Max),
+        ] {
+            outcomes.push(unit.set_properties(&Properties::new().limits(limits)).await.map_err(|error| error.kind()));
+        }
+        (outcomes, asked)
+    });
+    assert_eq!(outcomes, [Err(ErrorKind::Invalid), Err(ErrorKind::Unsupported), Ok(())]);
+    assert_eq!(count(&asked, "SetUnitProperties"), 1);
 }
 
 #[test]

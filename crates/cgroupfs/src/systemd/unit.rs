@@ -95,13 +95,18 @@ impl Unit {
 
     /// SetUnitProperties: changes properties of the running unit, until it ends.
     ///
+    /// Limits are checked before anything is asked for; [`Properties::limits`] says which there are. systemd writes them to
+    /// the group's files by itself, and what the kernel refuses there is only in its journal.
+    ///
     /// # Errors
-    /// Gone when the unit is; Unsupported for a property that this systemd does not know, or that cannot be changed any
-    /// more; Invalid for a value it does not take; Permission; TimedOut.
+    /// Gone when the unit is; as [`Limits::check_values`](crate::Limits::check_values); Unsupported for a limit that is no
+    /// property, and for a property that this systemd does not know, or that cannot be changed any more; Invalid for a
+    /// value it does not take, and for a `memory.max` below what the group uses, unless
+    /// [`BelowUsage::ReclaimOrKill`](crate::BelowUsage::ReclaimOrKill) was chosen; Permission; TimedOut.
     ///
     /// See <https://www.freedesktop.org/software/systemd/man/latest/org.freedesktop.systemd1.html>.
     pub async fn set_properties(&self, properties: &Properties) -> Result<()> {
-        let properties = properties.collect_to_change()?;
+        let properties = properties.for_running(&self.cgroup)?;
         let properties: Vec<(&str, Value<'_>)> =
             properties.iter().map(|(name, value)| (name.as_str(), value.to_value())).collect();
         // `true`: not written to a file that would outlive the unit.

@@ -7,7 +7,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use cgroupfs::systemd::{CollectMode, Connection, Delegate, Properties, Scope, Slice, Unit, UnitName, escape};
-use cgroupfs::{Bytes, CgroupName, Controller, Controllers, ErrorKind, Limits, Max, PidsMax, Quota, Weight};
+use cgroupfs::{
+    Bytes, CgroupName, Controller, Controllers, CpuList, DevNum, ErrorKind, IoMax, Limits, Max, MemNodeList, OomGroup,
+    PidsMax, Quota, SwapOnly, Unified, Weight,
+};
 
 use super::{LIMIT, cat};
 use crate::with_systemd::{Sleeper, block_on, escape_by_program, show};
@@ -77,6 +80,7 @@ fn a_scope_has_its_processes_and_limits() {
         assert_eq!(shown("MemoryMax"), "33554432");
         unit.set_properties(&Properties::new().limits(Limits::new().memory_max(Max::Max))).await.expect("lift");
         files("max");
+        everything_set_and_lifted(&unit).await;
         let error = unit.set_properties(&Properties::new().set("NoSuchProperty", true)).await.expect_err("no such");
         assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:?}");
 
@@ -93,6 +97,93 @@ fn a_scope_has_its_processes_and_limits() {
         assert_eq!(Unit::open(&bus, &name).await.expect_err("gone").kind(), ErrorKind::Gone);
         assert_eq!(again.kill(15).await.expect_err("gone").kind(), ErrorKind::Gone);
         again.stop(LIMIT).await.expect("what is gone already is no error");
+    });
+}
+
+/// Each limit that is a property, as the kernel has it once it is set, and once it is lifted.
+async fn everything_set_and_lifted(unit: &Unit) {
+    let dir = unit.cgroup().path().to_owned();
+    let set = |limits| async move { unit.set_properties(&Properties::new().limits(limits)).await };
+    let disk: DevNum =
+        std::fs::read_to_string("/sys/block/loop0/dev").expect("a disk").trim().parse().expect("numbers");
+    let io: IoMax = "rbps=9000 wbps=max riops=max wiops=99".parse().expect("limit");
+    let limits = Limits::new()
+        .memory_min(Bytes::mib(1))
+        .memory_low(Bytes::mib(2))
+        .memory_high(Bytes::mib(48))
+        .memory_swap_max(SwapOnly(Max::Value(Bytes::mib(3))))
+        .cpu_max("1000 3000".parse().expect("quota"))
+        .cpu_idle()
+        .io_max(disk, io)
+        .io_weight("55".parse().expect("weight"))
+        .io_latency(disk, "target=75000".parse().expect("latency"))
+        .cpuset_cpus("0".parse().expect("list"))
+        .cpuset_mems("0".parse().expect("list"));
+    let limits = limits.unified(Unified::new().with("pids.max", "44").expect("file"));
+    set(limits).await.expect("set");
+    let files = || {
+        let all = ["memory.min", "memory.low", "memory.high", "memory.swap.max", "cpu.max", "cpu.idle", "pids.max"];
+        all.map(|file| cat(&dir, file)).join("; ")
+    };
+    assert_eq!(files(), "1048576; 2097152; 50331648; 3145728; 1000 3000; 1; 44");
+    assert_eq!(cat(&dir, "io.max"), format!("{disk} rbps=9000 wbps=max riops=max wiops=99"));
+    assert_eq!(cat(&dir, "io.weight"), "default 55");
+    // A kernel is mostly built without it; systemd has the property all the same.
+    let targets = || show(&[], "cellkit-limits.scope", "IODeviceLatencyTargetUSec");
+    assert_eq!(targets(), format!("/dev/block/{disk} 75ms"));
+    assert_eq!((cat(&dir, "cpuset.cpus"), cat(&dir, "cpuset.mems")), ("0".to_owned(), "0".to_owned()));
+
+    let lifted = Limits::new()
+        .memory_min(Bytes(0))
+        .memory_low(Bytes(0))
+        .memory_high(Max::Max)
+        .memory_swap_max(SwapOnly(Max::Max))
+        .cpu_max(Quota::UNLIMITED)
+        .cpu_weight("77".parse().expect("weight"))
+        .pids_max(Max::Max)
+        .io_max(disk, "rbps=max wiops=max".parse().expect("no limit"))
+        .io_latency(disk, "target=max".parse().expect("no target"))
+        .cpuset_cpus(CpuList::new())
+        .cpuset_mems(MemNodeList::new())
+        // No property, and so already.
+        .memory_oom_group(OomGroup::KillOne)
+        .hugetlb_max("2MB".parse().expect("size"), Max::Max);
+    set(lifted).await.expect("lift");
+    assert_eq!(files(), "0; 0; max; max; max 100000; 0; max");
+    assert_eq!((cat(&dir, "io.max"), targets()), (String::new(), String::new()));
+    assert_eq!((cat(&dir, "cpuset.cpus"), cat(&dir, "cpuset.mems")), (String::new(), String::new()));
+    assert_eq!(cat(&dir, "cpu.weight"), "77");
+
+    // What systemd has no property for, what is less than a page, what would kill.
+    unit.cgroup().memory().set_oom_group(OomGroup::KillAll).expect("by the file");
+    let in_use = cat(&dir, "memory.current").parse::<u64>().expect("bytes");
+    assert!(in_use > 4096, "{in_use}");
+    for (limits, kind) in [
+        (Limits::new().memory_oom_group(OomGroup::KillOne), ErrorKind::Unsupported),
+        (Limits::new().memory_max(Bytes(1)), ErrorKind::Invalid),
+        (Limits::new().memory_max(Bytes(4096)), ErrorKind::Invalid),
+    ] {
+        let error = set(limits.pids_max(PidsMax::LEAST)).await.expect_err("refused");
+        assert_eq!(error.kind(), kind, "{error:?}");
+    }
+    set(Limits::new().memory_oom_group(OomGroup::KillAll)).await.expect("so already");
+    assert_eq!((cat(&dir, "memory.max"), cat(&dir, "pids.max")), ("max".to_owned(), "max".to_owned()));
+}
+
+#[test]
+fn no_limit_is_not_what_systemd_begins_with() {
+    faultkit::require!(systemd, root);
+    let (one, two) = (Sleeper::start(), Sleeper::start());
+    block_on(async {
+        let bus = system().await;
+        // DefaultTasksMax of systemd.
+        let unit = Scope::new("cellkit-default.scope").pid(one.pid()).start(&bus).await.expect("start");
+        assert_ne!(cat(unit.cgroup().path(), "pids.max"), "max");
+        let limits = Limits::new().pids_max(Max::Max);
+        let free = Scope::new("cellkit-free.scope").pid(two.pid()).limits(limits).start(&bus).await.expect("start");
+        assert_eq!(cat(free.cgroup().path(), "pids.max"), "max");
+        unit.stop(LIMIT).await.expect("stop");
+        free.stop(LIMIT).await.expect("stop");
     });
 }
 
