@@ -39,8 +39,7 @@ macro_rules! bounded {
             fn from_str(text: &str) -> $crate::Result<Self> {
                 let invalid = |why| $crate::Error::invalid($parse, why).on(cellkit_core::Subject::Value(text.to_owned()));
                 let number = text.trim();
-                // str::parse would take a sign.
-                if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+                if !$crate::words::is_digits(number) {
                     return Err(invalid(concat!("not a whole number between ", $least, " and ", $most)));
                 }
                 let too_large = |_| invalid(concat!("not between ", $least, " and ", $most));

@@ -10,6 +10,7 @@ use std::str::FromStr;
 
 use cellkit_core::Subject;
 
+use crate::words::number;
 use crate::{Error, Result};
 
 /// A block device by its numbers, as the kernel's files name it: `8:0`.
@@ -118,10 +119,7 @@ impl DevNum {
 
     /// `MAJOR:MINOR` and nothing else.
     pub(crate) fn of_numbers(text: &str) -> Option<Self> {
-        let number = |word: &str, bits: u32| match word.parse::<u32>() {
-            Ok(number) if word.bytes().all(|byte| byte.is_ascii_digit()) && number < 1 << bits => Some(number),
-            _ => None,
-        };
+        let number = |word, bits: u32| number::<u32>(word).filter(|&number| number < 1 << bits);
         let (major, minor) = text.split_once(':')?;
         Some(Self { major: number(major, 12)?, minor: number(minor, 20)? })
     }

@@ -4,7 +4,6 @@
 mod cost;
 mod latency;
 mod max;
-mod percent;
 mod priority;
 mod stat;
 mod weight;
@@ -14,7 +13,6 @@ use crate::{BfqWeight, Cgroup, DevNum, IoWeight, PerDevice, Result};
 pub use cost::{IoCost, IoCostControl, IoCostLatency, IoCostModel, IoCostModelKind, IoCostQos};
 pub use latency::IoLatency;
 pub use max::IoMax;
-pub use percent::{Percentile, ScalePercent};
 pub use priority::IoPriorityClass;
 pub use stat::IoStat;
 pub use weight::IoWeights;

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Error, Result};
+use crate::{Error, Result, words};
 
 /// Reads a flat-keyed file: lines of `KEY VALUE`, such as `memory.events`.
 ///
@@ -205,10 +205,7 @@ fn number_line(text: &[u8]) -> Option<(u64, &[u8])> {
 
 fn key_and_number(line: &[u8]) -> Option<(&str, u64)> {
     let (key, number) = std::str::from_utf8(line).ok()?.trim_end_matches('\0').split_once(' ')?;
-    let number = number.trim();
-    // str::parse would take a sign.
-    let is_plain = number.bytes().all(|byte| byte.is_ascii_digit());
-    Some((key, number.parse().ok().filter(|_| is_plain)?))
+    Some((key, words::number(number.trim())?))
 }
 
 /// Declares the struct of a flat-keyed file, at most 128 keys. A field is a `u64` or `bool`, which every kernel since 5.15

@@ -120,6 +120,7 @@ mod tree;
 mod tree_limits;
 mod watch;
 mod why_not;
+mod words;
 
 #[cfg(feature = "tokio")]
 pub use asynchronous::{PsiStream, WatchStream};
@@ -151,7 +152,7 @@ pub use hugetlb::size::HugePageSize;
 pub use hugetlb::{Hugetlb, HugetlbEvents, HugetlbNumaStat};
 pub use io::{
     Io, IoCost, IoCostControl, IoCostLatency, IoCostModel, IoCostModelKind, IoCostQos, IoLatency, IoMax,
-    IoPriorityClass, IoStat, IoWeights, Percentile, ScalePercent,
+    IoPriorityClass, IoStat, IoWeights,
 };
 pub use keyed::{parse_flat_keyed, parse_nested_keyed};
 pub use limits::Limits;
@@ -167,7 +168,7 @@ pub use misc::{Misc, MiscEvents};
 pub use name::CgroupName;
 pub use per_device::PerDevice;
 pub use per_node::PerNode;
-pub use percent::Percent;
+pub use percent::{Percent, Percentile, ScalePercent};
 pub use pids::{Pids, PidsEvents};
 pub use place::Place;
 pub use pressure::PressureFiles;

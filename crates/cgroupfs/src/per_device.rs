@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use crate::words::split;
 use crate::{DevNum, Error, Result};
 
 /// What a file of the io controller says of each block device: `io.max`, `io.latency`, `io.stat` and others.
@@ -82,13 +83,6 @@ impl<T: FromStr<Err = Error>> FromStr for PerDevice<T> {
         }
         Ok(all)
     }
-}
-
-/// The first word of a line, and what is after it.
-pub(crate) fn split(line: &str) -> (&str, &str) {
-    let line = line.trim();
-    let (key, value) = line.split_once(|space: char| space.is_ascii_whitespace()).unwrap_or((line, ""));
-    (key, value.trim())
 }
 
 impl<T: fmt::Display> fmt::Display for PerDevice<T> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{Error, Result};
+use crate::{Error, Result, words};
 
 /// A number for each NUMA node, as `memory.numa_stat` has it: `N0=4096 N1=0`.
 ///
@@ -52,9 +52,7 @@ impl FromStr for PerNode {
     fn from_str(text: &str) -> Result<Self> {
         let node = |word: &str| {
             let (node, number) = word.strip_prefix('N')?.split_once('=')?;
-            // str::parse would take a sign.
-            let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-            (digits(node) && digits(number)).then_some((node.parse().ok()?, number.parse().ok()?))
+            Some((words::number(node)?, words::number(number)?))
         };
         text.split_ascii_whitespace()
             .map(|word| node(word).ok_or_else(|| Error::parse("parse nodes", format!("{word:?} is not N0=NUMBER"))))

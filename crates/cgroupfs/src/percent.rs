@@ -1,4 +1,4 @@
-//! Percentages as the kernel writes them: exact, in hundredths.
+//! Percentages as the kernel writes them: exact, in hundredths, and some with bounds.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use cellkit_core::Subject;
 
+use crate::words::is_digits;
 use crate::{Error, Result};
 
 /// A percentage in hundredths, as pressure files have it: `0.12` is twelve hundredths of a percent. It is exact.
@@ -64,18 +65,111 @@ impl FromStr for Percent {
 
 /// A decimal number with at most two digits after the point, times a hundred.
 pub(crate) fn parse_hundredths(text: &str) -> Option<u32> {
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    if !digits(whole) || !digits(fraction) || fraction.len() > 2 {
+    if !is_digits(whole) || !is_digits(fraction) || fraction.len() > 2 {
         return None;
     }
     let tenths = if fraction.len() == 1 { 10 } else { 1 };
     whole.parse::<u32>().ok()?.checked_mul(100)?.checked_add(fraction.parse::<u32>().ok()? * tenths)
 }
 
+/// Declares a percentage with bounds; what comes last is the operation in its errors.
+macro_rules! percent {
+    ($(#[$doc:meta])* $name:ident, $least:literal..=$most:literal, $parse:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Percent);
+
+        impl $name {
+            /// The least value.
+            pub const LEAST: Self = Self(Percent::from_hundredths($least * 100));
+            /// The greatest value.
+            pub const MOST: Self = Self(Percent::from_hundredths($most * 100));
+
+            /// The percentage.
+            #[must_use]
+            pub const fn get(self) -> Percent {
+                self.0
+            }
+        }
+
+        impl TryFrom<Percent> for $name {
+            type Error = Error;
+
+            fn try_from(percent: Percent) -> Result<Self> {
+                if (Self::LEAST.0..=Self::MOST.0).contains(&percent) {
+                    return Ok(Self(percent));
+                }
+                Err(Error::invalid($parse, concat!("not between ", $least, " and ", $most))
+                    .on(Subject::Value(percent.to_string())))
+            }
+        }
+
+        impl TryFrom<u32> for $name {
+            type Error = Error;
+
+            /// So many whole percent.
+            fn try_from(percent: u32) -> Result<Self> {
+                Self::try_from(Percent::from_hundredths(percent.saturating_mul(100)))
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Error;
+
+            fn from_str(text: &str) -> Result<Self> {
+                match parse_hundredths(text.trim()) {
+                    Some(hundredths) => Self::try_from(Percent::from_hundredths(hundredths)),
+                    None => Err(Error::invalid($parse, "not a number with at most two digits after the point")
+                        .on(Subject::Value(text.to_owned()))),
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+percent! {
+    /// Which of a disk's requests are looked at: `rpct` and `wpct` of [`IoCostQos`](crate::IoCostQos). From 0 to 100.
+    ///
+    /// ```
+    /// use cgroupfs::Percentile;
+    ///
+    /// assert_eq!("95.5".parse::<Percentile>()?.get().hundredths(), 9550);
+    /// assert_eq!(Percentile::try_from(95)?.to_string(), "95.00");
+    /// assert!(Percentile::try_from(101).is_err());
+    /// # Ok::<(), cgroupfs::Error>(())
+    /// ```
+    ///
+    /// See <https://docs.kernel.org/admin-guide/cgroup-v2.html#io-interface-files>.
+    Percentile, 0..=100, "parse percentile"
+}
+
+percent! {
+    /// How far the speed of a disk may be scaled: `min` and `max` of [`IoCostQos`](crate::IoCostQos). From 1 to 10000, where
+    /// 100 is what its [`IoCostModel`](crate::IoCostModel) says.
+    ///
+    /// ```
+    /// use cgroupfs::ScalePercent;
+    ///
+    /// assert_eq!("150.0".parse::<ScalePercent>()?, ScalePercent::try_from(150)?);
+    /// assert_eq!(ScalePercent::LEAST.to_string(), "1.00");
+    /// # Ok::<(), cgroupfs::Error>(())
+    /// ```
+    ///
+    /// See <https://docs.kernel.org/admin-guide/cgroup-v2.html#io-interface-files>.
+    ScalePercent, 1..=10000, "parse scaling percentage"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ErrorKind;
     use proptest::prelude::*;
 
     #[test]
@@ -92,6 +186,32 @@ mod tests {
         fn what_is_printed_is_read(hundredths: u32) {
             let percent = Percent::from_hundredths(hundredths);
             prop_assert_eq!(percent.to_string().parse::<Percent>().unwrap(), percent);
+        }
+    }
+
+    #[test]
+    fn out_of_bounds() {
+        for text in ["", ".", "1.", ".5", "-1", "+1", "1.234", "1.2.3", "1e2", "1,5", "95%", "4294967295", "101"] {
+            assert_eq!(text.parse::<Percentile>().expect_err(text).kind(), ErrorKind::Invalid, "{text}");
+        }
+        for text in ["0", "0.99", "10000.01"] {
+            assert!(text.parse::<ScalePercent>().is_err(), "{text}");
+        }
+        assert!(ScalePercent::try_from(u32::MAX).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_printed_is_read_with_bounds(percentile in 0u32..=10_000, scale in 100u32..=1_000_000) {
+            let percentile = Percentile::try_from(Percent::from_hundredths(percentile)).unwrap();
+            prop_assert_eq!(percentile.to_string().parse::<Percentile>().unwrap(), percentile);
+            let scale = ScalePercent::try_from(Percent::from_hundredths(scale)).unwrap();
+            prop_assert_eq!(scale.to_string().parse::<ScalePercent>().unwrap(), scale);
+        }
+
+        #[test]
+        fn no_text_panics(text in "\\PC*", near in "[0-9.]{0,16}") {
+            let _ = (text.parse::<Percentile>(), near.parse::<ScalePercent>());
         }
     }
 }

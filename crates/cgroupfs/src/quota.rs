@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use cellkit_core::Subject;
 
+use crate::words::number;
 use crate::{Error, Max, Result};
 
 const PARSE: &str = "parse cpu.max";
@@ -152,12 +153,9 @@ impl FromStr for Quota {
     /// `QUOTA PERIOD` in microseconds, as `cpu.max` holds it; the period may be left out.
     fn from_str(text: &str) -> Result<Self> {
         let invalid = |why| Error::invalid(PARSE, why).on(Subject::Value(text.to_owned()));
-        let number = |word: &str| -> Result<u64> {
-            let digits = word.bytes().all(|byte| byte.is_ascii_digit());
-            match word.parse() {
-                Ok(number) if digits => Ok(number),
-                _ => Err(invalid("this is not QUOTA PERIOD in microseconds, where QUOTA may be max")),
-            }
+        let number = |word: &str| {
+            let why = "this is not QUOTA PERIOD in microseconds, where QUOTA may be max";
+            number(word).ok_or_else(|| invalid(why))
         };
         let mut words = text.split_ascii_whitespace();
         let quota = match words.next() {

@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use cellkit_core::Subject;
 
+use crate::words::split;
 use crate::{Error, Result};
 
 /// The name of an RDMA device (`mlx5_0`), a resource of `misc` (`sev_es`) or a region of device memory
@@ -135,8 +136,8 @@ impl<T: FromStr> FromStr for PerResource<T> {
     fn from_str(text: &str) -> Result<Self> {
         let line = |line: &str| {
             // A value may be empty, as one that limits nothing is.
-            let (name, value) = line.split_once(' ').unwrap_or((line, ""));
-            Some((ResourceName::new(name).ok()?, value.trim().parse().ok()?))
+            let (name, value) = split(line);
+            Some((ResourceName::new(name).ok()?, value.parse().ok()?))
         };
         text.lines()
             .map(|text| text.trim_matches(|letter| letter == '\0' || letter == ' '))

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use cellkit_core::Subject;
 
+use crate::words::is_digits;
 use crate::{Error, Quota, Result};
 
 const PARSE: &str = "parse cpu.max.burst";
@@ -71,8 +72,7 @@ impl FromStr for CpuBurst {
 
     fn from_str(text: &str) -> Result<Self> {
         let digits = text.trim();
-        // str::parse would take a sign.
-        let parsed = if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        let parsed = if !is_digits(digits) {
             Err("this is not a number of microseconds")
         } else {
             digits.parse().map_err(|_| "more than 2^44 - 1 microseconds").and_then(Self::of_usec)

@@ -10,6 +10,7 @@ use std::str::FromStr;
 
 use cellkit_core::Subject;
 
+use crate::words::is_digits;
 use crate::{Error, Result};
 
 /// The most ranges a list may have: `0-4294967295:1/2` would need two thousand million.
@@ -114,8 +115,7 @@ fn add_word(ranges: &mut Vec<(u32, u32)>, word: &str) -> Result<(), &'static str
 }
 
 fn number(digits: &str) -> Result<u32, &'static str> {
-    // str::parse would take a sign.
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+    if !is_digits(digits) {
         return Err(FORM);
     }
     digits.parse().map_err(|_| "a number above 2^32 - 1")

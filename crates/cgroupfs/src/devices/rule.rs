@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use cellkit_core::Subject;
 
+use crate::words::number;
 use crate::{DevNum, Error, Result};
 
 /// The two kinds of device nodes.
@@ -314,9 +315,7 @@ impl FromStr for DeviceMatch {
 fn parse_number(word: &str) -> Option<OrAny<u32>> {
     match word {
         "*" => Some(OrAny::Any),
-        // A sign would be read as well.
-        word if word.bytes().all(|byte| byte.is_ascii_digit()) => word.parse().ok().map(OrAny::Only),
-        _ => None,
+        word => number(word).map(OrAny::Only),
     }
 }
 

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use cellkit_core::Subject;
 
+use crate::words::number;
 use crate::{Bytes, Error, Result};
 
 const PARSE: &str = "parse size of huge pages";
@@ -74,10 +75,8 @@ impl FromStr for HugePageSize {
         let found = units.into_iter().find_map(|(unit, shift)| Some((trimmed.strip_suffix(unit)?, shift)));
         let (digits, shift) = found.ok_or_else(invalid)?;
         // The kernel writes no zero in front, and a name with one is another file.
-        if digits.starts_with('0') || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(invalid());
-        }
-        let bytes = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift)).ok_or_else(invalid)?;
+        let number = number::<u64>(digits).filter(|_| !digits.starts_with('0'));
+        let bytes = number.and_then(|number| number.checked_mul(1 << shift)).ok_or_else(invalid)?;
         let size = Self::try_from(Bytes(bytes)).map_err(|_| invalid())?;
         // So that one size has one text: 1024KB is no file's name.
         if size.to_string() == trimmed { Ok(size) } else { Err(invalid()) }

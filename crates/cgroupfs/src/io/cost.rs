@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use cellkit_core::Subject;
 
-use super::{Percentile, ScalePercent};
-use crate::{Bytes, Error, Result};
+use crate::words::number;
+use crate::{Bytes, Error, Percentile, Result, ScalePercent};
 
 const QOS: &str = "parse io.cost.qos";
 const MODEL: &str = "parse io.cost.model";
@@ -153,7 +153,7 @@ impl FromStr for IoCostLatency {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        match number(text).and_then(|usec| u32::try_from(usec).ok()) {
+        match number::<u32>(text) {
             Some(usec) => Ok(Self { usec }),
             None => Err(Error::invalid(QOS, "not microseconds below 2^32").on(Subject::Value(text.to_owned()))),
         }
@@ -340,11 +340,6 @@ fn pairs<'a>(operation: &'static str, text: &'a str) -> impl Iterator<Item = Res
         let invalid = || Error::invalid(operation, "a word without =").on(Subject::Value(text.to_owned()));
         word.split_once('=').ok_or_else(invalid)
     })
-}
-
-fn number(text: &str) -> Option<u64> {
-    // str::parse would take a sign.
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
 /// Words with a space between them.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use cellkit_core::Subject;
 
+use crate::words::number;
 use crate::{Error, Max, Result};
 
 const PARSE: &str = "parse io.latency";
@@ -91,10 +92,7 @@ impl FromStr for Usec {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        match text.parse() {
-            Ok(usec) if text.bytes().all(|byte| byte.is_ascii_digit()) => Ok(Self(usec)),
-            _ => Err(Error::invalid(PARSE, "not a number of microseconds")),
-        }
+        number(text).map(Self).ok_or_else(|| Error::invalid(PARSE, "not a number of microseconds"))
     }
 }
 

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use cellkit_core::Subject;
 
+use crate::words::is_digits;
 use crate::{Bytes, Error, Max, Result};
 
 /// What a group may do to one block device in a second: a line of `io.max`. What is `None` stays as it is.
@@ -92,7 +93,7 @@ impl FromStr for IoMax {
             let (key, value) = word.split_once('=').ok_or_else(|| invalid("a word without ="))?;
             let value = match value {
                 "max" => Max::Max,
-                digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                digits if is_digits(digits) => {
                     Max::Value(digits.parse().map_err(|_| invalid("a value is not a number below 2^64"))?)
                 }
                 _ => return Err(invalid("a value is neither a number nor max")),

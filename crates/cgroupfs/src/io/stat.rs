@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
+use crate::words::number;
 use crate::{Error, Max, Percent, Result};
 
 /// What a group and those below it have done to one disk: a line of `io.stat`.
@@ -68,8 +69,7 @@ pub struct IoStat {
 impl IoStat {
     /// Takes in one word; false when it is none that is known.
     fn take(&mut self, key: &str, value: &str) -> bool {
-        // str::parse would take a sign.
-        let number = || value.bytes().all(|byte| byte.is_ascii_digit()).then(|| value.parse::<u64>().ok()).flatten();
+        let number = || number::<u64>(value);
         let needed = |field: &mut u64| number().map(|number| *field = number).is_some();
         let extra = |field: &mut Option<u64>| {
             *field = number();

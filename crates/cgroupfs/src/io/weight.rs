@@ -4,7 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::per_device::split;
+use crate::words::split;
 use crate::{DevNum, Error, IoWeight, PerDevice, Result};
 
 /// All that `io.weight` holds, or `io.bfq.weight`: the weight for every disk, and those for some.

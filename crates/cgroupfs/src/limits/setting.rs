@@ -6,6 +6,7 @@ use std::borrow::Cow;
 
 use cellkit_core::StepText;
 
+use crate::words::number;
 use crate::{Controller, interface};
 
 /// One thing that a file holds: all of `memory.max`, or the line of `8:0` in `io.max`.
@@ -189,10 +190,7 @@ pub(crate) fn amount(text: &str) -> Option<u64> {
         _ => 0,
     };
     let digits = if shift == 0 { text } else { text.get(..text.len().checked_sub(1)?)? };
-    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
+    number::<u64>(digits)?.checked_mul(1 << shift)
 }
 
 /// What the kernel rounds the file's values down to.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::per_device::split;
+use crate::words::split;
 use crate::{Error, PerNode, Result};
 
 const PARSE: &str = "parse memory.numa_stat";

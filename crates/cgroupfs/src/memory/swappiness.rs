@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use cellkit_core::Subject;
 
+use crate::words::number;
 use crate::{Error, Result};
 
 const PARSE: &str = "parse swappiness";
@@ -69,9 +70,9 @@ impl FromStr for Swappiness {
         if word == "max" {
             return Ok(Self::ANON_ONLY);
         }
-        match word.parse::<u64>() {
-            Ok(number) if word.bytes().all(|byte| byte.is_ascii_digit()) => Self::try_from(number),
-            _ => {
+        match number::<u64>(word) {
+            Some(number) => Self::try_from(number),
+            None => {
                 Err(Error::invalid(PARSE, "neither max nor a number between 0 and 200")
                     .on(Subject::Value(text.to_owned())))
             }
