@@ -49,6 +49,11 @@
 //! # Ok::<(), cgroupfs::Error>(())
 //! ```
 //!
+//! # Features
+//! * `tokio`: a watch and triggers of pressure as streams.
+//! * `oci`: limits and device rules from an OCI configuration.
+//! * `systemd`: transient scopes and slices over D-Bus, with limits as properties.
+//!
 //! # What it does not do
 //! It mounts nothing, does not write to version 1 hierarchies, and moves the caller between groups only when told so
 //! ([`Cgroup::attach_self`], [`Cgroup::evacuate`]). It talks to systemd only when it is asked to, with feature `systemd`.
