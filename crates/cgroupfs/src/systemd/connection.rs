@@ -72,12 +72,17 @@ impl Connection {
     }
 
     /// The bus of the caller's own user as the environment has it: the path in `DBUS_SESSION_BUS_ADDRESS`, or else `bus`
-    /// in `XDG_RUNTIME_DIR`.
+    /// in `XDG_RUNTIME_DIR`. A set-user-id or set-group-id program does not ask its environment, which is its caller's.
     ///
     /// # Errors
-    /// Invalid when neither is set; Unsupported for an address of another kind than `unix:path=`; as
+    /// Invalid when neither is set, and in a set-id program; Unsupported for an address of another kind than `unix:path=`; as
     /// [`user`](Self::user).
     pub async fn user_by_environment() -> Result<Self> {
+        if is_set_id() {
+            let why = "the environment of a set-id program is not to be trusted";
+            return Err(Error::invalid("DBUS_SESSION_BUS_ADDRESS", why)
+                .with_hint("Connection::user() needs no environment: it goes by the effective user id"));
+        }
         Self::at(bus_path(std::env::var_os("DBUS_SESSION_BUS_ADDRESS"), std::env::var_os("XDG_RUNTIME_DIR"))?).await
     }
 
@@ -201,6 +206,12 @@ fn refused(error: &std::io::Error) -> Error {
         ),
         _ => refused,
     }
+}
+
+/// Whether the program has more rights than who started it.
+fn is_set_id() -> bool {
+    use nix::unistd::{getegid, getgid, getuid};
+    getuid() != geteuid() || getgid() != getegid()
 }
 
 /// The socket of the user's bus by what the environment holds.

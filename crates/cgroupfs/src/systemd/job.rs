@@ -65,12 +65,17 @@ where
         if let Poll::Ready(answer) = call.as_mut().poll(context) {
             return Poll::Ready(answer);
         }
-        while let Poll::Ready(signal) = Pin::new(&mut removed).poll_next(context) {
-            match read(signal) {
-                Ok(end) => early.push(end),
-                Err(error) => return Poll::Ready(Err(error)),
+        for _ in 0..QUEUE {
+            match Pin::new(&mut removed).poll_next(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(signal) => match read(signal) {
+                    Ok(end) => early.push(end),
+                    Err(error) => return Poll::Ready(Err(error)),
+                },
             }
         }
+        // There may be more without end, which must not keep the time limit from being looked at.
+        context.waker().wake_by_ref();
         Poll::Pending
     })
     .await?;
@@ -93,6 +98,8 @@ where
                 if ended == job {
                     break result;
                 }
+                // Signals without end must not keep the time limit from being looked at.
+                tokio::task::yield_now().await;
             };
             *started = None;
             result

@@ -76,6 +76,21 @@ fn only_this_job_of_systemd_itself_counts() {
 }
 
 #[test]
+fn signals_without_end_do_not_outlast_the_time_limit() {
+    faultkit::require!(cgroup2);
+    for acts in [vec![Act::Flood], vec![Act::Answer, Act::Flood]] {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(3).enable_all().build();
+        let runtime = runtime.expect("runtime");
+        let error = runtime.block_on(async {
+            let (connection, _) = fake::connect(Some(SYSTEMD), acts).await;
+            Scope::new(UNIT).pid(1).start(&connection.limit(Duration::from_millis(500))).await.expect_err("no end")
+        });
+        assert_eq!(error.kind(), ErrorKind::TimedOut, "{error:#}");
+        runtime.shutdown_background();
+    }
+}
+
+#[test]
 fn a_job_that_fails_is_an_error_with_the_word_of_systemd() {
     for result in ["failed", "canceled", "timeout", "dependency", "skipped", "frozen", "new-word"] {
         let (unit, asked) = start(vec![Act::Answer, Act::End(SYSTEMD, JOB, UNIT, result)]);

@@ -25,6 +25,8 @@ pub enum Act {
     Answer,
     /// Sends the end of a job: who says so, which job, which unit, and how it ended.
     End(&'static str, &'static str, &'static str, &'static str),
+    /// Sends ends of another job of the unit without end.
+    Flood,
     /// Answers with an error.
     Refuse(&'static str, &'static str),
     /// Once the unit is there, says that its group has this number.
@@ -83,6 +85,15 @@ async fn serve(bus: zbus::Connection, owner: Option<&'static str>, acts: Vec<Act
                             let signal = signal.sender(*sender).expect("sender").build(&body).expect("body");
                             bus.send(&signal).await.expect("send");
                         }
+                        Act::Flood => loop {
+                            let other = ObjectPath::try_from("/org/freedesktop/systemd1/job/41").expect("path");
+                            let signal = Message::signal(PATH, MANAGER, "JobRemoved").expect("signal");
+                            let signal = signal.sender(SYSTEMD).expect("sender");
+                            let signal = signal.build(&(41u32, other, UNIT, "failed")).expect("body");
+                            if bus.send(&signal).await.is_err() {
+                                return;
+                            }
+                        },
                         Act::Refuse(name, text) => refuse(&bus, &header, name, text).await,
                         Act::GroupNumber(_) => {}
                         Act::Close => return bus.close().await.expect("close"),
