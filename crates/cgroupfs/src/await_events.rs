@@ -44,7 +44,7 @@ impl<'a> EventsFile<'a> {
     /// Until it changes after the last [`read`](Self::read), at most for `most`; or a little less when a signal comes.
     pub(crate) fn wait(&self, most: Duration) -> Result<()> {
         // Rounded up, so as not to ask again and again in the last millisecond.
-        let timeout = PollTimeout::try_from(most + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
+        let timeout = PollTimeout::try_from(most.saturating_add(Duration::from_millis(1))).unwrap_or(PollTimeout::MAX);
         match nix::poll::poll(&mut [PollFd::new(self.file.as_fd(), PollFlags::POLLPRI)], timeout) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
             Err(errno) => Err(self.group.fail("poll cgroup.events", Errno(errno as i32))),

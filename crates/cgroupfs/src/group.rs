@@ -69,7 +69,38 @@ impl Cgroup {
         Ok(Self { dir, path, mount_point })
     }
 
-    /// The whole path of its directory: what a record needs, for [`open`](Self::open) to find it again.
+    /// The same, if it is still the group with this [id](Self::id): for a record of both. The path alone may by now be
+    /// another group's, which somebody made when the first was gone.
+    ///
+    /// ```no_run
+    /// use cgroupfs::Cgroup;
+    ///
+    /// # let (path, id) = ("/sys/fs/cgroup/web", 4711);
+    /// match Cgroup::open_with_id(path, id) {
+    ///     Err(error) if error.kind() == cgroupfs::ErrorKind::Gone => println!("nothing is left of it"),
+    ///     group => group?.kill()?,
+    /// }
+    /// # Ok::<(), cgroupfs::Error>(())
+    /// ```
+    ///
+    /// See name_to_handle_at(2): <https://man7.org/linux/man-pages/man2/name_to_handle_at.2.html>.
+    ///
+    /// # Errors
+    /// Gone when there is no group, or another one; as [`open`](Self::open) but NotFound.
+    pub fn open_with_id(path: impl AsRef<Path>, id: u64) -> Result<Self> {
+        let group = match Self::open(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(error.or_gone()),
+            opened => opened?,
+        };
+        if group.id()? != id {
+            let gone = Error::gone("openat2", None).on(group.path());
+            return Err(gone.with_hint("another group has been made under its name"));
+        }
+        Ok(group)
+    }
+
+    /// The whole path of its directory: what a record needs, for [`open`](Self::open) to find it again; with the
+    /// [id](Self::id) beside it, [`open_with_id`](Self::open_with_id) finds it and no other.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -291,7 +322,11 @@ impl From<Cgroup> for OwnedFd {
 
 pub(crate) fn read_whole(file: OwnedFd) -> Result<String, Errno> {
     let mut content = Vec::new();
-    File::from(file).take(READ_LIMIT).read_to_end(&mut content).map_err(|error| errno_of(&error))?;
+    File::from(file).take(READ_LIMIT + 1).read_to_end(&mut content).map_err(|error| errno_of(&error))?;
+    // The last number of what is cut off would be another one.
+    if content.len() as u64 > READ_LIMIT {
+        return Err(Errno(libc::EFBIG));
+    }
     Ok(String::from_utf8_lossy(&content).into_owned())
 }
 

@@ -247,7 +247,12 @@ impl Hierarchy {
             return Err(Error::unsupported(READ, "cgroup v2", Some("4.5")));
         };
         if membership.deleted {
-            return Err(Error::gone(READ, None).on(own.clone()));
+            // Whoever owns a group may have given one below it a name that ends like this, to be taken for gone.
+            let written = membership.as_written();
+            let named = written.as_deref().and_then(|path| below(path, self.0.root_group.as_ref()?));
+            return named
+                .filter(|path| open::beneath(self.0.root.as_fd(), &Path::new(".").join(path), open::DIRECTORY).is_ok())
+                .ok_or_else(|| Error::gone(READ, None).on(own.clone()));
         }
         self.0.root_group.as_ref().and_then(|root| below(own, root)).ok_or_else(|| {
             Error::from_errno(READ, libc::ENOENT).on(own.clone()).with_hint(format!(

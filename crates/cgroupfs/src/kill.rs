@@ -55,19 +55,6 @@ impl Cgroup {
         }
     }
 
-    /// Refuses what the calling process would not survive.
-    pub(crate) fn refuse_own_group(&self, operation: &'static str) -> Result<()> {
-        let own = i32::try_from(std::process::id()).unwrap_or(0);
-        let mut found = false;
-        self.each_group(|dir| {
-            found = found || procs_of(dir).is_ok_and(|procs| procs.contains(&own));
-        })?;
-        if found {
-            return Err(Error::invalid(operation, "the calling process is in this group or below it").on(self.path()));
-        }
-        Ok(())
-    }
-
     /// What `cgroup.kill` does, for kernels and groups without it.
     pub(crate) fn kill_one_by_one(&self) -> Result<()> {
         // Nothing that is frozen can fork, so that the rounds end. It is the caller's no longer than this takes: left
@@ -101,7 +88,7 @@ impl Cgroup {
     }
 
     /// Calls `visit` with this group and every group below it.
-    fn each_group(&self, mut visit: impl FnMut(BorrowedFd<'_>)) -> Result<()> {
+    pub(crate) fn each_group(&self, mut visit: impl FnMut(BorrowedFd<'_>)) -> Result<()> {
         let faults = walk(self.dir.as_fd(), |visited, _| {
             if let Visit::Enter(dir) = visited {
                 visit(dir);

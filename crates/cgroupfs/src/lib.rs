@@ -103,6 +103,7 @@ mod name;
 #[cfg(feature = "oci")]
 pub mod oci;
 mod open;
+mod own_group;
 mod per_device;
 mod per_node;
 mod percent;

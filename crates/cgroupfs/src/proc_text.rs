@@ -61,10 +61,24 @@ pub(crate) fn parse_mount_id(fdinfo: &[u8]) -> Option<u64> {
 pub(crate) struct Membership {
     /// The group in the version 2 hierarchy, as the reader's cgroup namespace sees it.
     pub v2: Option<PathBuf>,
-    /// Whether that group has been removed.
+    /// Whether that group has been removed. Or its name ends as if it had: see [`as_written`](Membership::as_written).
     pub deleted: bool,
     /// The controllers that version 1 hierarchies hold, by their names there.
     pub held_by_v1: Vec<String>,
+}
+
+const DELETED: &str = " (deleted)";
+
+impl Membership {
+    /// The group when what looks like a remark is part of its name. A process that lives is in no other: groups are
+    /// removed when nothing lives in them any more.
+    pub(crate) fn as_written(&self) -> Option<PathBuf> {
+        let mut path = self.v2.clone()?.into_os_string();
+        if self.deleted {
+            path.push(DELETED);
+        }
+        Some(path.into())
+    }
 }
 
 pub(crate) fn parse_membership(cgroup: &[u8]) -> Membership {
@@ -76,7 +90,7 @@ pub(crate) fn parse_membership(cgroup: &[u8]) -> Membership {
             continue;
         };
         if id == b"0" {
-            let (path, deleted) = match path.strip_suffix(b" (deleted)") {
+            let (path, deleted) = match path.strip_suffix(DELETED.as_bytes()) {
                 Some(path) => (path, true),
                 None => (path, false),
             };
@@ -173,6 +187,8 @@ mod tests {
         assert_eq!(hybrid.held_by_v1, ["memory", "cpu", "cpuacct"]);
         let gone = parse_membership(b"0::/gone (deleted)\n");
         assert_eq!((gone.v2.as_deref(), gone.deleted), (Some(Path::new("/gone")), true));
+        assert_eq!(gone.as_written().as_deref(), Some(Path::new("/gone (deleted)")));
+        assert_eq!(hybrid.as_written(), hybrid.v2);
         assert_eq!(parse_membership(b"1:cpu:/\n").v2, None);
         assert_eq!(parse_membership(b"garbage\n:\n\n"), Membership::default());
     }

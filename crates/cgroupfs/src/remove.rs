@@ -17,7 +17,7 @@ use nix::unistd::UnlinkatFlags;
 
 use crate::await_events::EventsFile;
 use crate::hint::HINTS;
-use crate::tree::{Visit, vanished, walk};
+use crate::tree::{MOST_FAULTS, Visit, vanished, walk};
 use crate::{Cgroup, Error, ErrorKind, Result, open};
 
 /// After this long, what still lives is killed again: something may have been put into the group meanwhile.
@@ -32,8 +32,8 @@ impl Cgroup {
     ///
     /// # Errors
     /// Invalid for the root of the hierarchy, and when the calling process is in the group; TimedOut, with the processes
-    /// that still live in the hint; and everything the kernel refused, the first with the
-    /// [others](Error::also) attached.
+    /// that still live in the hint; and what the kernel refused, the first with the [others](Error::also) attached, as far
+    /// as they are not too many to be read.
     pub fn remove(self, time_limit: Duration) -> Result<()> {
         // Nearly always nothing is left in it or below it, and this is all there is to do.
         if self.remove_own_directory().is_ok() {
@@ -117,7 +117,8 @@ impl Cgroup {
         let mut errors = Vec::new();
         let faults = walk(self.dir.as_fd(), |visited, below| {
             if let Visit::Leave { above, name } = visited {
-                if let Err(errno) = rmdir(above, Path::new(name)) {
+                let removed = rmdir(above, Path::new(name));
+                if let (Err(errno), true) = (removed, errors.len() < MOST_FAULTS) {
                     errors.push(fail("unlinkat", &self.path.join(below), errno));
                 }
             }

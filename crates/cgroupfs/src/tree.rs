@@ -22,8 +22,11 @@ pub(crate) enum Visit<'a> {
     Leave { above: BorrowedFd<'a>, name: &'a OsStr },
 }
 
+/// How many faults are told. Each has a path, which a container can make a megabyte long and a hundred thousand of.
+pub(crate) const MOST_FAULTS: usize = 32;
+
 /// Calls `visit` for `top` and everything below it. What has vanished meanwhile is passed over. Whatever else cannot be
-/// opened or listed is returned, with its path below `top`.
+/// opened or listed is returned, with its path below `top`, the first few of them.
 pub(crate) fn walk(top: BorrowedFd<'_>, mut visit: impl FnMut(Visit<'_>, &Path)) -> Vec<(PathBuf, Errno)> {
     let mut faults = Vec::new();
     let mut path = PathBuf::new();
@@ -72,7 +75,7 @@ pub(crate) fn walk(top: BorrowedFd<'_>, mut visit: impl FnMut(Visit<'_>, &Path))
 }
 
 fn keep(faults: &mut Vec<(PathBuf, Errno)>, path: &Path, errno: Errno) {
-    if !vanished(errno) {
+    if !vanished(errno) && faults.len() < MOST_FAULTS {
         faults.push((path.to_owned(), errno));
     }
 }

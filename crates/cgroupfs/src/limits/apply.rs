@@ -27,7 +27,8 @@ use crate::{Cgroup, Error, ErrorKind, Limits, Result};
 /// See <https://docs.kernel.org/admin-guide/cgroup-v2.html#memory-interface-files>.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum BelowUsage {
-    /// An error, and nothing is changed. Page cache counts as usage: reclaim first, by `memory.reclaim` or a lower
+    /// An error, and nothing is changed. It is looked at before the first write: what the group takes between that and the
+    /// write of `memory.max` is reclaimed, or kills. Page cache counts as usage: reclaim first, by `memory.reclaim` or a lower
     /// `memory.high`, neither of which kills.
     #[default]
     Refuse,
@@ -153,7 +154,8 @@ impl Cgroup {
     /// 4. All is read back, for the report.
     ///
     /// When a write fails, the old values are written back in reverse, through the descriptors that are open already.
-    /// A caller that is killed in between leaves some of the limits: applying them again completes them.
+    /// A caller that is killed in between leaves some of the limits: applying them again completes them. Two callers at the
+    /// same time can leave some of each; no lock keeps them apart, for the processes in the group could hold it too.
     ///
     /// What [`Limits`] does not set stays. What it sets to no limit is written, unlike in a new group.
     ///
@@ -340,7 +342,14 @@ impl Files for Opened<'_> {
 
     fn write(&self, file: &str, content: &str) -> Result<()> {
         let fail = |errno| self.group.fail(format!("write {file}"), Errno(errno));
-        match self.file(file)?.write_at(content.as_bytes(), 0) {
+        let opened = self.file(file)?;
+        let written = loop {
+            match opened.write_at(content.as_bytes(), 0) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                outcome => break outcome,
+            }
+        };
+        match written {
             Ok(written) if written == content.len() => Ok(()),
             Ok(_) => Err(fail(libc::EIO)),
             Err(error) => Err(fail(error.raw_os_error().unwrap_or(libc::EIO))),

@@ -153,6 +153,49 @@ fn each_call_failing_once_undoes_and_a_kill_is_completed() {
 }
 
 #[test]
+fn each_call_failing_once_undoes_memory_and_cpu() {
+    faultkit::require!(root, cgroup2("memory"), cgroup2("cpu"), cgroup2("pids"));
+    faultkit::isolated!(limit_secs = 300, || {
+        let burst = |usec| std::time::Duration::from_micros(usec).try_into().expect("burst");
+        let to = |mib: u64, quota: &str, saved: u64| {
+            Limits::new()
+                .memory_max(Bytes::mib(mib))
+                .memory_high(Bytes::mib(mib / 2))
+                .memory_swap_max(SwapOnly(Max::Value(Bytes::mib(100 - mib))))
+                .cpu_max(quota.parse::<Quota>().expect("quota"))
+                .cpu_max_burst(burst(saved))
+                .pids_max(PidsMax::try_from(200 - mib).expect("pids"))
+        };
+        // Some go up and some go down, and the burst is more than the old quota has room for.
+        let (from, wanted) = (to(32, "20000 100000", 10_000), to(64, "60000 100000", 50_000));
+        let group = place().create(&name("swept"), &from, &mut ()).expect("create");
+        let child = start_in(group.path(), "exec sleep 1000");
+        let before = contents(group.path());
+        let sweep = Sweep::new(|counted| {
+            let applied = counted.run(|| group.apply(&wanted));
+            if applied.is_err() {
+                assert_eq!(contents(group.path()), before);
+            }
+            drop(group.apply(&from).expect("back"));
+            assert_eq!(contents(group.path()), before);
+            applied
+                .map(drop)
+                .map_err(|error| Failure::new(error.operation(), error.raw_os_error(), format!("{error:#}")))
+        })
+        .recover(|| drop(group.apply(&from).expect("back")));
+        let swept = sweep.each(Fault::Fail(libc::ENOMEM), |run| match &run.end {
+            End::Returned(Err(failure)) if failure.errno == Some(libc::ENOMEM) => Ok(()),
+            End::Returned(Ok(())) if run.call.name == "close" => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+        assert!(swept.runs > 20, "{swept:?}");
+        drop(sweep);
+        group.remove(LIMIT).expect("remove");
+        assert!(killed(child));
+    });
+}
+
+#[test]
 fn memory_and_all_else_of_a_full_group() {
     faultkit::require!(root, cgroup2("memory"), cgroup2("cpu"), cgroup2("pids"), cgroup2("cpuset"), cgroup2("io"));
     faultkit::isolated!(|| {

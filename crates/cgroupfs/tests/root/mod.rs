@@ -14,6 +14,7 @@ mod freezing;
 mod giving;
 mod gone;
 mod groups;
+mod hostile;
 mod hugetlb;
 mod io;
 mod limits;
