@@ -17,7 +17,8 @@ fn contents(group: &Path) -> BTreeMap<String, String> {
     let files = fs::read_dir(group).expect("group").map(|entry| entry.expect("entry").file_name());
     let files = files.filter_map(|file| file.into_string().ok());
     let limits = |file: &String| {
-        let counts = ["current", "events", "stat", "local", "peak", "pressure", "effective", "procs", "threads"];
+        let counts =
+            ["current", "events", "stat", "numa_stat", "local", "peak", "pressure", "effective", "procs", "threads"];
         let end = file.rsplit('.').next().unwrap_or_default().to_owned();
         group.join(file).is_file() && !counts.contains(&&*end) && !file.contains("reclaim") && !file.contains("kill")
     };
