@@ -3,7 +3,8 @@
 
 use cgroupfs::fuzzing::round_trip;
 use cgroupfs::{
-    BfqWeight, DevNum, IoCostModel, IoCostQos, IoLatency, IoMax, IoPriorityClass, IoWeight, IoWeights, PerDevice,
+    BfqWeight, DevNum, IoCostLatency, IoCostModel, IoCostQos, IoLatency, IoMax, IoPriorityClass, IoStat, IoWeight,
+    IoWeights, PerDevice, Percentile, ScalePercent,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -24,4 +25,9 @@ fuzz_target!(|text: &str| {
     round_trip::<PerDevice<IoCostModel>>(text);
     round_trip::<IoWeights<IoWeight>>(text);
     round_trip::<IoWeights<BfqWeight>>(text);
+    round_trip::<IoCostLatency>(text);
+    round_trip::<Percentile>(text);
+    round_trip::<ScalePercent>(text);
+    // The kernel's own, which is never written.
+    let _ = text.parse::<PerDevice<IoStat>>();
 });

@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 
 use cgroupfs::fuzzing::round_trip;
-use cgroupfs::{CgroupEvents, CpuStat, CpuStatLocal, HugetlbEvents, MemoryEvents, PidsEvents};
+use cgroupfs::{
+    CgroupEvents, CgroupStat, CgroupStatLocal, CpuStat, CpuStatLocal, HugetlbEvents, MemoryEvents, MemoryStat,
+    PidsEvents, SwapEvents,
+};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
@@ -27,4 +30,9 @@ fuzz_target!(|text: &str| {
     round_trip::<HugetlbEvents>(text);
     round_trip::<MemoryEvents>(text);
     round_trip::<PidsEvents>(text);
+    round_trip::<CgroupStat>(text);
+    round_trip::<CgroupStatLocal>(text);
+    round_trip::<MemoryStat>(text);
+    round_trip::<SwapEvents>(text);
+    cgroupfs::fuzzing::statistics(text);
 });

@@ -3,8 +3,8 @@
 
 use cgroupfs::fuzzing::round_trip;
 use cgroupfs::{
-    Bytes, CpuBurst, CpuIdle, Max, MemoryPlusSwap, NiceWeight, OomGroup, PidsMax, Quota, SwapOnly, Swappiness, Uclamp,
-    Weight, ZswapWriteback,
+    Bytes, CpuBurst, CpuIdle, Depth, DescendantCount, Max, MemoryPlusSwap, NiceWeight, OomGroup, PidsMax, Quota,
+    SwapOnly, Swappiness, Uclamp, Weight, ZswapWriteback,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -13,6 +13,8 @@ fuzz_target!(|text: &str| {
     round_trip::<Max<Bytes>>(text);
     round_trip::<Max<PidsMax>>(text);
     round_trip::<Max<u64>>(text);
+    round_trip::<Max<Depth>>(text);
+    round_trip::<Max<DescendantCount>>(text);
     round_trip::<Quota>(text);
     round_trip::<CpuBurst>(text);
     round_trip::<Weight>(text);

@@ -6,7 +6,7 @@ use std::fmt::{Debug, Display};
 use std::path::{Component, Path};
 use std::str::FromStr;
 
-use crate::{Controller, Controllers, group, proc_text};
+use crate::{Controller, Controllers, group, proc_text, stats};
 
 /// What is read prints as what reads the same.
 pub fn round_trip<T: FromStr + Display + PartialEq + Debug>(text: &str) {
@@ -29,6 +29,11 @@ pub fn procs(text: &str) {
         let printed: String = procs.iter().map(|pid| format!("{pid}\n")).collect();
         assert_eq!(group::parse_procs(&printed).ok(), Some(procs));
     }
+}
+
+/// What [`crate::StatsReader`] reads into a value that is there already is what the public parsers read.
+pub fn statistics(text: &str) {
+    stats::parse::laws(text);
 }
 
 pub fn mountinfo(bytes: &[u8]) {

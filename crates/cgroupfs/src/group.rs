@@ -117,6 +117,7 @@ impl Cgroup {
     ///
     /// # Errors
     /// Unsupported (EOPNOTSUPP) for a threaded group; Gone.
+    #[doc(alias = "cgroup.procs")]
     pub fn procs(&self) -> Result<Vec<i32>> {
         parse_procs(&self.read("cgroup.procs")?)
     }
@@ -125,6 +126,7 @@ impl Cgroup {
     ///
     /// # Errors
     /// Unsupported for the root of the hierarchy, which has no such file; Gone.
+    #[doc(alias = "cgroup.events")]
     pub fn events(&self) -> Result<CgroupEvents> {
         self.get("cgroup.events")
     }

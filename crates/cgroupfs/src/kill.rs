@@ -28,6 +28,7 @@ impl Cgroup {
     ///
     /// # Errors
     /// As said; and whatever the kernel says.
+    #[doc(alias = "cgroup.kill")]
     pub fn kill(&self) -> Result<()> {
         match self.try_kill() {
             Err(error) if error.kind() == ErrorKind::Gone => Ok(()),

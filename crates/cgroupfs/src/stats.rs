@@ -5,6 +5,9 @@
 //! already, so that a second reading allocates nothing, but for the lines of `io.stat`.
 #![forbid(unsafe_code)]
 
+#[cfg(fuzzing)]
+pub(crate) mod parse;
+#[cfg(not(fuzzing))]
 mod parse;
 mod parts;
 mod tree;

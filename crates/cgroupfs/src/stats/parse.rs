@@ -99,6 +99,26 @@ fn number(text: &[u8]) -> Option<(u64, &[u8])> {
     (rest.len() < text.len()).then_some((number, rest))
 }
 
+/// Into a value that has had something in it, the same is read as into a new one.
+#[cfg(fuzzing)]
+pub(crate) fn laws(text: &str) {
+    let mut pressure: Pressure = "some avg10=1.00 avg60=2.00 avg300=3.00 total=4\n".parse().unwrap_or_default();
+    let read = pressure.read_from(text.as_bytes()).is_ok();
+    assert_eq!(text.parse::<Pressure>().ok(), read.then_some(pressure));
+    // The kernel writes no key twice: then a key of before would not be missed.
+    let mut keys: Vec<&str> = text.lines().filter_map(|line| line.split(' ').next()).collect();
+    let lines = keys.len();
+    keys.sort_unstable();
+    keys.dedup();
+    if keys.len() < lines {
+        return;
+    }
+    let mut stat = crate::MemoryStat { anon: 1, ..Default::default() };
+    stat.other.insert("before".to_owned(), 1);
+    let read = stat.read_from(text.as_bytes()).is_ok();
+    assert_eq!(text.parse::<crate::MemoryStat>().ok(), read.then_some(stat));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

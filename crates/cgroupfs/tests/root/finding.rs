@@ -98,6 +98,25 @@ fn a_pretender_is_refused() {
 }
 
 #[test]
+fn a_link_to_a_group_is_not_followed() {
+    faultkit::require!(root, cgroup2);
+    faultkit::isolated!(|| {
+        let target = group(&place(), "target");
+        target.create_child(&super::name("below")).expect("below");
+        let link = PathBuf::from("/run/link");
+        std::os::unix::fs::symlink(target.path(), &link).expect("symlink");
+        assert!(link.join("cgroup.procs").exists(), "the link leads to a group");
+        for path in [link.clone(), link.join("below")] {
+            let error = Cgroup::open(&path).expect_err("a link");
+            assert_eq!(error.raw_os_error(), Some(libc::ELOOP), "{error:#}");
+            assert!(error.hint().expect("hint").contains("without links"), "{error:#}");
+        }
+        fs::remove_file(&link).expect("unlink");
+        target.remove(super::LIMIT).expect("remove");
+    });
+}
+
+#[test]
 fn begins_at_a_given_directory() {
     faultkit::require!(root, cgroup2);
     faultkit::isolated!(|| {

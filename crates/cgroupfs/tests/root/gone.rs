@@ -3,13 +3,17 @@
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cgroupfs::{Cgroup, Controller, Depth, DescendantCount, ErrorKind, Hierarchy, Max, PressureAccounting, Result};
+use cgroupfs::{
+    Bytes, Cgroup, Controller, Depth, DescendantCount, ErrorKind, Hierarchy, Limits, Max, PressureAccounting,
+    PsiResource, PsiThreshold, PsiTrigger, Result, StatsParts, StatsReader, StatsTree, Unified, Watch,
+};
 
 use super::{LIMIT, name, place};
 
 type Operation = (&'static str, fn(&Cgroup, &Hierarchy) -> Result<()>);
 
-/// Every operation on a group itself. Those of controllers go through the same reads and writes.
+/// Every operation on a group itself, and of each controller one that reads and one that writes: the others go through the
+/// same two functions. Device programs have a test of their own.
 const OPERATIONS: &[Operation] = &[
     ("procs", |group, _| group.procs().map(drop)),
     ("threads", |group, _| group.threads().map(drop)),
@@ -47,9 +51,44 @@ const OPERATIONS: &[Operation] = &[
     ("set_pressure_accounting", |group, _| group.set_pressure_accounting(PressureAccounting::On)),
     ("delegate", |group, _| group.delegate(12345, 12345).map(drop)),
     ("memory", |group, _| group.memory().max().map(drop)),
+    ("set memory", |group, _| group.memory().set_max(Bytes::gib(1))),
+    ("watch_peak", |group, _| group.memory().watch_peak().map(drop)),
+    ("reclaim", |group, _| group.memory().reclaim(Bytes::mib(1)).map(drop)),
     ("cpu", |group, _| group.cpu().stat().map(drop)),
+    ("set cpu", |group, _| group.cpu().set_weight(cgroupfs::Weight::LEAST)),
+    ("cpuset", |group, _| group.cpuset().cpus_effective().map(drop)),
+    ("set cpuset", |group, _| group.cpuset().set_cpus(&"0".parse().expect("list"))),
+    ("io", |group, _| group.io().stat().map(drop)),
+    ("set io", |group, _| group.io().set_weight(cgroupfs::IoWeight::LEAST)),
+    ("pids", |group, _| group.pids().events().map(drop)),
+    ("set pids", |group, _| group.pids().set_max(Max::Max)),
+    ("hugetlb", |group, _| group.hugetlb("2MB".parse().expect("size")).current().map(drop)),
+    ("set hugetlb", |group, _| group.hugetlb("2MB".parse().expect("size")).set_max(Bytes::mib(8))),
+    ("hugetlb_sizes", |group, _| match group.hugetlb_sizes() {
+        // As with the groups in it.
+        Ok(sizes) if sizes.is_empty() => group.procs().map(drop),
+        other => other.map(drop),
+    }),
+    ("rdma", |group, _| group.rdma().current().map(drop)),
+    ("misc", |group, _| group.misc().events().map(drop)),
+    ("dmem", |group, _| group.dmem().current().map(drop)),
+    ("pressure", |group, _| group.pressure().cpu().map(drop)),
     ("raw", |group, _| group.raw("cgroup.freeze").write("0")),
+    ("describe_apply", |group, _| group.describe_apply(&deeper()).map(drop)),
+    ("apply", |group, _| group.apply(&deeper()).map(drop)),
+    ("stats", |group, _| group.stats(StatsParts::ALL).map(drop)),
+    ("StatsReader", |group, _| StatsReader::new(group, StatsParts::ALL)?.read().map(drop)),
+    ("StatsTree", |group, _| StatsTree::new(group, StatsParts::ALL)?.read().map(drop)),
+    ("Watch", |group, _| Watch::new()?.add(group).map(drop)),
+    ("PsiTrigger", |group, _| {
+        let threshold = PsiThreshold::some(std::time::Duration::from_millis(150));
+        PsiTrigger::new(group, PsiResource::Cpu, threshold).map(drop)
+    }),
 ];
+
+fn deeper() -> Limits {
+    Limits::new().unified(Unified::new().with("cgroup.max.depth", "9").expect("file"))
+}
 
 /// Nothing to do is success for a group that is not there.
 const NOTHING_TO_DO: &[Operation] = &[("kill", |group, _| group.kill())];

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use cgroupfs::{Cgroup, CgroupName, Controller, Error};
+use cgroupfs::{Cgroup, CgroupName, Controller, Error, Hierarchy, Limits, PidsMax, StatsParts, Watch};
 use faultkit::{Counted, End, Failure, Fault, Run, Sweep};
 
 use super::{LIMIT, cat, command_in, group, killed, name, place, start_in, until};
@@ -139,6 +139,48 @@ fn who_is_killed_while_removing_leaves_what_the_next_one_removes() {
         });
         sweep.each(Fault::KillCaller, reported);
         sweep.each(Fault::Fail(libc::EMFILE), reported);
+    });
+}
+
+/// Whoever manages groups may be in one that lets it start nothing: no process, and no thread.
+#[test]
+fn a_caller_alone_in_a_group_of_one_task_does_everything() {
+    faultkit::require!(root, cgroup2("pids"));
+    faultkit::isolated!(|| {
+        let place = place();
+        let limits = Limits::new().pids_max(PidsMax::LEAST);
+        let alone = place.create(&name("alone"), &limits, &mut ()).expect("create");
+        let other = group(&place, "other");
+        let child = start_in(other.path(), "exec sleep 1000");
+        assert_eq!(cat(alone.path(), "pids.max"), "1");
+        alone.attach_self().expect("in");
+        let refused = std::thread::Builder::new().spawn(|| ()).err().and_then(|error| error.raw_os_error());
+
+        let outcome = (|| {
+            let place = Hierarchy::detect()?.place()?;
+            let made = place.hierarchy().open("/other")?.create_nested(&["a", "b"].map(name))?;
+            other.freeze(LIMIT)?.thaw(LIMIT)?;
+            let mut watch = Watch::new()?;
+            watch.add(&other)?;
+            let stats = other.stats(StatsParts::ALL)?;
+            place.hierarchy().open_by_id(made.id()?)?;
+            assert!(!other.apply(&Limits::new().pids_max(PidsMax::LEAST))?.is_unchanged());
+            other.remove(LIMIT)?;
+            Ok::<_, Error>(stats.pids_current)
+        })();
+        place.hierarchy().open("/test").and_then(|home| home.attach_self()).expect("out");
+        assert_eq!(refused, Some(libc::EAGAIN), "no thread could be started");
+        assert_eq!(outcome.expect("everything"), Some(1));
+        assert!(killed(child));
+        // A second one fits into it by being moved, and its own child does not.
+        let script = "sleep 0 || exit 7";
+        let first = start_in(alone.path(), "exec sleep 1000");
+        let second = command_in(alone.path(), script).stderr(std::process::Stdio::null()).status().expect("sh");
+        assert!(!second.success());
+        assert_eq!(alone.pids().current().expect("current"), 1);
+        assert!(alone.pids().events().expect("events").max > 0);
+        alone.remove(LIMIT).expect("remove");
+        assert!(killed(first));
     });
 }
 
