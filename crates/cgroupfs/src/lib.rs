@@ -49,6 +49,28 @@
 //! # Ok::<(), cgroupfs::Error>(())
 //! ```
 //!
+//! # Where is what
+//! Everything is at the root of the crate, so that one `use cgroupfs::{…}` does; modules are only for what comes with a
+//! feature: `oci` and `systemd`. By what it is for:
+//!
+//! | | |
+//! |---|---|
+//! | the hierarchy | [`Hierarchy`], [`Layout`], [`Place`], [`Features`], [`Feature`], [`DelegateFiles`]; [`WhyNot`], [`Reason`] |
+//! | a group | [`Cgroup`], [`CgroupName`], [`CgroupType`], [`CgroupEvents`], [`CgroupStat`], [`CgroupStatLocal`], [`FrozenGuard`], [`Origin`], [`Depth`], [`DescendantCount`], [`RawFile`] |
+//! | controllers | [`Controller`], [`Controllers`] |
+//! | numbers in several files | [`Bytes`], [`Max`], [`Percent`], [`DevNum`], [`PerDevice`], [`PerNode`], [`PerResource`], [`ResourceName`] |
+//! | cpu | [`Cpu`], [`CpuStat`], [`CpuStatLocal`], [`Quota`], [`CpuBurst`], [`Weight`], [`NiceWeight`], [`CpuIdle`], [`Uclamp`] |
+//! | cpuset | [`Cpuset`], [`CpuList`], [`MemNodeList`], [`Partition`], [`PartitionState`], [`InvalidPartition`], [`InvalidReason`] |
+//! | memory | [`Memory`], [`MemoryStat`], [`MemoryNumaStat`], [`MemoryEvents`], [`SwapEvents`], [`SwapOnly`], [`MemoryPlusSwap`], [`OomGroup`], [`ZswapWriteback`], [`PeakWatch`], [`Swappiness`], [`Reclaimed`] |
+//! | io | [`Io`], [`IoStat`], [`IoMax`], [`IoWeight`], [`BfqWeight`], [`IoWeights`], [`IoLatency`], [`IoPriorityClass`]; [`IoCostQos`], [`IoCostModel`] and the types of their fields |
+//! | pids, hugetlb, rdma, misc, dmem | [`Pids`], [`PidsMax`], [`PidsEvents`]; [`Hugetlb`], [`HugePageSize`], [`HugetlbEvents`], [`HugetlbNumaStat`]; [`Rdma`], [`RdmaLimit`], [`RdmaCount`]; [`Misc`], [`MiscEvents`]; [`Dmem`] |
+//! | pressure | [`PressureFiles`], [`Pressure`], [`PressureStall`], [`PressureAccounting`]; [`PsiTrigger`], [`PsiResource`], [`PsiShare`], [`PsiThreshold`], [`Stalled`] |
+//! | devices | [`Devices`], [`DeviceRules`], [`DeviceRule`], [`DeviceMatch`], [`DeviceKind`], [`DeviceAccess`], [`OrAny`]; [`DevicePrograms`], [`AttachedProgram`], [`AttachMode`], [`DeviceProgram`] |
+//! | limits | [`Limits`], [`CpuShare`], [`BelowUsage`], [`Unified`]; [`Applied`], [`Change`] |
+//! | statistics | [`Stats`], [`StatsParts`], [`StatsReader`], [`StatsTree`], [`TreeStats`], [`Descendants`] |
+//! | watching | [`Watch`], [`WatchedGroup`], [`WatchedFiles`], [`Event`], [`What`], [`EventFile`], [`Counter`], [`Uncounted`]; with feature `tokio` `WatchStream`, `PsiStream` |
+//! | sizing oneself | [`effective_cpus`], [`EffectiveCpus`], [`effective_memory`], [`EffectiveMemory`] |
+//!
 //! # Features
 //! * `tokio`: a watch and triggers of pressure as streams.
 //! * `oci`: limits and device rules from an OCI configuration.
