@@ -159,13 +159,19 @@ impl ProcFd {
         Ok(ProcessDir { dir, pid })
     }
 
-    /// The directory of the calling thread.
+    /// The directory of the calling thread: the one that procfs itself says it is in `thread-self`. So it is right also
+    /// where this is the procfs of another pid namespace, which has other numbers.
     ///
     /// # Errors
     /// NotFound when this procfs is of a pid namespace that the thread is not in.
     pub fn this_thread(&self) -> Result<ProcessDir> {
-        let (pid, thread) = (std::process::id(), sys::gettid());
-        let path = PathBuf::from(format!("{pid}/task/{thread}"));
+        let link = Path::new("thread-self");
+        let found = open_strict(self.root.as_fd(), link, libc::O_PATH | libc::O_NOFOLLOW)
+            .map_err(|errno| fail("openat2", errno, Path::new("/proc"), link))?;
+        let target = nix::fcntl::readlinkat(&found, "")
+            .map_err(|errno| fail("readlinkat", Errno(errno as i32), Path::new("/proc"), link))?;
+        let path = PathBuf::from(target);
+        let thread = path.file_name().and_then(|name| name.to_str()?.parse().ok()).unwrap_or_else(sys::gettid);
         let dir = open_strict(self.root.as_fd(), &path, libc::O_PATH | libc::O_DIRECTORY)
             .map_err(|errno| fail("openat2", errno, Path::new("/proc"), &path))?;
         Ok(ProcessDir { dir, pid: thread })

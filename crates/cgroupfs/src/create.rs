@@ -7,7 +7,7 @@ use std::time::Instant;
 use cellkit_core::{Observer, StepText};
 
 use crate::children::with_more;
-use crate::limits::Setting;
+use crate::limits::{ForNew, Setting};
 use crate::why_not::passed_down;
 use crate::{Cgroup, CgroupName, Controllers, Limits, Place, Result};
 
@@ -33,8 +33,7 @@ impl Place {
     /// `cgroup.max.descendants` or `cgroup.max.depth` of a group above is reached; `write memory.max` and the like as
     /// the kernel has it.
     pub fn create(&self, name: &CgroupName, limits: &Limits, observer: &mut dyn Observer) -> Result<Cgroup> {
-        limits.check(self)?;
-        let plan = Plan::new(self, name, limits)?;
+        let plan = Plan { place: self, name, todo: limits.checked(self)? };
         timed(observer, || plan.make_text(), || plan.make())?;
         let made = plan.fill(observer);
         made.map_err(|error| with_more(error, self.group().remove_made(name)))
@@ -43,51 +42,41 @@ impl Place {
     /// What [`create`](Self::create) would do, in words and in order. Nothing is checked or changed.
     #[must_use]
     pub fn describe_create(&self, name: &CgroupName, limits: &Limits) -> Vec<StepText> {
-        match Plan::new(self, name, limits) {
-            Ok(plan) => plan.describe(),
-            // What is passed down already cannot be read: so nothing is, as far as we know.
-            Err(_) => Plan { place: self, name, enable: limits.controllers(), writes: limits.writes() }.describe(),
-        }
+        // Where it cannot be read what is passed down already, nothing is, as far as we know.
+        let enable = limits.controllers().without(passed_down(self.group()).unwrap_or(Controllers::NONE));
+        Plan { place: self, name, todo: ForNew { enable, writes: limits.writes() } }.describe()
     }
 }
 
 struct Plan<'a> {
     place: &'a Place,
     name: &'a CgroupName,
-    /// What the place does not pass down yet.
-    enable: Controllers,
-    writes: Vec<Setting>,
+    todo: ForNew,
 }
 
-impl<'a> Plan<'a> {
-    fn new(place: &'a Place, name: &'a CgroupName, limits: &Limits) -> Result<Self> {
-        let needed = limits.controllers();
-        let enable = if needed.is_empty() { needed } else { needed.without(passed_down(place.group())?) };
-        Ok(Self { place, name, enable, writes: limits.writes() })
-    }
-
+impl Plan<'_> {
     fn path(&self) -> PathBuf {
         self.place.group().path().join(self.name.as_str())
     }
 
     fn describe(&self) -> Vec<StepText> {
         let mut steps = vec![self.make_text(), self.open_text()];
-        if !self.enable.is_empty() {
+        if !self.todo.enable.is_empty() {
             steps.push(self.enable_text());
         }
-        steps.extend(self.writes.iter().map(|write| self.write_text(write)));
+        steps.extend(self.todo.writes.iter().map(|write| self.write_text(write)));
         steps
     }
 
     /// Everything after the directory was made.
     fn fill(&self, observer: &mut dyn Observer) -> Result<Cgroup> {
         let group = timed(observer, || self.open_text(), || self.open())?;
-        if !self.enable.is_empty() {
+        if !self.todo.enable.is_empty() {
             let above = self.place.group();
-            let enable = || above.write("cgroup.subtree_control", &self.enable.enabling());
+            let enable = || above.write("cgroup.subtree_control", &self.todo.enable.enabling());
             timed(observer, || self.enable_text(), enable)?;
         }
-        for write in &self.writes {
+        for write in &self.todo.writes {
             timed(observer, || self.write_text(write), || group.write(&write.file, &write.content()))?;
         }
         Ok(group)
@@ -114,7 +103,7 @@ impl<'a> Plan<'a> {
     }
 
     fn enable_text(&self) -> StepText {
-        let arguments = format!("{:?}", self.enable.enabling());
+        let arguments = format!("{:?}", self.todo.enable.enabling());
         StepText::new("write cgroup.subtree_control", arguments, "the controllers its limits need")
             .on(self.place.group().path())
     }

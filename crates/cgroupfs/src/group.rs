@@ -323,13 +323,14 @@ impl From<Cgroup> for OwnedFd {
 }
 
 pub(crate) fn read_whole(file: OwnedFd) -> Result<String, Errno> {
-    let mut content = Vec::new();
+    // Most files fit, so that one read(2) and the one that finds the end do.
+    let mut content = Vec::with_capacity(4096);
     File::from(file).take(READ_LIMIT + 1).read_to_end(&mut content).map_err(|error| errno_of(&error))?;
     // The last number of what is cut off would be another one.
     if content.len() as u64 > READ_LIMIT {
         return Err(Errno(libc::EFBIG));
     }
-    Ok(String::from_utf8_lossy(&content).into_owned())
+    Ok(String::from_utf8(content).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
 pub(crate) fn parse_procs(text: &str) -> Result<Vec<i32>> {

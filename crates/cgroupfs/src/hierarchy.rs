@@ -7,8 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use cellkit_core::{Errno, ProcFd, ProcView};
-use nix::unistd::{getpid, gettid};
+use cellkit_core::{Errno, ProcFd, ProcView, ProcessDir};
 
 use crate::hint::HINTS;
 use crate::proc_text::{CgroupMount, Membership, below, parse_membership, parse_mount_id, parse_mounts};
@@ -103,7 +102,7 @@ impl Hierarchy {
     /// # Errors
     /// Unsupported when none is mounted; Invalid when what is mounted there is covered by something else.
     pub fn detect() -> Result<Self> {
-        Self::detect_by(&ProcFd::open(ProcView::Processes)?)
+        by_this_thread(Self::detect_as)
     }
 
     /// The same, by a procfs that the caller has already.
@@ -111,14 +110,18 @@ impl Hierarchy {
     /// # Errors
     /// As [`detect`](Self::detect).
     pub fn detect_by(proc: &ProcFd) -> Result<Self> {
-        let own = Own::read(proc)?;
+        Self::detect_as(&proc.this_thread()?)
+    }
+
+    fn detect_as(thread: &ProcessDir) -> Result<Self> {
+        let own = Own::read(thread)?;
         let mut candidates: Vec<&CgroupMount> = own.mounts.iter().filter(|mount| mount.v2).collect();
         candidates.sort_by_key(|mount| (own.group_below(&mount.root).is_none(), mount.root.components().count()));
         let mut refused = None;
         for mount in candidates {
             match open::cgroup2_directory(&mount.mount_point) {
                 // Something else of cgroup2 may be mounted over it.
-                Ok(root) if mount_id(proc, &root).is_some_and(|id| id != mount.id) => {}
+                Ok(root) if mount_id(thread, &root)?.is_some_and(|id| id != mount.id) => {}
                 Ok(root) => {
                     return Ok(own.hierarchy(root, mount.mount_point.clone(), Some(mount.root.clone()), Some(mount)));
                 }
@@ -138,12 +141,13 @@ impl Hierarchy {
     /// # Errors
     /// Invalid when it is of another file system, whatever files are in it; the errno of fcntl(2).
     pub fn at(dir: impl AsFd) -> Result<Self> {
-        let proc = ProcFd::open(ProcView::Processes)?;
+        // A private one: the link that says where the directory is cannot be verified in another.
+        let thread = ProcFd::open(ProcView::Processes)?.this_thread()?;
         let root = dir.as_fd().try_clone_to_owned().map_err(|error| Error::from_io("fcntl F_DUPFD_CLOEXEC", &error))?;
-        let path = path_of(&proc, &root)?;
+        let path = path_of(&thread, &root)?;
         open::require_cgroup2(&root, &path)?;
-        let own = Own::read(&proc)?;
-        let id = mount_id(&proc, &root);
+        let own = Own::read(&thread)?;
+        let id = mount_id(&thread, &root)?;
         let mount = own.mounts.iter().find(|mount| Some(mount.id) == id);
         let root_group = mount.and_then(|mount| Some(mount.root.join(path.strip_prefix(&mount.mount_point).ok()?)));
         Ok(own.hierarchy(root, path, root_group, mount))
@@ -278,11 +282,10 @@ pub(crate) struct Own {
 }
 
 impl Own {
-    pub(crate) fn read(proc: &ProcFd) -> Result<Self> {
+    pub(crate) fn read(thread: &ProcessDir) -> Result<Self> {
         // Of the thread, for another thread of the process may have a mount namespace of its own.
-        let task = task();
-        let mounts = parse_mounts(&proc.read(&task.join("mountinfo"))?);
-        let membership = parse_membership(&proc.read(&task.join("cgroup"))?);
+        let mounts = parse_mounts(&thread.read("mountinfo".as_ref())?);
+        let membership = parse_membership(&thread.read("cgroup".as_ref())?);
         Ok(Self { mounts, membership })
     }
 
@@ -302,21 +305,34 @@ impl Own {
     }
 }
 
-fn task() -> PathBuf {
-    PathBuf::from(format!("{}/task/{}", getpid(), gettid()))
+/// Reads something of what /proc has of the calling thread.
+///
+/// The machine's own procfs has it, and making a private one would cost more than all the rest of [`Hierarchy::detect`]. It
+/// is verified to be one, as is each file in it, and it finds the calling thread by itself, whatever pid namespace it is of.
+/// Where that fails, for want of a /proc or because something is mounted over it, a private one is made.
+pub(crate) fn by_this_thread<T>(read: impl Fn(&ProcessDir) -> Result<T>) -> Result<T> {
+    match ProcFd::of_the_machine().and_then(|proc| read(&proc.this_thread()?)) {
+        Ok(found) => Ok(found),
+        Err(_) => read(&ProcFd::open(ProcView::Processes)?.this_thread()?),
+    }
 }
 
 /// The mount a descriptor is on, if /proc says so.
-fn mount_id(proc: &ProcFd, fd: &OwnedFd) -> Option<u64> {
-    let path = task().join("fdinfo").join(fd.as_raw_fd().to_string());
-    parse_mount_id(&proc.read(&path).ok()?)
+fn mount_id(thread: &ProcessDir, fd: &OwnedFd) -> Result<Option<u64>> {
+    match thread.read(&Path::new("fdinfo").join(fd.as_raw_fd().to_string())) {
+        Ok(text) => Ok(parse_mount_id(&text)),
+        // Something else is in its place.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EXDEV | libc::ELOOP)) => Err(error),
+        Err(_) => Ok(None),
+    }
 }
 
 /// readlink(2): what /proc calls the directory. Only ever shown and recorded, never opened.
-fn path_of(proc: &ProcFd, fd: &OwnedFd) -> Result<PathBuf> {
-    let link = task().join("fd").join(fd.as_raw_fd().to_string());
-    let target: OsString = nix::fcntl::readlinkat(proc.as_fd(), link.as_path())
-        .map_err(|errno| Error::from_errno("readlinkat", Errno(errno as i32).0).on(Path::new("/proc").join(&link)))?;
+fn path_of(thread: &ProcessDir, fd: &OwnedFd) -> Result<PathBuf> {
+    let link = Path::new("fd").join(fd.as_raw_fd().to_string());
+    let target: OsString = nix::fcntl::readlinkat(thread.as_fd(), link.as_path()).map_err(|errno| {
+        Error::from_errno("readlinkat", Errno(errno as i32).0).on(Path::new("/proc/thread-self").join(&link))
+    })?;
     Ok(match target.as_bytes().strip_suffix(b" (deleted)") {
         Some(path) => PathBuf::from(std::ffi::OsStr::from_bytes(path)),
         None => PathBuf::from(target),

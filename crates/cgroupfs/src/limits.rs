@@ -22,6 +22,7 @@ use crate::{
 };
 #[cfg(feature = "systemd")]
 pub(crate) use apply::check_usage;
+pub(crate) use check::ForNew;
 pub(crate) use order::for_new;
 pub(crate) use setting::Setting;
 

@@ -13,7 +13,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use cellkit_core::{Errno, sys};
-use nix::unistd::UnlinkatFlags;
+use nix::fcntl::AtFlags;
+use nix::sys::stat::{FileStat, fstat, fstatat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::await_events::EventsFile;
 use crate::hint::HINTS;
@@ -36,7 +38,7 @@ impl Cgroup {
     /// as they are not too many to be read.
     pub fn remove(self, time_limit: Duration) -> Result<()> {
         // Nearly always nothing is left in it or below it, and this is all there is to do.
-        if self.remove_own_directory().is_ok() {
+        if self.remove_at_once() {
             return Ok(());
         }
         let started = Instant::now();
@@ -131,6 +133,20 @@ impl Cgroup {
         errors
     }
 
+    /// Whether three system calls removed it. If not, going about it carefully says why.
+    fn remove_at_once(&self) -> bool {
+        let Some(name) = self.path.file_name() else { return false };
+        let path = Path::new("..").join(name);
+        let dir = self.dir.as_fd();
+        let identity = |found: FileStat| (found.st_dev, found.st_ino);
+        let (Ok(own), Ok(named)) = (fstat(dir), fstatat(dir, &path, AtFlags::AT_SYMLINK_NOFOLLOW)) else {
+            return false;
+        };
+        // The group may have been removed and another made under its name, which is not ours to remove. Nor is it another
+        // file system's directory: this group may be at the top of the mount.
+        identity(own) == identity(named) && unlinkat(dir, &path, UnlinkatFlags::RemoveDir).is_ok()
+    }
+
     fn remove_own_directory(&self) -> Result<()> {
         let fail = |operation: &'static str, errno| self.fail(operation, errno);
         let above = match open::above(self.dir.as_fd()) {
@@ -164,7 +180,7 @@ impl Cgroup {
 
 /// unlinkat(2) of a directory. One that is gone is no error.
 pub(crate) fn rmdir(above: impl AsFd, name: &Path) -> Result<(), Errno> {
-    match nix::unistd::unlinkat(above, name, UnlinkatFlags::RemoveDir) {
+    match unlinkat(above, name, UnlinkatFlags::RemoveDir) {
         Ok(()) => Ok(()),
         Err(errno) if vanished(Errno(errno as i32)) => Ok(()),
         Err(errno) => Err(Errno(errno as i32)),

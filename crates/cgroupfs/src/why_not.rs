@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use cellkit_core::{ProcFd, ProcView};
 
-use crate::hierarchy::Own;
+use crate::hierarchy::{Own, by_this_thread};
 use crate::proc_text::{Kernel, is_switched_off, parse_cgroups};
 use crate::{Cgroup, CgroupType, Controller, Controllers, Error, Place, Result};
 
@@ -276,7 +276,7 @@ impl Cgroup {
             return Ok(reason.unwrap_or_else(|| Reason::NotPassedDown { group: above.path().to_owned() }));
         }
         // Not even the topmost has it.
-        let own = Own::read(&ProcFd::open(ProcView::Processes)?)?;
+        let own = by_this_thread(Own::read)?;
         if own.membership.held_by_v1.iter().any(|name| name == controller.v1_name()) {
             let mounts = own.mounts.into_iter().filter(|mount| mount.holds(controller));
             return Ok(Reason::HeldByV1 { mounts: mounts.map(|mount| mount.mount_point).collect() });

@@ -4,8 +4,17 @@
 use cellkit_core::Subject;
 
 use super::order;
-use super::setting::{amount, page_size};
+use super::setting::{Setting, amount, page_size};
+use crate::why_not::passed_down;
 use crate::{Cgroup, Controllers, CpuList, Error, Limits, MemNodeList, Place, Result};
+
+/// What a new group needs.
+pub(crate) struct ForNew {
+    /// The controllers that the place does not pass down yet.
+    pub enable: Controllers,
+    /// In order.
+    pub writes: Vec<Setting>,
+}
 
 impl Limits {
     /// Checks the values, and that groups made in `place` can have the controllers. Nothing is made or changed.
@@ -15,18 +24,31 @@ impl Limits {
     /// Unsupported for each controller that cannot be had, saying who holds it and, in the hint, what to do. The first, with
     /// the [others](Error::also).
     pub fn check(&self, place: &Place) -> Result<()> {
-        let mut errors = self.value_errors();
+        self.checked(place).map(drop)
+    }
+
+    /// The same, and what is to be done for a new group. What the place passes down is read once.
+    pub(crate) fn checked(&self, place: &Place) -> Result<ForNew> {
+        let settings = self.settings();
+        let mut errors = self.value_errors(&settings);
+        let writes = order::for_new(settings);
+        let needed: Controllers = writes.iter().filter_map(Setting::controller).collect();
+        let mut enable = needed;
+        if !needed.is_empty() {
+            // What cannot be read is as good as not passed down, and why_not says what is the matter.
+            enable = needed.without(passed_down(place.group()).unwrap_or(Controllers::NONE));
+        }
         let mut asked = Controllers::NONE;
-        for write in self.writes() {
-            let Some(controller) = write.controller() else { continue };
-            if !asked.contains(controller) {
-                asked = asked.iter().chain([controller]).collect();
-                let why_not = place.why_not(controller);
-                errors.extend(why_not.map(|why_not| why_not.error(write.operation(), place.group())));
-            }
+        for write in &writes {
+            let Some(controller) = write.controller().filter(|one| enable.without(asked).contains(*one)) else {
+                continue;
+            };
+            asked = asked.or(controller.into());
+            let why_not = place.why_not(controller);
+            errors.extend(why_not.map(|why_not| why_not.error(write.operation(), place.group())));
         }
         errors.extend(self.outside(place.group()));
-        Error::all(errors)
+        Error::all(errors).map(|()| ForNew { enable, writes })
     }
 
     /// Checks the values by themselves and against each other.
@@ -45,15 +67,14 @@ impl Limits {
     /// `io.max` of 0 (Linux 5.10 to 6.12 refuse 1 as well, when it is written), a burst above the quota, an idle group
     /// with a weight, a partition without processors. The first, with the [others](Error::also).
     pub fn check_values(&self) -> Result<()> {
-        Error::all(self.value_errors())
+        Error::all(self.value_errors(&self.settings()))
     }
 
-    fn value_errors(&self) -> Vec<Error> {
+    fn value_errors(&self, settings: &[Setting]) -> Vec<Error> {
         let mut errors = Vec::new();
         let mut refuse = |what: &'static str, why: String, value: String| {
             errors.push(Error::invalid(what, why).on(Subject::Value(value)));
         };
-        let settings = self.settings();
         let value = |file: &str| settings.iter().find(|setting| setting.file == file).map(|setting| &*setting.value);
         let page = page_size();
         if let Some(memory) = value("memory.max").filter(|text| amount(text).is_some_and(|bytes| bytes < page)) {

@@ -64,6 +64,35 @@ fn finds_it_wherever_it_is_mounted() {
 }
 
 #[test]
+fn what_is_put_over_proc_does_not_mislead() {
+    faultkit::require!(root, cgroup2, program("mount"));
+    faultkit::isolated!(|| {
+        let find = || -> cgroupfs::Result<_> {
+            let hierarchy = Hierarchy::detect()?;
+            Ok((hierarchy.mount_point().to_owned(), hierarchy.own_group()?.path().to_owned()))
+        };
+        let truth = find().expect("hierarchy");
+        fs::write("/run/lie", "0::/\n").expect("lie");
+        let thread = fs::canonicalize("/proc/thread-self").expect("thread").join("cgroup");
+        let thread = thread.to_str().expect("text");
+        run("mount", &["--bind", "/run/lie", thread]);
+        assert_eq!(fs::read_to_string("/proc/thread-self/cgroup").expect("lie"), "0::/\n");
+        let covered = find();
+        run("umount", &[thread]);
+        // All of it, by files of the right names.
+        run("mount", &["-t", "tmpfs", "none", "/proc"]);
+        fs::create_dir("/proc/thread-self").expect("mkdir");
+        fs::write("/proc/thread-self/cgroup", "0::/\n").expect("lie");
+        fs::write("/proc/thread-self/mountinfo", "").expect("lie");
+        let hidden = find();
+        run("umount", &["/proc"]);
+        fs::remove_file("/run/lie").expect("unlink");
+        assert_eq!(covered.expect("covered"), truth);
+        assert_eq!(hidden.expect("hidden"), truth);
+    });
+}
+
+#[test]
 fn a_pretender_is_refused() {
     faultkit::require!(root, cgroup2, program("mount"));
     faultkit::isolated!(|| {
