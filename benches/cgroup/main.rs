@@ -4,6 +4,7 @@
 //!
 //! | request | answer |
 //! |---|---|
+//! | `limits hugetlb` | `ok`: from now on, groups have that limit only |
 //! | `make WAY GROUP PID` | nanoseconds for a group with limits and the process in it |
 //! | `begin WAY GROUP` | nanoseconds for a group with limits and a process started in it, and its number |
 //! | `end` | `ok`: that process is dead |
@@ -37,6 +38,7 @@ fn main() {
     }
     let place = place();
     let (mut remove, mut stats): (Then, Then) = (Box::new(|| {}), Box::new(|| {}));
+    let mut limits = limits();
     let mut child = None;
     for line in std::io::stdin().lock().lines() {
         let line = line.expect("a request");
@@ -44,11 +46,15 @@ fn main() {
         let begun = Instant::now();
         let mut answer = None;
         match words.as_slice() {
+            ["limits", "hugetlb"] => {
+                limits = Limits::new().hugetlb_max("2MB".parse().expect("a size"), Bytes::mib(4));
+                answer = Some("ok".to_owned());
+            }
             ["make", "floor", group, pid] => remove = make_by_files(&place.group().path().join(group), pid),
-            ["make", "cgroupfs", group, pid] => remove = make(&place, group, pid),
-            ["make", "cgroupfs-detect", group, pid] => remove = make(&self::place(), group, pid),
+            ["make", "cgroupfs", group, pid] => remove = make(&place, group, &limits, pid),
+            ["make", "cgroupfs-detect", group, pid] => remove = make(&self::place(), group, &limits, pid),
             ["begin", "cgroupfs", group] => {
-                (child, remove) = begin(&place, group);
+                (child, remove) = begin(&place, group, &limits);
                 let pid = child.as_ref().map_or(0, Child::pid);
                 answer = Some(format!("{} {pid}", begun.elapsed().as_nanos()));
             }
@@ -91,27 +97,30 @@ fn place() -> Place {
 const LIMITS: [(&str, &str); 4] =
     [("pids.max", "64"), ("memory.max", "536870912"), ("memory.swap.max", "268435456"), ("cpu.max", "50000 100000")];
 
-fn make(place: &Place, group: &str, pid: &str) -> Then {
-    let group = create(place, group);
+fn make(place: &Place, group: &str, limits: &Limits, pid: &str) -> Then {
+    let group = create(place, group, limits);
     group.raw("cgroup.procs").write(pid).expect("attach");
     remove(group)
 }
 
 /// The process is born in its group.
-fn begin(place: &Place, group: &str) -> (Option<Child>, Then) {
-    let group = create(place, group);
+fn begin(place: &Place, group: &str, limits: &Limits) -> (Option<Child>, Then) {
+    let group = create(place, group, limits);
     let child = Command::new("sleep").arg("1000").cgroup(&group).spawn().expect("start");
     (Some(child), remove(group))
 }
 
-fn create(place: &Place, group: &str) -> Cgroup {
-    let limits = Limits::new()
+fn limits() -> Limits {
+    Limits::new()
         .memory_max(Bytes::mib(512))
         .memory_swap_max(SwapOnly(Max::Value(Bytes::mib(256))))
         .cpu_max(Quota::cpus(0.5).expect("quota"))
-        .pids_max(PidsMax::try_from(64).expect("tasks"));
+        .pids_max(PidsMax::try_from(64).expect("tasks"))
+}
+
+fn create(place: &Place, group: &str, limits: &Limits) -> Cgroup {
     let name = CgroupName::new(group).expect("name");
-    place.create(&name, &limits, &mut ()).expect("create")
+    place.create(&name, limits, &mut ()).expect("create")
 }
 
 fn remove(group: Cgroup) -> Then {

@@ -2,6 +2,7 @@
 //!
 //! | request | answer |
 //! |---|---|
+//! | `limits hugetlb` | `ok`: from now on, groups have that limit only |
 //! | `make WAY GROUP PID` | nanoseconds for a group with limits and the process in it |
 //! | `begin WAY GROUP` | nanoseconds for a group with limits and a process started and put into it, and its number |
 //! | `end` | `ok`: that process is dead |
@@ -17,7 +18,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use cgroups_rs::fs::cgroup_builder::CgroupBuilder;
-use cgroups_rs::fs::{MaxValue, hierarchies};
+use cgroups_rs::fs::{Cgroup, MaxValue, hierarchies};
 use cgroups_rs::{CgroupPid, FsManager, Manager as _};
 use libcgroups::common::{CgroupManager, ControllerOpt, DEFAULT_CGROUP_ROOT};
 use libcgroups::v2::manager::Manager;
@@ -32,9 +33,10 @@ const LIMITS: &str = r#"{
     "cpu": { "quota": 50000, "period": 100000 },
     "pids": { "limit": 64 }
 }"#;
+const HUGETLB: &str = r#"{ "hugepageLimits": [{ "pageSize": "2MB", "limit": 4194304 }] }"#;
 
 fn main() {
-    let limits: LinuxResources = serde_json::from_str(LIMITS).expect("limits");
+    let mut limits: LinuxResources = serde_json::from_str(LIMITS).expect("limits");
     let (mut remove, mut stats): (Then, Then) = (Box::new(|| {}), Box::new(|| {}));
     let mut child = None;
     for line in std::io::stdin().lock().lines() {
@@ -43,6 +45,10 @@ fn main() {
         let begun = Instant::now();
         let mut answer = None;
         match words.as_slice() {
+            ["limits", "hugetlb"] => {
+                limits = serde_json::from_str(HUGETLB).expect("limits");
+                answer = Some("ok".to_owned());
+            }
             ["make", way, group, pid] => remove = make(way, group, number(pid), &limits),
             ["begin", way, group] => {
                 let started = Command::new("sleep").arg("1000").spawn().expect("start");
@@ -76,6 +82,7 @@ fn number(text: &str) -> u64 {
 
 fn make(way: &str, group: &str, pid: u64, limits: &LinuxResources) -> Then {
     match way {
+        "cgroups-rs-builder" if limits.hugepage_limits().is_some() => build_hugetlb(group, pid),
         "cgroups-rs-builder" => build(group, pid),
         "cgroups-rs" => manage(group, pid, limits),
         "libcgroups" => apply(group, pid, limits),
@@ -99,8 +106,19 @@ fn build(group: &str, pid: u64) -> Then {
         .done()
         .build(hierarchies::auto())
         .expect("build");
-    made.add_task_by_tgid(CgroupPid::from(pid)).expect("add");
+    put(&made, pid);
     Box::new(move || made.delete().expect("delete"))
+}
+
+fn build_hugetlb(group: &str, pid: u64) -> Then {
+    let builder = CgroupBuilder::new(group).hugepages().limit("2MB".to_owned(), 4 << 20).done();
+    let made = builder.build(hierarchies::auto()).expect("build");
+    put(&made, pid);
+    Box::new(move || made.delete().expect("delete"))
+}
+
+fn put(made: &Cgroup, pid: u64) {
+    made.add_task_by_tgid(CgroupPid::from(pid)).expect("add");
 }
 
 /// The manager for OCI runtimes.

@@ -129,6 +129,7 @@ pub struct Machine {
     memory: u32,
     processors: u32,
     kvm: bool,
+    counts: bool,
 }
 
 impl Machine {
@@ -147,12 +148,18 @@ impl Machine {
             Init::Job => None,
             Init::Systemd => Some(rootfs::prepare(&cache)?),
         };
-        Ok(Self { version: kernel.version(), image, cache, rootfs, memory, processors: 2, kvm })
+        Ok(Self { version: kernel.version(), image, cache, rootfs, memory, processors: 2, kvm, counts: false })
     }
 
     /// With one processor instead of two.
     pub fn with_one_processor(self) -> Self {
         Self { processors: 1, ..self }
+    }
+
+    /// With a clock that counts the emulated instructions, a nanosecond each, and not the time that they take: whatever else
+    /// this machine does meanwhile does not count.
+    pub fn with_instructions_counted(self) -> Self {
+        Self { counts: !self.kvm, ..self }
     }
 
     /// The kernel's full name.
@@ -296,7 +303,11 @@ impl Machine {
         let share = |path: &Path, tag: &str, more: &str| {
             format!("local,path={},mount_tag={tag},security_model=none{more}", path.display())
         };
-        let accelerator = if self.kvm { "kvm" } else { "tcg,thread=multi" };
+        let accelerator = match (self.kvm, self.counts) {
+            (true, _) => "kvm",
+            (false, true) => "tcg,thread=single",
+            (false, false) => "tcg,thread=multi",
+        };
         let mut command = Command::new("qemu-system-x86_64");
         command
             .args(["-M", "q35", "-accel", accelerator, "-cpu", "max", "-smp", &self.processors.to_string()])
@@ -315,6 +326,10 @@ impl Machine {
                 Console::Shown => Stdio::inherit(),
                 Console::Kept => File::create(self.console())?.into(),
             });
+        if self.counts {
+            // Where nothing is to be done, the clock goes on to the next timer at once.
+            command.args(["-icount", "shift=0,sleep=off"]);
+        }
         if let Some(rootfs) = &self.rootfs {
             command.args(["-drive", &format!("file={},if=virtio,format=raw,readonly=on", rootfs.display())]);
         }

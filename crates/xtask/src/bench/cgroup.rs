@@ -1,9 +1,10 @@
 //! Control groups beside other crates that make and read them.
 //!
 //! Most machines give cgroup2 only some controllers, and the other crates look for it at /sys/fs/cgroup alone. So what
-//! needs controllers is measured in the virtual machine, in one boot: this program runs itself there. Emulation slows the
-//! kernel and its programs down alike, about ten times, so only the ratios mean something. What needs no controller is
-//! measured on this machine.
+//! needs controllers is measured in the virtual machine, in one boot: this program runs itself there. The clock there counts
+//! the emulated instructions of the kernel and its programs, so that a busy machine does not blur it. What needs no more
+//! controllers than this machine has is measured on it, the other crates in a mount namespace that has cgroup2 where they
+//! want it.
 //!
 //! Every round does each thing once, in turn. What is timed is inside workers: `benches/cgroup`, and `benches/peers` for
 //! the other crates. Processes that are moved, and the groups that are read, are made by this program, and it looks at the
@@ -48,7 +49,7 @@ pub struct Options {
     /// Which kernel the virtual machine has
     #[arg(long, value_enum, default_value = "6.12")]
     kernel: Kernel,
-    /// Let the processor run the virtual machine: many times faster where /dev/kvm works
+    /// Let the processor run the virtual machine, and take times: many times faster where /dev/kvm works
     #[arg(long)]
     kvm: bool,
     /// Kill the virtual machine after this many seconds
@@ -102,20 +103,37 @@ impl Programs {
     fn peers(&self) -> Result<Option<Worker>> {
         self.peers.as_ref().map(|program| Worker::start("benches/peers", &mut Command::new(program))).transpose()
     }
+
+    /// Where cgroup2 is not at /sys/fs/cgroup, which is the only place where they look for it.
+    fn peers_seeing(&self, top: &Path) -> Result<Option<Worker>> {
+        const MOVE: &str = r#"mount --bind "$1" /sys/fs/cgroup && exec "$2""#;
+        let start = |program: &PathBuf| {
+            let mut command = Command::new("unshare");
+            command.args(["--mount", "--propagation", "private", "sh", "-c", MOVE, "sh"]).arg(top).arg(program);
+            Worker::start("benches/peers", &mut command)
+        };
+        self.peers.as_ref().map(start).transpose()
+    }
 }
 
 fn in_machine(programs: &Programs, options: &Options) -> Result<()> {
-    let vm = Machine::prepare(options.kernel, Init::Job, 2048, options.kvm)?.with_one_processor();
+    let vm = Machine::prepare(options.kernel, Init::Job, 2048, options.kvm)?;
+    let vm = vm.with_one_processor().with_instructions_counted();
     let here = std::env::current_exe()?;
     let mut files = vec![("xtask", here.as_path()), (WORKER, programs.worker.as_path())];
     files.extend(programs.peers.as_deref().map(|program| (PEERS, program)));
+    // What is started is in memory and needs no libraries: nobody is to wait for this machine's disks, least of all with a
+    // clock that counts instructions.
     let script = format!(
-        "ulimit -n 1048576\n{INSIDE}=1 {PROGRAMS}/xtask bench cgroup --rounds {} --groups {} >{ANSWERS}/out 2>{ANSWERS}/err\n",
+        "ulimit -n 1048576\nmkdir /run/local\ncp /bin/busybox /run/local/sleep\nexport PATH=/run/local:$PATH\n{INSIDE}=1 {PROGRAMS}/xtask bench cgroup --rounds {} --groups {} >{ANSWERS}/out 2>{ANSWERS}/err\n",
         options.rounds, options.groups,
     );
     let answers = vm.run_programs(&files, &script, &["out", "err", "svg"], Duration::from_secs(options.limit_secs))?;
     let [out, err, svg] = answers.as_slice() else { return Err("the machine left no answers".into()) };
-    println!("In a virtual machine, {}:\n\n{out}", if options.kvm { "by KVM" } else { "emulated" });
+    println!(
+        "In a virtual machine, {}:\n\n{out}",
+        if options.kvm { "by KVM" } else { "a millisecond is a million instructions" }
+    );
     if !err.is_empty() {
         return Err(err.trim().to_owned().into());
     }
@@ -142,6 +160,7 @@ fn on_this_machine(programs: &Programs, options: &Options) -> Result<()> {
     let top = mount_point()?;
     // As many as the usual limit on descriptors allows.
     snapshot::measure_alone(programs, &top, options.groups.min(60), options.rounds)?;
+    life::measure_started_here(programs, &top, options.rounds)?;
     starters::measure(programs, &top, options.starts)
 }
 
