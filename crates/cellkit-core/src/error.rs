@@ -16,7 +16,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// It is one word wide, so that `Result<()>` is too. Match on [`kind`](Error::kind); print with one of three forms:
 ///
 /// * `{}`: one line, the operation, the subject and the cause;
-/// * `{:#}`: the layers of context before it, the kernel's own text after it, and the hint on a line of its own;
+/// * `{:#}`: the layers of context before it, the kernel's own text after it, and each hint on a line of its own;
 /// * `{:?}`: the same, a line each, as `fn main() -> Result<()>` prints it.
 ///
 /// ```
@@ -290,6 +290,18 @@ impl Error {
         self
     }
 
+    /// A line for the hint, and for each other one of those that come along.
+    fn hints(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut said = Vec::new();
+        for hint in std::iter::once(self).chain(&self.0.also).filter_map(Self::hint) {
+            if !said.contains(&hint) {
+                write!(f, "\n  hint: {hint}")?;
+                said.push(hint);
+            }
+        }
+        Ok(())
+    }
+
     fn line(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.operation)?;
         if let Some(subject) = &self.0.subject {
@@ -336,10 +348,7 @@ impl fmt::Display for Error {
         for other in &self.0.also {
             write!(f, "; also: {other}")?;
         }
-        match self.hint() {
-            Some(hint) => write!(f, "\n  hint: {hint}"),
-            None => Ok(()),
-        }
+        self.hints(f)
     }
 }
 
@@ -355,10 +364,7 @@ impl fmt::Debug for Error {
         for other in &self.0.also {
             write!(f, "\n  also: {other}")?;
         }
-        match self.hint() {
-            Some(hint) => write!(f, "\n  hint: {hint}"),
-            None => Ok(()),
-        }
+        self.hints(f)
     }
 }
 
@@ -436,6 +442,12 @@ mod tests {
         let error = all.unwrap_err();
         assert_eq!(error.also().len(), 2);
         assert!(format!("{error:#}").ends_with("also: umount2: device or resource busy (EBUSY)"));
+        // What to do about each, once.
+        let each = [("open", "a"), ("read", "b"), ("write", "a")];
+        let all = Error::all(each.map(|(call, hint)| Error::from_errno(call, libc::EIO).with_hint(hint)));
+        let error = all.unwrap_err();
+        assert!(format!("{error:#}").ends_with("(EIO)\n  hint: a\n  hint: b"), "{error:#}");
+        assert!(format!("{error:?}").ends_with("(EIO)\n  hint: a\n  hint: b"), "{error:?}");
     }
 
     #[test]
