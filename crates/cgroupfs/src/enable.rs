@@ -47,7 +47,7 @@ impl Cgroup {
 
     /// Writes `cgroup.subtree_control`: passes `controllers` down to the groups below this one. Those that are passed down
     /// already are left alone. When some are refused the others are enabled all the same, and the error names each that
-    /// was not: its hint says what stands in the way.
+    /// cannot be had, and who holds it; its hint says what to do.
     ///
     /// * Kernel: 4.5.
     /// * Privileges: write access to the file.
@@ -63,8 +63,9 @@ impl Cgroup {
     /// See <https://docs.kernel.org/admin-guide/cgroup-v2.html#enabling-and-disabling>.
     ///
     /// # Errors
-    /// Busy when this group has processes of its own: see [`evacuate`](Self::evacuate). NotFound for a controller that this
-    /// group was not given: see [`Place::why_not`](crate::Place::why_not). Unsupported in a threaded subtree; Permission; Gone.
+    /// Busy when this group has processes of its own: see [`evacuate`](Self::evacuate). Unsupported for a controller that
+    /// this group does not have, in the words of [`why_not_below`](Self::why_not_below), and in a threaded subtree;
+    /// Permission; Gone.
     #[doc(alias = "cgroup.subtree_control")]
     pub fn enable(&self, controllers: impl Into<Controllers>) -> Result<()> {
         Error::all(self.enable_some(controllers.into()).refused.into_iter().map(|(_, error)| error))
@@ -168,13 +169,23 @@ impl Cgroup {
                 for one in missing.iter().map(Controllers::from) {
                     match self.write_enabling(one) {
                         Ok(()) => done.enabled = done.enabled.or(one),
-                        Err(error) => done.refused.push((one, error)),
+                        Err(error) => done.refused.push((one, self.explain_refusal(one, error))),
                     }
                 }
             }
-            Err(error) => done.refused.push((missing, error)),
+            Err(error) => done.refused.push((missing, self.explain_refusal(missing, error))),
         }
         done
+    }
+
+    /// Who has the controller that the kernel knows nothing of here: its errno does not even say which it is.
+    fn explain_refusal(&self, refused: Controllers, error: Error) -> Error {
+        let unknown = [Some(libc::ENOENT), Some(libc::EINVAL)].contains(&error.raw_os_error());
+        let why_not = refused.iter().next().filter(|_| unknown && refused.len() == 1);
+        match why_not.and_then(|controller| self.why_not_below(controller)) {
+            Some(why_not) => why_not.explain(error),
+            None => error,
+        }
     }
 
     fn write_enabling(&self, controllers: Controllers) -> Result<()> {

@@ -23,7 +23,7 @@ const READ_LIMIT: u64 = 16 << 20;
 /// Every file is opened below that handle, without following links and without crossing a mount. When the group has been
 /// removed meanwhile, everything is [`ErrorKind::Gone`](crate::ErrorKind::Gone).
 ///
-/// Dropping the handle leaves the group as it is; [`remove`](Self::remove) removes it.
+/// Dropping the handle leaves the group as it is; [`remove`](Self::remove) removes it. A program that ends leaves it too.
 ///
 /// ```no_run
 /// use cgroupfs::{CgroupName, Hierarchy, Limits, PidsMax};
@@ -231,7 +231,7 @@ impl Cgroup {
                 .as_unsupported(format!("{file} below the root of the hierarchy"), None)
                 .with_hint("only the root has this file"),
             (_, Some(controller)) if !is_root && !self.has_controller(controller) => error
-                .as_unsupported(format!("the {controller} controller, which is not enabled for this group"), None)
+                .as_unsupported(format!("the {controller} controller (not enabled for this group)"), None)
                 .with_hint(format!(
                     "the group above enables it: +{controller} in its cgroup.subtree_control; why_not says what stands \
                      in the way"

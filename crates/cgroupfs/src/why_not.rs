@@ -10,7 +10,7 @@ use crate::hierarchy::{Own, by_this_thread};
 use crate::proc_text::{Kernel, is_switched_off, parse_cgroups};
 use crate::{Cgroup, CgroupType, Controller, Controllers, Error, Place, Result};
 
-/// Why groups made in a [`Place`] cannot use a controller. It prints as one line; [`what_to_do`](Self::what_to_do) is
+/// Why a group, or groups made in a [`Place`], cannot use a controller. It prints as one line; [`what_to_do`](Self::what_to_do) is
 /// another.
 ///
 /// ```no_run
@@ -139,10 +139,17 @@ impl WhyNot {
     }
 
     /// The error of an operation that needs the controller.
+    /// The same of an error that the kernel made.
+    pub(crate) fn explain(&self, error: Error) -> Error {
+        error.as_unsupported(self.feature(), None).with_hint(self.what_to_do())
+    }
+
+    fn feature(&self) -> String {
+        format!("the {} controller ({})", self.controller, self.reason)
+    }
+
     pub(crate) fn error(&self, operation: impl Into<String>, group: &Cgroup) -> Error {
-        Error::unsupported(operation.into(), format!("the {} controller ({})", self.controller, self.reason), None)
-            .on(group.path())
-            .with_hint(self.what_to_do())
+        Error::unsupported(operation.into(), self.feature(), None).on(group.path()).with_hint(self.what_to_do())
     }
 }
 

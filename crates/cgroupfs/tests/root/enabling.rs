@@ -52,8 +52,12 @@ fn down_a_path_and_back_where_a_level_refuses() {
         if let Some(missing) = missing {
             let error = top.enable_down_to(&b, [one, missing]).expect_err("missing");
             // A controller that this group was not given, or one that the kernel has not heard of.
-            let expected = [(ErrorKind::NotFound, Some(libc::ENOENT)), (ErrorKind::Invalid, Some(libc::EINVAL))];
-            assert!(expected.contains(&(error.kind(), error.raw_os_error())), "{error:#}");
+            assert_eq!((error.kind(), error.operation()), (ErrorKind::Unsupported, "write cgroup.subtree_control"));
+            assert!([Some(libc::ENOENT), Some(libc::EINVAL)].contains(&error.raw_os_error()), "{error:#}");
+            // Which it is, who has it, and what to do: ENOENT says none of that.
+            let why_not = top.why_not_below(missing).expect("it cannot be had");
+            assert!(error.to_string().contains(&format!("the {missing} controller ({})", why_not.reason())), "{error}");
+            assert_eq!(error.hint(), Some(&*why_not.what_to_do()));
             assert!(error.also().is_empty());
             assert!(has(&b, "cgroup.controllers", one));
             assert!(has(&top, "cgroup.subtree_control", one));
