@@ -69,6 +69,8 @@ bounded! {
     /// assert_eq!(error.to_string(), r#"parse pids.max "0": not between 1 and 4194304"#);
     /// # Ok::<(), cgroupfs::Error>(())
     /// ```
+    ///
+    /// See <https://docs.kernel.org/admin-guide/cgroup-v2.html#pid-interface-files>.
     PidsMax(u32), 1..=4194304, "parse pids.max"
 }
 
@@ -82,6 +84,8 @@ bounded! {
     /// assert!("0".parse::<Weight>().is_err());
     /// # Ok::<(), cgroupfs::Error>(())
     /// ```
+    ///
+    /// See <https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu-interface-files>.
     Weight(u16), 1..=10000, "parse weight"
 }
 

@@ -227,6 +227,16 @@ macro_rules! flat_keyed {
             pub other: std::collections::BTreeMap<String, u64>,
         }
 
+        impl $name {
+            /// The keys and numbers in the kernel's words and order, `other` last: for whoever passes all of them on. What
+            /// the kernel did not write is left out.
+            pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
+                let declared = [$(($key, $crate::keyed::Count::number(&self.$field)),)+];
+                let declared = declared.into_iter().filter_map(|(key, number)| Some((key, number?)));
+                declared.chain(self.other.iter().map(|(key, number)| (key.as_str(), *number)))
+            }
+        }
+
         const _: () = {
             #[allow(non_camel_case_types)]
             enum Index {
@@ -259,10 +269,7 @@ macro_rules! flat_keyed {
             /// Prints as the kernel's file: a line for each key, those that are not declared last.
             impl std::fmt::Display for $name {
                 fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                    $(if let Some(number) = $crate::keyed::Count::number(&self.$field) {
-                        writeln!(f, concat!($key, " {}"), number)?;
-                    })+
-                    self.other.iter().try_for_each(|(key, number)| writeln!(f, "{key} {number}"))
+                    self.iter().try_for_each(|(key, number)| writeln!(f, "{key} {number}"))
                 }
             }
 
@@ -342,6 +349,8 @@ mod tests {
                     prop_assert_eq!(sample.a, all["a"]);
                     prop_assert_eq!(sample.b, all.get("b").copied());
                     prop_assert_eq!(sample.c, all["c"] != 0);
+                    let keys: Vec<&str> = sample.iter().map(|(key, _)| key).collect();
+                    prop_assert!(keys.len() == all.len() && keys.iter().all(|key| all.contains_key(*key)));
                     let known = ["a", "b", "c"];
                     prop_assert!(sample.other.iter().all(|(key, value)| all[key] == *value));
                     prop_assert_eq!(sample.other.len(), all.keys().filter(|key| !known.contains(&&***key)).count());

@@ -1,31 +1,69 @@
 //! cgroup v2 as directory handles and typed values.
 //!
-//! * [`Hierarchy`] finds the cgroup2 file system, anywhere, beside version 1 or alone, and one's own group in it.
-//! * [`Place`] is the group below which the caller may make groups: the root for root, the topmost delegated group for an
-//!   ordinary user. It makes them, and says [why not](Place::why_not) when a controller cannot be had.
-//! * [`Cgroup`] is a group: a verified directory handle, for CLONE_INTO_CGROUP, statistics, killing and removal.
-//! * The files of each controller are one call away: [`Cgroup::cpu`], [`Cgroup::cpuset`], [`Cgroup::memory`], [`Cgroup::io`],
-//!   [`Cgroup::pids`], [`Cgroup::hugetlb`], [`Cgroup::rdma`], [`Cgroup::misc`], [`Cgroup::dmem`], [`Cgroup::pressure`]; each
-//!   has a method a file, named after it. Any other is reached by [`Cgroup::raw`].
-//! * [`effective_cpus`] and [`effective_memory`] are what a program should size itself to.
-//! * [`DeviceRules`] is which devices a group may open and make, which [`Cgroup::devices`] puts into effect.
-//! * [`Stats`] is what a group has used, read at once and again and again; [`Watch`] waits for what happens to groups, and
-//!   [`PsiTrigger`] for stalls.
-//! * [`Limits`] is what a group may use, in types that cannot hold what the kernel would refuse.
+//! ```text
+//! Hierarchy::detect()             the cgroup2 mount, wherever it is, beside version 1 or alone
+//!   ├─ place()   ─> Place         where you may make groups;  why_not(controller), if one cannot be had
+//!   │                 └─ create(name, &Limits, observer) ─┐
+//!   ├─ open("/web"), own_group(), group_of(pidfd) ────────┤
+//!   │                                                     v
+//!   └─ effective_cpus(), effective_memory()            Cgroup   a handle on the directory of one group
+//!        what a program should size itself to             ├─ memory() cpu() io() pids() …   a method for each file
+//!                                                         ├─ apply(&Limits) ─> Applied ─> undo
+//!      Watch      <── what happens: killed, empty, …  ────┤
+//!      PsiTrigger <── when processes stall            ────┤
+//!      StatsReader, StatsTree ─> Stats                ────┤
+//!                                                         └─ attach, freeze, kill, delegate, devices(), remove
+//! ```
+//!
+//! # Two minutes
+//! It takes root, or a group that is delegated to you: `systemd-run --user --scope -p Delegate=yes COMMAND`.
 //!
 //! ```no_run
-//! use cgroupfs::{Bytes, CgroupName, Hierarchy, Limits, Quota};
+//! use cgroupfs::{Bytes, Cgroup, CgroupName, Hierarchy, Limits, PidsMax, Quota, Result, StatsParts};
 //! use std::time::Duration;
 //!
 //! let place = Hierarchy::detect()?.place()?;
-//! let limits = Limits::new().memory_max("512m".parse::<Bytes>()?).cpu_max(Quota::parse_cpus("0.5")?);
+//! let limits = Limits::new().memory_max(Bytes::mib(512)).cpu_max(Quota::cpus(0.5)?).pids_max(PidsMax::try_from(64)?);
 //! limits.check(&place)?; // who holds a missing controller, and what to do, before anything is made
-//! let group = place.create(&CgroupName::new("web")?, &limits, &mut ())?;
-//! // … start something in it …
-//! println!("{:?} {:?}", group.memory().events()?, group.cpu().stat()?);
+//! let group = place.create(&CgroupName::new("web")?, &limits, &mut ())?; // (): nobody looks on; or an Observer of each step
+//! let ran = run_in(&group);
+//! let stats = group.stats(StatsParts::ALL);
+//! // Nothing is removed by itself, neither when a handle is dropped nor when the process ends.
 //! group.remove(Duration::from_secs(5))?;
+//! ran?;
+//! println!("{:?}", stats?.memory_peak);
+//!
+//! fn run_in(group: &Cgroup) -> Result<()> {
+//!     // ns_core::Command::new("httpd").cgroup(group) is born in it. With std, a child is moved into it after its start:
+//!     let mut child = std::process::Command::new("httpd").spawn().map_err(|error| cgroupfs::Error::from_io("spawn", &error))?;
+//!     group.attach_pid(child.id() as i32)?;
+//!     child.wait().map_err(|error| cgroupfs::Error::from_io("wait", &error))?;
+//!     Ok(())
+//! }
 //! # Ok::<(), cgroupfs::Error>(())
 //! ```
+//!
+//! Print an error with `{:#}`: it then says what to do. What a killed program left is found by [`Cgroup::open_child`] of its
+//! place and its name, and removed like any group.
+//!
+//! | to | see |
+//! |---|---|
+//! | know why a limit cannot be had | [`Limits::check`], [`Place::why_not`], [`Cgroup::why_not`], [`Layout`] |
+//! | make a group, or many levels | [`Place::create`], [`Cgroup::create_child`], [`Cgroup::create_nested`] |
+//! | start a process in it, or move one | `Command::cgroup` of ns-core, [`Cgroup::attach`] |
+//! | read or write one file | [`Cgroup::memory`], [`cpu`](Cgroup::cpu), [`cpuset`](Cgroup::cpuset), [`io`](Cgroup::io), [`pids`](Cgroup::pids), [`hugetlb`](Cgroup::hugetlb), [`rdma`](Cgroup::rdma), [`misc`](Cgroup::misc), [`dmem`](Cgroup::dmem), [`pressure`](Cgroup::pressure); any other: [`Cgroup::raw`] |
+//! | change the limits of a group in use | [`Cgroup::apply`], and [below](#limits-of-a-group-that-is-in-use) |
+//! | say which devices may be used | [`DeviceRules`], [`Cgroup::devices`] |
+//! | read statistics, of one group or a thousand | [`Cgroup::stats`], [`StatsReader`], [`StatsTree`] |
+//! | hear of kills, of the end, of stalls | [`Watch`], [`PsiTrigger`] |
+//! | take memory back | [`Memory::reclaim`], [`Memory::set_high`] |
+//! | give a group to a user | [`Cgroup::delegate`] |
+//! | pass controllers down by hand | [`Cgroup::enable`], [`Cgroup::enable_down_to`]; `Place::create` does it by itself |
+//! | stop everything, or end it | [`Cgroup::freeze`], [`Cgroup::kill`], [`Cgroup::remove`] |
+//! | size a thread pool or a heap | [`effective_cpus`], [`effective_memory`] |
+//!
+//! Values are types that cannot hold what the kernel would refuse. Each reads and prints as the kernel's file does
+//! (`"512m".parse::<Bytes>()?`, `"max".parse::<Max<Bytes>>()?`), and those with bounds are made by `try_from` a number.
 //!
 //! # Limits of a group that is in use
 //! [`Cgroup::apply`] changes the limits of a group full of processes, all or none. It opens every file and reads the old
@@ -153,7 +191,7 @@ mod words;
 #[cfg(feature = "tokio")]
 pub use asynchronous::{PsiStream, WatchStream};
 pub use bytes::Bytes;
-pub use cellkit_core::{Error, ErrorKind, Result};
+pub use cellkit_core::{Error, ErrorKind, Observer, ProcFd, Result, StepText};
 pub use children::Origin;
 pub use controller::{Controller, Controllers};
 pub use count::{BfqWeight, Depth, DescendantCount, IoWeight, PidsMax, Weight};

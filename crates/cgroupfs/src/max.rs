@@ -19,11 +19,12 @@ use crate::{Error, Result};
 /// assert_eq!("max".parse::<Max<Bytes>>()?, Max::Max);
 /// assert_eq!("64k".parse::<Max<Bytes>>()?, Max::Value(Bytes(65536)));
 /// assert_eq!(Max::Value(Bytes(65536)).to_string(), "65536");
+/// assert!(Max::Value(Bytes::gib(1)) < Max::Max, "no limit is more than any");
 /// # Ok::<(), cgroupfs::Error>(())
 /// ```
 ///
 /// See <https://docs.kernel.org/admin-guide/cgroup-v2.html#conventions>.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Max<T> {
     /// This much.
     Value(T),

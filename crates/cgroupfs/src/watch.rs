@@ -62,6 +62,9 @@ const ATTEMPTS: u32 = 8;
 /// * Descriptors: two; one for each file of a group, which is four at most; and three for each group above watched ones.
 /// * Privileges: those to read the files, which anybody has.
 ///
+/// A signal does not end a wait: it goes on after the handler. To be stopped by one, wait for a signalfd(2) beside the watch, or
+/// wait in a limit's steps and look at a flag.
+///
 /// It can be waited on in three ways: [`next_within`](Self::next_within) or, as an iterator, without a limit; in a loop of
 /// one's own, by [`AsFd`], calling [`try_next`](Self::try_next) until there is nothing more; and with feature `tokio` as
 /// a stream.

@@ -14,6 +14,10 @@ flat_keyed! {
     /// let stat = group.memory().stat()?;
     /// // What a limit would leave of it without swap: all but what is on disk as well.
     /// println!("{} bytes", stat.anon + stat.slab_unreclaimable + stat.file_dirty);
+    /// // Every number there is, for a metrics exporter: so has each type of a flat-keyed file.
+    /// for (key, number) in stat.iter() {
+    ///     println!("memory_stat_{key} {number}");
+    /// }
     /// # Ok::<(), cgroupfs::Error>(())
     /// ```
     ///

@@ -16,9 +16,9 @@ use crate::{Controller, PsiResource, PsiThreshold};
 /// watch.add(&Hierarchy::detect()?.open("/web")?)?;
 /// for event in watch {
 ///     let event = event?;
-///     match event.what {
-///         What::Counted(Counter::OomKill, times) => println!("{}: {times} killed", event.group.path().display()),
-///         other => println!("{}: {other}", event.group.path().display()),
+///     println!("{event}"); // /sys/fs/cgroup/web: oom_kill 1
+///     if let What::Counted(Counter::OomKill, times) = event.what {
+///         println!("{times} killed for lack of memory");
 ///     }
 /// }
 /// # Ok::<(), cgroupfs::Error>(())
@@ -34,6 +34,12 @@ pub struct Event {
     pub what: What,
 }
 
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.group, self.what)
+    }
+}
+
 /// The group of an [`Event`]: the kernel's number for it, and the path by which it was known when it was added.
 ///
 /// Two are equal when the number is, which the kernel gives to no other group. The whole system, of a trigger that is about
@@ -44,7 +50,7 @@ pub struct Event {
 ///
 /// let mut watch = Watch::new()?;
 /// let group = watch.add(&Hierarchy::detect()?.open("/web")?)?;
-/// println!("{} is group {}", group.path().display(), group.id());
+/// println!("{group} is group {}", group.id());
 /// # Ok::<(), cgroupfs::Error>(())
 /// ```
 ///
@@ -66,6 +72,13 @@ impl WatchedGroup {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// Its path.
+impl fmt::Display for WatchedGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.path.display().fmt(f)
     }
 }
 
