@@ -9,7 +9,7 @@
 use std::time::{Duration, Instant};
 
 use cellkit_core::{Error, ErrorKind, Observer, ProcFd, ProcView, Result, StepText, Subject};
-use cgroupfs::{Cgroup, CgroupName, DeviceRules, Devices, Hierarchy, Limits, Place};
+use cgroupfs::{Bytes, Cgroup, CgroupName, DeviceRules, Devices, Hierarchy, Limits, Max, MemoryEvents, Place};
 use idmap::{Caller, MapPlan, Setgroups, SubIds};
 use mountkit::{RootFd, Rootfs, Sys};
 use ns_core::{CapabilitySet, Command, ExitStatus, Namespaces, Net, NsFd, Plan};
@@ -134,7 +134,8 @@ impl Start {
 
         let mut made = Made::default();
         let outcome = self.start_and_wait(&mut record, &claim, &mut made, &signals, trace);
-        let oom = made.group.as_ref().map(|group| out_of_memory(group, &self.request));
+        // Without the memory controller nobody has counted.
+        let events = made.group.as_ref().and_then(|group| group.memory().events().ok());
         // Where something could not be removed the record stays, unlocked, so that a later start or `cellrun recover`
         // tries again.
         let removed = made.remove().and_then(|()| claim.remove());
@@ -148,7 +149,8 @@ impl Start {
             }
             (Err(error), Err(further)) => return Error::all([error, further]).map(|()| exit::NOT_STARTED),
         };
-        if let Some(Some(line)) = oom.filter(|_| !status.success()) {
+        let oom = events.and_then(|events| out_of_memory(&events, self.request.limits.memory_max));
+        if let Some(line) = oom.filter(|_| !status.success()) {
             say(&line);
         }
         Ok(status.shell_code())
@@ -406,14 +408,16 @@ fn net_of(state: &StateDir, id: &Id, new_user: bool) -> Result<NsFd<Net>> {
 }
 
 /// The line that says that the kernel killed for want of memory, if it did.
-fn out_of_memory(group: &Cgroup, request: &Request) -> Option<String> {
-    let kills = group.memory().events().ok()?.oom_kill;
-    let limit = request.limits.memory_max?;
+fn out_of_memory(events: &MemoryEvents, limit: Option<Max<Bytes>>) -> Option<String> {
+    let kills = events.oom_kill;
+    // `oom` counts limits reached here or below; a kill without one is for a group above, or for the machine.
+    let cause = match limit {
+        Some(Max::Value(limit)) if events.oom > 0 => format!("at the limit of {limit}"),
+        _ => "for want of memory outside of the container".to_owned(),
+    };
     (kills > 0).then(|| {
         let processes = if kills == 1 { "a process" } else { "processes" };
-        format!(
-            "out of memory: the kernel killed {processes} at the limit of {limit} (memory.events: oom_kill {kills})"
-        )
+        format!("out of memory: the kernel killed {processes} {cause} (memory.events: oom_kill {kills})")
     })
 }
 
@@ -421,4 +425,25 @@ fn out_of_memory(group: &Cgroup, request: &Request) -> Option<String> {
 fn say(line: &str) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr(), "cellrun: {line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whose_memory_was_short() {
+        let line = |oom, kills, limit| {
+            let text = format!("low 0\nhigh 0\nmax 9\noom {oom}\noom_kill {kills}\n");
+            out_of_memory(&text.parse().expect("events"), limit)
+        };
+        let limit = Some(Max::Value(Bytes::mib(1)));
+        assert_eq!(line(1, 0, limit), None);
+        let own = "out of memory: the kernel killed a process at the limit of 1048576 (memory.events: oom_kill 1)";
+        assert_eq!(line(1, 1, limit).as_deref(), Some(own));
+        // Another group's limit, or the machine's memory.
+        for (oom, limit) in [(0, limit), (0, None), (0, Some(Max::Max))] {
+            assert!(line(oom, 2, limit).expect("killed").contains("processes for want of memory outside of"));
+        }
+    }
 }
