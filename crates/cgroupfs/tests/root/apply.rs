@@ -183,13 +183,16 @@ fn each_call_failing_once_undoes_memory_and_cpu() {
                 .map(drop)
                 .map_err(|error| Failure::new(error.operation(), error.raw_os_error(), format!("{error:#}")))
         })
-        .recover(|| drop(group.apply(&from).expect("back")));
+        .recover(|| drop(group.apply(&from).expect("back")))
+        // Only an emulated machine has these controllers here, and there each run takes seconds. Every call is swept with
+        // huge pages, above.
+        .stride(8);
         let swept = sweep.each(Fault::Fail(libc::ENOMEM), |run| match &run.end {
             End::Returned(Err(failure)) if failure.errno == Some(libc::ENOMEM) => Ok(()),
             End::Returned(Ok(())) if run.call.name == "close" => Ok(()),
             other => Err(format!("{other:?}")),
         });
-        assert!(swept.runs > 20, "{swept:?}");
+        assert!(swept.runs > 5, "{swept:?}");
         drop(sweep);
         group.remove(LIMIT).expect("remove");
         assert!(killed(child));
