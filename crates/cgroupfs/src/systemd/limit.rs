@@ -30,6 +30,15 @@ pub(super) fn of_new(limits: &Limits) -> Result<Vec<Property>> {
 pub(super) fn of_running(limits: &Limits, group: &Cgroup) -> Result<Vec<Property>> {
     let settings = limits.settings();
     let max = settings.iter().find(|setting| setting.file == "memory.max").cloned();
+    for setting in settings.iter().filter(|setting| setting.file.starts_with("cpuset.") && setting.value.is_empty()) {
+        if !is_in_force(group, setting)? {
+            // systemd takes it, and writes nothing; the kernel would not empty the list of a group that has processes.
+            let error = Error::unsupported(setting.file.to_string(), "an empty list for a unit that has one", None);
+            return Err(
+                error.with_hint("give the numbers that the group above has, such as cpuset.cpus.effective there")
+            );
+        }
+    }
     let properties = of_settings(limits, settings, |setting| is_in_force(group, setting))?;
     if let Some(max) = max.filter(|_| limits.memory_below_usage == BelowUsage::Refuse) {
         if !is_in_force(group, &max)? {
