@@ -2,4 +2,13 @@
 //! real connections.
 #![forbid(unsafe_code)]
 
+/// `faultkit::isolated!` of a process that has had a runtime. The first one makes sockets for signals, where another crate of
+/// the build has switched that on in tokio, and they stay: nothing that the test has left behind.
+macro_rules! isolated {
+    ($($all:tt)+) => {{
+        drop(tokio::runtime::Builder::new_current_thread().enable_all().build());
+        faultkit::isolated!($($all)+)
+    }};
+}
+
 mod root;

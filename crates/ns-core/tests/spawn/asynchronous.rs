@@ -8,6 +8,15 @@ use tokio::time::timeout;
 
 use crate::sh;
 
+/// `faultkit::isolated!` of a process that has had a runtime. The first one makes sockets for signals, where another crate of
+/// the build has switched that on in tokio, and they stay: nothing that the test has left behind.
+macro_rules! isolated {
+    ($($all:tt)+) => {{
+        drop(tokio::runtime::Builder::new_current_thread().enable_all().build());
+        faultkit::isolated!($($all)+)
+    }};
+}
+
 /// On one thread, as the smallest programs have it.
 fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime").block_on(work)
@@ -15,7 +24,7 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
 
 #[test]
 fn statuses_arrive_and_stay() {
-    faultkit::isolated!(|| {
+    isolated!(|| {
         block_on(async {
             let mut child = sh("exit 5").spawn().expect("start");
             assert_eq!(child.wait_async().await.expect("wait"), ExitStatus::Exited(5));
@@ -29,7 +38,7 @@ fn statuses_arrive_and_stay() {
 
 #[test]
 fn a_wait_that_was_given_up_is_taken_up_again() {
-    faultkit::isolated!(|| {
+    isolated!(|| {
         block_on(async {
             let mut child = Command::new("sleep").arg("100").spawn().expect("start");
             for _ in 0..3 {
@@ -48,7 +57,7 @@ fn a_wait_that_was_given_up_is_taken_up_again() {
 
 #[test]
 fn others_run_meanwhile() {
-    faultkit::isolated!(|| {
+    isolated!(|| {
         block_on(async {
             // The child ends when the other task has written to it: a wait that blocked the thread would never end.
             let mut child = sh("read line; exit 9").stdin(Stdio::Pipe).spawn().expect("start");
@@ -69,7 +78,7 @@ fn others_run_meanwhile() {
 
 #[test]
 fn five_thousand_of_the_shortest_lives_are_seen_by_one_thread() {
-    faultkit::isolated!(limit_secs = 240, || {
+    isolated!(limit_secs = 240, || {
         block_on(async {
             let each = crate::fewer_where_emulated(100);
             let mut tasks = JoinSet::new();
@@ -92,7 +101,7 @@ fn five_thousand_of_the_shortest_lives_are_seen_by_one_thread() {
 
 #[test]
 fn outside_of_a_runtime_it_is_an_error() {
-    faultkit::isolated!(|| {
+    isolated!(|| {
         let mut child = Command::new("sleep").arg("100").spawn().expect("start");
         let error = poll_once(child.wait_async()).expect("at once").expect_err("no runtime");
         assert!(error.to_string().contains("tokio runtime"), "{error}");

@@ -12,7 +12,7 @@ use super::world::{HOST, Ns, StateDir, Uplink, WORLD, forwarding, wait};
 #[test]
 fn two_containers_reach_each_other_the_gateway_and_the_world() {
     faultkit::require!(root, program("ip"), program("nft"));
-    faultkit::isolated!(|| {
+    isolated!(|| {
         let state = StateDir::new();
         let network = state.network();
         let uplink = Uplink::new();
@@ -88,7 +88,7 @@ fn two_containers_reach_each_other_the_gateway_and_the_world() {
 #[test]
 fn forwarding_that_was_on_stays_on() {
     faultkit::require!(root, program("ip"));
-    faultkit::isolated!(|| {
+    isolated!(|| {
         std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").expect("turn it on");
         let state = StateDir::new();
         let netns = Ns::new();
@@ -105,7 +105,7 @@ fn forwarding_that_was_on_stays_on() {
 #[test]
 fn redirects_that_were_refused_are_refused_afterwards() {
     faultkit::require!(root);
-    faultkit::isolated!(|| {
+    isolated!(|| {
         const REDIRECTS: &str = "/proc/sys/net/ipv4/conf/all/accept_redirects";
         let state = StateDir::new();
         let netns = Ns::new();
@@ -126,7 +126,7 @@ fn redirects_that_were_refused_are_refused_afterwards() {
 #[test]
 fn two_networks_of_one_state_directory_do_not_meet() {
     faultkit::require!(root, program("ip"), program("nft"));
-    faultkit::isolated!(|| {
+    isolated!(|| {
         let state = StateDir::new();
         let (one, two) = (state.network(), super::world::network("cellkit1", "10.210.0.0/24", &state.path()));
         let (a, b) = (Ns::new(), Ns::new());
@@ -148,7 +148,7 @@ fn two_networks_of_one_state_directory_do_not_meet() {
 #[test]
 fn a_container_that_has_ended_is_detached() {
     faultkit::require!(root, program("ip"), program("nft"));
-    faultkit::isolated!(|| {
+    isolated!(|| {
         let state = StateDir::new();
         let network = state.network();
         let netns = Ns::new();
@@ -172,7 +172,7 @@ fn a_container_that_has_ended_is_detached() {
 #[test]
 fn twenty_at_once_get_twenty_addresses() {
     faultkit::require!(root, program("ip"));
-    faultkit::isolated!(|| {
+    isolated!(|| {
         let state = StateDir::new();
         let namespaces: Vec<_> = (0..20).map(|_| Ns::new()).collect();
         let addresses: HashSet<_> = std::thread::scope(|scope| {
@@ -207,7 +207,7 @@ fn twenty_at_once_get_twenty_addresses() {
 #[test]
 fn an_address_rests_before_it_is_given_again() {
     faultkit::require!(root, program("ip"));
-    faultkit::isolated!(|| {
+    isolated!(|| {
         let state = StateDir::new();
         let network = || super::world::network("cellkit0", "10.77.0.0/29", &state.path());
         let namespaces: Vec<_> = (0..10).map(|_| Ns::new()).collect();
@@ -242,7 +242,7 @@ fn an_address_rests_before_it_is_given_again() {
 #[test]
 fn a_state_directory_comes_and_goes_under_racers() {
     faultkit::require!(root, program("ip"), program("nft"));
-    faultkit::isolated!(limit_secs = 120, || {
+    isolated!(limit_secs = 120, || {
         let state = StateDir::new();
         std::thread::scope(|scope| {
             for racer in 0..4 {
@@ -272,7 +272,7 @@ fn a_state_directory_comes_and_goes_under_racers() {
 #[test]
 fn one_owner_is_attached_once() {
     faultkit::require!(root, program("ip"));
-    faultkit::isolated!(|| {
+    isolated!(|| {
         let state = StateDir::new();
         let namespaces: Vec<_> = (0..8).map(|_| Ns::new()).collect();
         let results: Vec<_> = std::thread::scope(|scope| {
@@ -295,7 +295,7 @@ fn one_owner_is_attached_once() {
 #[test]
 fn what_is_described_is_what_is_done() {
     faultkit::require!(root, program("ip"));
-    faultkit::isolated!(|| {
+    isolated!(|| {
         let state = StateDir::new();
         let network = state.network();
         let netns = Ns::new();
@@ -316,7 +316,7 @@ fn what_is_described_is_what_is_done() {
 #[test]
 fn a_connection_inside_is_used_from_outside() {
     faultkit::require!(root, program("ip"));
-    faultkit::isolated!(|| {
+    isolated!(|| {
         let netns = Ns::new();
         wait(async {
             let there = Net::inside(&netns).await.expect("inside");
@@ -333,7 +333,7 @@ fn a_connection_inside_is_used_from_outside() {
 #[test]
 fn the_loopback_comes_up_without_a_runtime() {
     faultkit::require!(root, program("ip"));
-    faultkit::isolated!(|| {
+    isolated!(|| {
         let mut best = std::time::Duration::MAX;
         for _ in 0..20 {
             let netns = Ns::new();
@@ -354,7 +354,7 @@ fn the_loopback_comes_up_without_a_runtime() {
 #[test]
 fn lists_are_whole_while_links_come_and_go() {
     faultkit::require!(root, program("ip"));
-    faultkit::isolated!(|| {
+    isolated!(|| {
         let stop = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {

@@ -61,7 +61,7 @@ fn run_victim(at: usize, state: &StateDir, netns: &Ns) {
 #[test]
 fn a_kill_after_any_step_is_reconciled() {
     faultkit::require!(root, program("ip"), program("nft"), program("sh"));
-    faultkit::isolated!(limit_secs = 180, || {
+    isolated!(limit_secs = 180, || {
         let state = StateDir::new();
         let network = state.network();
         let steps = network.describe(&spec()).expect("describe").len();
@@ -87,7 +87,7 @@ fn a_kill_after_any_step_is_reconciled() {
 #[test]
 fn a_kill_does_not_hurt_the_others() {
     faultkit::require!(root, program("ip"), program("nft"), program("sh"));
-    faultkit::isolated!(|| {
+    isolated!(|| {
         let state = StateDir::new();
         let network = state.network();
         let (b, victim) = (Ns::new(), Ns::new());
@@ -114,7 +114,7 @@ fn a_kill_does_not_hurt_the_others() {
 #[test]
 fn a_damaged_record_is_named_and_removed() {
     faultkit::require!(root, program("ip"), program("nft"));
-    faultkit::isolated!(|| {
+    isolated!(|| {
         let state = StateDir::new();
         let network = state.network();
         let (a, b) = (Ns::new(), Ns::new());
@@ -139,7 +139,7 @@ fn a_damaged_record_is_named_and_removed() {
 #[test]
 fn a_record_survives_its_text() {
     faultkit::require!(root);
-    faultkit::isolated!(|| {
+    isolated!(|| {
         let state = StateDir::new();
         let netns = Ns::new();
         let attachment = wait(state.network().attach(&netns, &spec(), &mut ())).expect("attach");

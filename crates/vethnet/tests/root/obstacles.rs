@@ -12,7 +12,7 @@ use super::world::{Ns, StateDir, network, wait};
 #[test]
 fn a_range_that_is_routed_already() {
     faultkit::require!(root, program("ip"));
-    faultkit::isolated!(|| {
+    isolated!(|| {
         let state = StateDir::new();
         let host = Ns::host();
         let netns = Ns::new();
@@ -46,7 +46,7 @@ fn a_range_that_is_routed_already() {
 #[test]
 fn names_that_others_have_taken() {
     faultkit::require!(root, program("ip"), program("nft"));
-    faultkit::isolated!(|| {
+    isolated!(|| {
         let state = StateDir::new();
         let host = Ns::host();
         let netns = Ns::new();
@@ -81,7 +81,7 @@ fn names_that_others_have_taken() {
 #[test]
 fn an_interface_of_others_with_the_name_of_a_hosts_end_stays() {
     faultkit::require!(root, program("ip"));
-    faultkit::isolated!(|| {
+    isolated!(|| {
         let state = StateDir::new();
         let host = Ns::host();
         let (netns, other) = (Ns::new(), Ns::new());
@@ -125,7 +125,7 @@ fn an_interface_of_others_with_the_name_of_a_hosts_end_stays() {
 #[test]
 fn the_rules_of_others_stay_as_they_are() {
     faultkit::require!(root, program("ip"), program("nft"));
-    faultkit::isolated!(|| {
+    isolated!(|| {
         let state = StateDir::new();
         let host = Ns::host();
         host.output("nft", "add table inet filter");
@@ -148,7 +148,7 @@ fn the_rules_of_others_stay_as_they_are() {
 #[test]
 fn a_flushed_table_is_made_anew_with_all_its_ports() {
     faultkit::require!(root, program("ip"), program("nft"));
-    faultkit::isolated!(|| {
+    isolated!(|| {
         let state = StateDir::new();
         let network = state.network();
         let host = Ns::host();
@@ -172,7 +172,7 @@ fn a_flushed_table_is_made_anew_with_all_its_ports() {
 #[test]
 fn wrong_descriptors_and_wrong_words() {
     faultkit::require!(root);
-    faultkit::isolated!(|| {
+    isolated!(|| {
         let state = StateDir::new();
         let network = state.network();
         let netns = Ns::new();
@@ -229,7 +229,7 @@ fn as_an_ordinary_user() {
 #[test]
 fn without_privileges_the_error_says_what_is_missing() {
     faultkit::require!(root);
-    faultkit::isolated!(|| {
+    isolated!(|| {
         let user = faultkit::ordinary_user();
         let output = user
             .command(user.copy_of(std::env::current_exe().expect("exe")))
@@ -246,7 +246,7 @@ fn without_privileges_the_error_says_what_is_missing() {
 #[test]
 fn a_full_range_says_so() {
     faultkit::require!(root);
-    faultkit::isolated!(|| {
+    isolated!(|| {
         let state = StateDir::new();
         let network = network("cellkit0", "10.77.0.0/30", &state.path());
         let (a, b) = (Ns::new(), Ns::new());
@@ -267,7 +267,7 @@ fn a_full_range_says_so() {
 #[test]
 fn a_full_disk_leaves_nothing() {
     faultkit::require!(root, program("mount"), program("ip"), program("nft"));
-    faultkit::isolated!(|| {
+    isolated!(|| {
         let dir = faultkit::TempDir::new();
         let host = Ns::host();
         host.output("mount", &format!("-t tmpfs -o size=4k,nr_inodes=8 tmpfs {}", dir.path().display()));
@@ -306,7 +306,7 @@ impl Observer for Until {
 #[test]
 fn a_dropped_future_leaves_nothing() {
     faultkit::require!(root, program("ip"), program("nft"));
-    faultkit::isolated!(|| {
+    isolated!(|| {
         let state = StateDir::new();
         let network = state.network();
         let spec = Attach::new("a").publish("8080:80".parse().expect("port"));

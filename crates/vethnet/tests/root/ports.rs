@@ -14,7 +14,7 @@ fn port(text: &str) -> PublishedPort {
 #[test]
 fn a_published_port_is_reached_from_everywhere() {
     faultkit::require!(root, program("ip"), program("nft"));
-    faultkit::isolated!(|| {
+    isolated!(|| {
         let state = StateDir::new();
         let network = state.network();
         let uplink = Uplink::new();
@@ -49,7 +49,7 @@ fn a_published_port_is_reached_from_everywhere() {
 #[test]
 fn a_published_port_takes_only_traffic_to_the_host() {
     faultkit::require!(root, program("ip"), program("nft"));
-    faultkit::isolated!(|| {
+    isolated!(|| {
         let state = StateDir::new();
         let network = state.network();
         let uplink = Uplink::new();
@@ -72,7 +72,7 @@ fn a_published_port_takes_only_traffic_to_the_host() {
 #[test]
 fn one_address_of_the_host_and_udp() {
     faultkit::require!(root, program("ip"), program("nft"));
-    faultkit::isolated!(|| {
+    isolated!(|| {
         let state = StateDir::new();
         let network = state.network();
         let uplink = Uplink::new();
@@ -123,7 +123,7 @@ fn one_address_of_the_host_and_udp() {
 #[test]
 fn the_table_is_what_its_documentation_says() {
     faultkit::require!(root, program("ip"), program("nft"));
-    faultkit::isolated!(|| {
+    isolated!(|| {
         let state = StateDir::new();
         let netns = Ns::new();
         let written = r#"table ip cellkit0 {
@@ -170,7 +170,7 @@ fn the_table_is_what_its_documentation_says() {
 #[test]
 fn ports_that_are_taken() {
     faultkit::require!(root, program("ip"), program("nft"));
-    faultkit::isolated!(|| {
+    isolated!(|| {
         let state = StateDir::new();
         let network = state.network();
         let host = Ns::host();
@@ -243,7 +243,7 @@ fn flows_with(address: Ipv4Addr) -> usize {
 #[test]
 fn a_connection_does_not_outlive_its_container() {
     faultkit::require!(root, program("ip"), program("nft"));
-    faultkit::isolated!(|| {
+    isolated!(|| {
         let state = StateDir::new();
         let network = state.network();
         let uplink = Uplink::new();
