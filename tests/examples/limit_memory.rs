@@ -39,7 +39,12 @@ mod root {
             let mut child = example("limit_memory").args(["12m", "sleep", "1000"]).spawn().expect("start");
             let group = format!("/sys/fs/cgroup/limit_memory-{}-victim", child.id());
             let read = |file: &str| fs::read_to_string(format!("{group}/{file}")).unwrap_or_default();
-            while read("cgroup.procs").trim().is_empty() {
+            // Until it is the program: what ends before that has not been started.
+            let runs = || {
+                let pid = read("cgroup.procs").trim().to_owned();
+                fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "sleep")
+            };
+            while !runs() {
                 assert!(child.try_wait().expect("wait").is_none(), "it ended early");
                 std::thread::sleep(std::time::Duration::from_millis(5));
             }
