@@ -188,9 +188,29 @@ impl Machine {
 
     /// Runs tests of `suite` there.
     ///
+    /// The emulator now and then lets a kernel panic that does not on real hardware. Then the binaries that had not ended
+    /// are run once more, in a machine booted anew, and it is said; a second time is a failure.
+    ///
     /// # Errors
     /// When the machine cannot be started or does not end within `limit`.
     pub fn run_tests(&self, suite: &Suite, choice: &[Choice], limit: Duration, tally: &mut Tally) -> Result<()> {
+        let (done, outcome) = self.run_once(suite, choice, limit, tally)?;
+        if outcome.is_ok() || !self.has_panicked() {
+            return outcome;
+        }
+        println!("  the kernel of the emulated machine panicked; what is left is run in another one");
+        let left = choice.get(done..).unwrap_or_default();
+        self.run_once(suite, left, limit, tally)?.1
+    }
+
+    /// How many binaries have ended, and whether that is all of them.
+    fn run_once(
+        &self,
+        suite: &Suite,
+        choice: &[Choice],
+        limit: Duration,
+        tally: &mut Tally,
+    ) -> Result<(usize, Result<()>)> {
         let bin = Folder::make(&self.cache, "bin")?;
         let copy = suite.copy_to(&bin.0)?;
         let systemd = if self.rootfs.is_some() { ",systemd" } else { "" };
@@ -245,16 +265,25 @@ impl Machine {
             true
         };
         let mut complete = false;
-        let status = self.boot(&script, Some(&bin.0), limit, Console::Kept, |job| complete = collect(job, tally))?;
-        if status.is_none() || !complete {
-            let console = fs::read(self.console()).unwrap_or_default();
-            let console = String::from_utf8_lossy(&console).into_owned();
-            let lines: Vec<&str> = console.lines().collect();
-            println!("{}", lines.get(lines.len().saturating_sub(40)..).unwrap_or_default().join("\n"));
-            let what = if status.is_none() { format!("was killed after {limit:?}") } else { "ended too early".into() };
-            return Err(format!("the machine {what}; its console: {}", self.console().display()).into());
-        }
-        Ok(())
+        let status = self.boot(&script, Some(&bin.0), limit, Console::Kept, |job| complete = collect(job, tally));
+        let what = match status {
+            Ok(Some(_)) if complete => return Ok((done, Ok(()))),
+            Ok(Some(_)) => "ended too early".to_owned(),
+            Ok(None) => format!("was killed after {limit:?}"),
+            Err(error) => format!("gave no answer: {error}"),
+        };
+        let console = self.console_text();
+        let lines: Vec<&str> = console.lines().collect();
+        println!("{}", lines.get(lines.len().saturating_sub(40)..).unwrap_or_default().join("\n"));
+        Ok((done, Err(format!("the machine {what}; its console: {}", self.console().display()).into())))
+    }
+
+    fn console_text(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.console()).unwrap_or_default()).into_owned()
+    }
+
+    fn has_panicked(&self) -> bool {
+        self.console_text().contains("Kernel panic - not syncing")
     }
 
     /// Runs a shell script there, with `programs` in `/job-bin` under their names, and answers with the content of the files
@@ -350,7 +379,7 @@ impl Machine {
         watch(&job.0);
         match fs::read_to_string(job.0.join("status")) {
             Ok(status) => Ok(status.trim().parse().ok()),
-            Err(_) if in_time => Err("the machine ended without a word; look at its console".into()),
+            Err(_) if in_time => Err("it ended without a word".into()),
             Err(_) => Ok(None),
         }
     }

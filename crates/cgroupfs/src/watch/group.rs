@@ -108,19 +108,29 @@ impl Group {
     /// state came of. They are read after the state, so that those of an empty group are its last.
     pub fn refresh(&mut self, queue: &mut Queue, buffer: &mut [u8; 4096]) -> Result<Found> {
         let Some(mut state) = self.read_state(buffer)? else { return Ok(Found::Removed) };
-        let mut lost = Vec::new();
+        let (mut lost, mut errors) = (Vec::new(), Vec::new());
         for kind in EventFile::ALL {
-            if !self.count(kind, queue, buffer)? {
-                lost.push(kind);
+            match self.count(kind, queue, buffer) {
+                Ok(true) => {}
+                Ok(false) => lost.push(kind),
+                // Its own wake-up comes again, but not that for the state, which has been read.
+                Err(error) => errors.push(error),
             }
         }
         if !lost.is_empty() {
-            let Some(now) = self.read_state(buffer)? else { return Ok(Found::Removed) };
-            state = now;
-            self.lose(&lost, queue);
+            match self.read_state(buffer) {
+                Ok(Some(now)) => {
+                    state = now;
+                    self.lose(&lost, queue);
+                }
+                Ok(None) => return Ok(Found::Removed),
+                Err(error) => errors.push(error),
+            }
         }
         self.tell_state(state, queue);
-        Ok(Found::Alive)
+        // What could not be read may still go up, for all that is known.
+        self.read_when_empty &= errors.is_empty();
+        Error::all(errors).map(|()| Found::Alive)
     }
 
     /// Whether the file is still there; so is one that the group never had.

@@ -192,7 +192,7 @@ fn each_call_failing_once_undoes_memory_and_cpu() {
             End::Returned(Ok(())) if run.call.name == "close" => Ok(()),
             other => Err(format!("{other:?}")),
         });
-        assert!(swept.runs > 5, "{swept:?}");
+        assert!(swept.runs >= 4, "{swept:?}");
         drop(sweep);
         group.remove(LIMIT).expect("remove");
         assert!(killed(child));

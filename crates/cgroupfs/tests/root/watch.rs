@@ -295,47 +295,57 @@ fn what_cannot_be_watched() {
 #[test]
 fn faults_while_adding_and_waiting() {
     faultkit::require!(root, cgroup2);
-    faultkit::isolated!(limit_secs = 240, || {
-        let place = place();
-        let group = group(&place, "swept");
-        let child = start_in(group.path(), "exec sleep 1000");
-        let freeze = group.path().join("cgroup.freeze");
-        let toggle = |state: &str| fs::write(&freeze, state).expect("freeze");
-        let sweep = Sweep::new(|counted| {
-            toggle("0");
-            super::until("thawed", || cat(group.path(), "cgroup.events").contains("frozen 0"));
-            let outcome = counted.run(|| -> cgroupfs::Result<()> {
-                let mut watch = Watch::new()?;
-                let added = watch.add(&group);
-                assert_eq!(watch.is_empty(), added.is_err(), "on an error nothing is added");
-                added?;
-                toggle("1");
-                // An error of a wait loses nothing: what happened is told by one after it.
-                let mut error = None;
-                loop {
-                    match watch.next_within(LIMIT) {
-                        Ok(Some(event)) if event.what == What::Frozen => break,
-                        Ok(other) => assert!(error.is_some(), "{other:?}"),
-                        Err(failed) => error = Some(failed),
-                    }
-                }
-                error.map_or(Ok(()), Err)
-            });
-            outcome.map_err(|error| Failure::new(error.operation(), error.raw_os_error(), format!("{error:#}")))
-        })
-        .spare("the test's own writing to cgroup.freeze", |call| ["openat", "write"].contains(&&*call.name));
-        for errno in [libc::EMFILE, libc::ENOMEM, libc::EINTR] {
-            let swept = sweep.each(Fault::Fail(errno), |run| match &run.end {
-                End::Returned(Err(failure)) if failure.errno == Some(errno) => Ok(()),
-                // A close that fails has closed; what was interrupted is done again.
-                End::Returned(Ok(())) if run.call.name == "close" || errno == libc::EINTR => Ok(()),
-                other => Err(format!("{other:?}")),
-            });
-            assert!(swept.runs >= 6, "{swept:?}");
-        }
-        drop(sweep);
+    faultkit::isolated!(limit_secs = 240, || faults(&[libc::EMFILE, libc::ENOMEM, libc::EINTR], false));
+}
+
+/// The same of a group that has counters too, which are read after the state.
+#[test]
+fn faults_while_reading_states_and_counters() {
+    faultkit::require!(root, cgroup2("memory"), cgroup2("pids"));
+    faultkit::isolated!(limit_secs = 240, || faults(&[libc::ENOMEM], true));
+}
+
+fn faults(errnos: &[i32], reads_only: bool) {
+    let place = place();
+    let group = group(&place, "swept");
+    let child = start_in(group.path(), "exec sleep 1000");
+    let freeze = group.path().join("cgroup.freeze");
+    let toggle = |state: &str| fs::write(&freeze, state).expect("freeze");
+    let sweep = Sweep::new(|counted| {
         toggle("0");
-        group.remove(LIMIT).expect("remove");
-        assert!(killed(child));
-    });
+        super::until("thawed", || cat(group.path(), "cgroup.events").contains("frozen 0"));
+        let outcome = counted.run(|| -> cgroupfs::Result<()> {
+            let mut watch = Watch::new()?;
+            let added = watch.add(&group);
+            assert_eq!(watch.is_empty(), added.is_err(), "on an error nothing is added");
+            added?;
+            toggle("1");
+            // An error of a wait loses nothing: what happened is told by one after it.
+            let mut error = None;
+            loop {
+                match watch.next_within(LIMIT) {
+                    Ok(Some(event)) if event.what == What::Frozen => break,
+                    Ok(other) => assert!(error.is_some(), "{other:?}"),
+                    Err(failed) => error = Some(failed),
+                }
+            }
+            error.map_or(Ok(()), Err)
+        });
+        outcome.map_err(|error| Failure::new(error.operation(), error.raw_os_error(), format!("{error:#}")))
+    })
+    .spare("the test's own writing to cgroup.freeze", |call| ["openat", "write"].contains(&&*call.name));
+    let sweep = if reads_only { sweep.spare("swept by the other test", |call| call.name != "pread64") } else { sweep };
+    for &errno in errnos {
+        let swept = sweep.each(Fault::Fail(errno), |run| match &run.end {
+            End::Returned(Err(failure)) if failure.errno == Some(errno) => Ok(()),
+            // A close that fails has closed; what was interrupted is done again.
+            End::Returned(Ok(())) if run.call.name == "close" || errno == libc::EINTR => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+        assert!(swept.runs >= 6, "{swept:?}");
+    }
+    drop(sweep);
+    toggle("0");
+    group.remove(LIMIT).expect("remove");
+    assert!(killed(child));
 }

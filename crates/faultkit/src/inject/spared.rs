@@ -35,6 +35,10 @@ pub(super) const SPARED: &[Spared] = &[
         why: "they cannot fail, and have no way to say so",
     },
     Spared {
+        is: |call| call.name == "clock_gettime",
+        why: "a call only where the clock of a machine is not to be trusted, and the standard library takes no error from it",
+    },
+    Spared {
         is: |call| call.name == "fcntl" && call.args[1] == libc::F_GETFD as u64,
         why: "the standard library's own check of a descriptor, in debug builds, and a question that cannot fail",
     },
