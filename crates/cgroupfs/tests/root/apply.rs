@@ -10,7 +10,7 @@ use cgroupfs::{
 };
 use faultkit::{End, Failure, Fault, Sweep};
 
-use super::{LIMIT, cat, group, killed, name, place, start_in, until};
+use super::{LIMIT, cat, group, killed, name, place, start_in, start_sleep_in, until};
 
 /// The content of every file that holds a limit, by `cat`.
 fn contents(group: &Path) -> BTreeMap<String, String> {
@@ -170,7 +170,7 @@ fn each_call_failing_once_undoes_memory_and_cpu() {
         // Some go up and some go down, and the burst is more than the old quota has room for.
         let (from, wanted) = (to(32, "20000 100000", 10_000), to(64, "60000 100000", 50_000));
         let group = place().create(&name("swept"), &from, &mut ()).expect("create");
-        let child = start_in(group.path(), "exec sleep 1000");
+        let child = start_sleep_in(group.path());
         let before = contents(group.path());
         let sweep = Sweep::new(|counted| {
             let applied = counted.run(|| group.apply(&wanted));

@@ -76,6 +76,14 @@ fn start_in(group: impl AsRef<Path>, script: &str) -> Child {
     child
 }
 
+/// A process that only sleeps, in the group. It is waited for until it has its last name: a sweep counts processes by name.
+fn start_sleep_in(group: impl AsRef<Path>) -> Child {
+    let child = start_in(group, "exec sleep 1000");
+    let name = format!("/proc/{}/comm", child.id());
+    until("it sleeps", || std::fs::read_to_string(&name).is_ok_and(|name| name.trim() == "sleep"));
+    child
+}
+
 fn until(what: &str, done: impl Fn() -> bool) {
     let started = Instant::now();
     while !done() {

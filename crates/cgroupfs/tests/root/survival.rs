@@ -5,7 +5,7 @@ use std::fs;
 use cgroupfs::{Cgroup, CgroupName, Controller, Error, Hierarchy, Limits, PidsMax, StatsParts, Watch};
 use faultkit::{Counted, End, Failure, Fault, Run, Sweep};
 
-use super::{LIMIT, cat, command_in, group, killed, name, place, start_in, until};
+use super::{LIMIT, cat, command_in, group, killed, name, place, start_in, start_sleep_in, until};
 
 fn failure(error: &Error) -> Failure {
     Failure::new(error.operation(), error.raw_os_error(), format!("{error:#}"))
@@ -30,7 +30,7 @@ fn freezing_never_leaves_ice_whatever_call_fails() {
     faultkit::isolated!(limit_secs = 300, || {
         let top = group(&place(), "top");
         let below = top.create_child(&name("below")).expect("below");
-        let child = start_in(below.path(), "exec sleep 1000");
+        let child = start_sleep_in(below.path());
         let path = top.path().to_owned();
         let sweep = Sweep::new(|counted: &Counted<'_>| {
             counted.run(|| top.freeze(LIMIT).and_then(|frozen| frozen.thaw(LIMIT))).map_err(|error| failure(&error))

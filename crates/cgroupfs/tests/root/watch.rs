@@ -10,7 +10,7 @@ use cgroupfs::{Cgroup, ErrorKind, Event, EventFile, Watch, WatchedGroup, What};
 use faultkit::{End, Failure, Fault, Sweep};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 
-use super::{LIMIT, cat, group, killed, place, start_in};
+use super::{LIMIT, cat, group, killed, place, start_in, start_sleep_in};
 
 /// Long enough for whatever was going to be told.
 pub(super) const A_WHILE: Duration = Duration::from_millis(300);
@@ -308,7 +308,7 @@ fn faults_while_reading_states_and_counters() {
 fn faults(errnos: &[i32], reads_only: bool) {
     let place = place();
     let group = group(&place, "swept");
-    let child = start_in(group.path(), "exec sleep 1000");
+    let child = start_sleep_in(group.path());
     let freeze = group.path().join("cgroup.freeze");
     let toggle = |state: &str| fs::write(&freeze, state).expect("freeze");
     let sweep = Sweep::new(|counted| {
