@@ -2,6 +2,7 @@
 //!
 //! * [`Rootfs`]: a root file system and what is mounted in it. [`Rootfs::steps`] turns it into [`ChildSteps`], one system
 //!   call each, which `ns-core` runs in the cloned child; after the last one `/` is the new root and the old one is gone.
+//! * [`DetachedMount`]: a mount that is nowhere yet, made by [`Bind`] and attached in one step.
 //! * [`Volume`], [`TmpfsOptions`], [`Sys`]: the parts of it.
 //! * [`RootFd`]: a directory that paths of somebody else are resolved in, and never outside.
 //!
@@ -34,11 +35,15 @@
 //! (5.12): there the step's error is ENOSYS.
 #![deny(unsafe_code)]
 
+mod attr;
+mod bind;
+mod detached;
 mod flags;
 mod hint;
 mod in_root;
 mod mount_table;
 mod plan;
+mod propagation;
 mod root_fd;
 mod rootfs;
 mod step;
@@ -46,8 +51,12 @@ mod sys;
 mod tmpfs;
 mod volume;
 
+pub use attr::{Atime, MountAttr};
+pub use bind::Bind;
 pub use cellkit_core::{ChildSteps, Error, ErrorKind, Result};
+pub use detached::DetachedMount;
 pub use hint::HINTS;
+pub use propagation::Propagation;
 pub use root_fd::RootFd;
 pub use rootfs::{Rootfs, Sys};
 pub use tmpfs::TmpfsOptions;

@@ -35,7 +35,7 @@ use cellkit_core::{ChildSteps, Error, Result, Slot, Subject};
 use crate::in_root::InRootPath;
 use crate::rootfs::{Base, Mount, Rootfs, absolute};
 use crate::step::{At, Call, Step, Target};
-use crate::sys::MountAttr;
+use crate::sys::RawMountAttr;
 use crate::{TmpfsOptions, Volume};
 
 /// open_tree that makes a detached copy of one mount.
@@ -102,7 +102,7 @@ impl Plan {
         };
         let mut plan = Self { steps, scratch, writable: Vec::new(), elsewhere: shown.clone(), shown, overlays: 0 };
         let host_root = || Subject::from(Path::new("/"));
-        let private = MountAttr { propagation: libc::MS_PRIVATE, ..MountAttr::default() };
+        let private = RawMountAttr { propagation: libc::MS_PRIVATE, ..RawMountAttr::default() };
         plan.push(
             Call::MountSetattr { at: At::Cwd, path: c"/".into(), flags: libc::AT_RECURSIVE as u32, attr: private },
             "no mount made from here on is seen by the host",
@@ -249,7 +249,7 @@ impl Plan {
     }
 
     fn set(&mut self, fd: Slot, flags: u32, attr_set: u64, reason: &'static str, subject: impl Into<Subject>) {
-        let attr = MountAttr { attr_set, ..MountAttr::default() };
+        let attr = RawMountAttr { attr_set, ..RawMountAttr::default() };
         self.push(Call::MountSetattr { at: At::Fd(fd), path: c"".into(), flags, attr }, reason, subject);
     }
 

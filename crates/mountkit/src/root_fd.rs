@@ -72,6 +72,11 @@ impl RootFd {
         sys::statx(fd.as_raw_fd()).map_err(|errno| self.fail("statx", errno, path))
     }
 
+    /// Whatever `path` is, as a place to mount on.
+    pub(crate) fn place(&self, path: &Path) -> Result<OwnedFd> {
+        self.open_at(&Self::parse(path)?, libc::O_PATH)
+    }
+
     /// `openat2(O_PATH | O_DIRECTORY)`: a directory below the root, as a place.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use cellkit_core::{Slot, StepText, Subject};
 
 use crate::flags;
 use crate::in_root::InRootPath;
-use crate::sys::{Links, MountAttr};
+use crate::sys::{Links, RawMountAttr};
 
 /// Where a path starts.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +28,7 @@ pub(crate) enum Target {
 /// One system call, or a few that only make sense together, on data made before the clone.
 #[derive(Debug)]
 pub(crate) enum Call {
-    MountSetattr { at: At, path: CString, flags: u32, attr: MountAttr },
+    MountSetattr { at: At, path: CString, flags: u32, attr: RawMountAttr },
     OpenTree { at: At, path: CString, flags: u32, into: Slot },
     CheckDevice { fd: Slot, rdev: (u32, u32) },
     Fsopen { fs: &'static CStr, into: Slot },

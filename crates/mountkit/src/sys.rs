@@ -1,6 +1,7 @@
 //! The system calls of this crate, raw: they leave the C library's `errno` alone, so that a cloned child may make them.
 #![allow(unsafe_code)]
 
+pub(crate) mod mount;
 mod run;
 
 use std::ffi::CStr;
@@ -14,7 +15,7 @@ use crate::in_root::InRootPath;
 /// struct mount_attr of mount_setattr(2).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct MountAttr {
+pub(crate) struct RawMountAttr {
     pub(crate) attr_set: u64,
     pub(crate) attr_clr: u64,
     pub(crate) propagation: u64,
@@ -101,13 +102,13 @@ pub(crate) fn effective_uid() -> u32 {
 }
 
 /// mount_setattr(2). Child-safe.
-pub(crate) fn mount_setattr(dir: RawFd, path: &CStr, flags: u32, attr: &MountAttr) -> Result<(), Errno> {
+pub(crate) fn mount_setattr(dir: RawFd, path: &CStr, flags: u32, attr: &RawMountAttr) -> Result<(), Errno> {
     let args = [
         dir as usize,
         path.as_ptr() as usize,
         flags as usize,
         std::ptr::from_ref(attr) as usize,
-        size_of::<MountAttr>(),
+        size_of::<RawMountAttr>(),
         0,
     ];
     // SAFETY: path ends in NUL and attr is as large as said; the kernel only reads them.

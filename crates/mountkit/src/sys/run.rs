@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 use cellkit_core::sys::{fsconfig, fsmount, fsopen};
 use cellkit_core::{ChildFds, ChildStep, Errno, HintTable, StepText};
 
-use super::{Links, MountAttr};
+use super::{Links, RawMountAttr};
 use crate::in_root::InRootPath;
 use crate::step::{Call, Step, Target};
 
@@ -122,7 +122,7 @@ fn make_read_only(root: RawFd, path: &InRootPath) -> Result<(), Errno> {
     let recursive = libc::AT_RECURSIVE as u32;
     let put = || {
         let clone = super::open_tree(target, c"", CLONE | FD | recursive)?;
-        let attr = MountAttr { attr_set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
+        let attr = RawMountAttr { attr_set: libc::MOUNT_ATTR_RDONLY, ..RawMountAttr::default() };
         let moved = super::mount_setattr(clone, c"", FD | recursive, &attr)
             .and_then(|()| super::move_mount(clone, target, c""));
         super::shut(clone);
