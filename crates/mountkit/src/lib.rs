@@ -5,6 +5,7 @@
 //! * [`DetachedMount`]: a mount that is nowhere yet, made by [`Bind`] and attached in one step.
 //! * [`Volume`], [`TmpfsOptions`], [`Sys`]: the parts of it.
 //! * [`RootFd`]: a directory that paths of somebody else are resolved in, and never outside.
+//! * `layers` (feature of that name): image layers applied to folders.
 //!
 //! ```
 //! use mountkit::{Rootfs, Sys, TmpfsOptions, Volume};
@@ -41,6 +42,8 @@ mod detached;
 mod flags;
 mod hint;
 mod in_root;
+#[cfg(feature = "layers")]
+pub mod layers;
 mod mount_table;
 mod plan;
 mod propagation;

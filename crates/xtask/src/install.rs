@@ -34,6 +34,11 @@ pub const TEST_TOOLS: &[Tool] = &[
     ("strace", "strace"),
     ("bpftool", "bpftool"),
     ("python3", "python3-minimal"),
+    ("tar", "tar"),
+    ("getfattr", "attr"),
+    // The feature `layers` of mountkit builds zstd's C library.
+    ("cc", "gcc"),
+    ("/usr/include/stdlib.h", "libc6-dev"),
 ];
 
 /// What a virtual machine is made of.

@@ -1,0 +1,25 @@
+//! Image layers: what an image's file system is shipped as, and folders that an overlay is made of (feature `layers`).
+//!
+//! A layer is a tar archive, compressed or not, of what one step of an image's making added, changed and removed. What it
+//! removes it names by markers, [whiteouts](Whiteouts). It comes from a stranger: every name, length, link and attribute
+//! in it may be chosen to lead the reader astray, so nothing in it is believed, and whatever it makes is made through a
+//! [`RootFd`](crate::RootFd).
+//!
+//! | | |
+//! |---|---|
+//! | [`Digest`] | what a blob is asked for by, and must be |
+//! | [`Compression`] | gzip, zstd or none, told by the first bytes |
+//! | [`Whiteouts`] | how a removed name is written down: for an overlay, or by removing it |
+//!
+//! The words are those of the [OCI image specification](https://github.com/opencontainers/image-spec/blob/main/layer.md).
+#![forbid(unsafe_code)]
+
+mod compression;
+#[allow(dead_code, reason = "what applies and makes layers builds on it")]
+mod digest;
+#[allow(dead_code, reason = "what applies and makes layers builds on it")]
+mod whiteout;
+
+pub use compression::Compression;
+pub use digest::Digest;
+pub use whiteout::Whiteouts;
