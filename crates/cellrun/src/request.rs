@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use cellkit_core::{Error, Result, Subject};
 use cgroupfs::{Bytes, DevNum, IoMax, Limits, Max, MemoryPlusSwap, PidsMax, Quota};
 use idmap::IdMaps;
-use mountkit::{TmpfsOptions, Volume};
+use mountkit::{Tmpfs, Volume};
 use ns_core::{Capability, CapabilitySet, TimeOffsets};
 use vethnet::{Ipv4Subnet, PublishedPort};
 
@@ -62,7 +62,7 @@ pub struct Request {
     /// Mounts of files and directories.
     pub volumes: Vec<Volume>,
     /// Empty memory file systems.
-    pub tmpfs: Vec<(PathBuf, TmpfsOptions)>,
+    pub tmpfs: Vec<(PathBuf, Tmpfs)>,
     /// Ids.
     pub userns: Userns,
     /// Clocks, if it has its own.
@@ -343,10 +343,10 @@ fn volume(text: &OsStr) -> Result<Volume> {
 }
 
 /// `TARGET[:size=64m,mode=1777,noexec]`.
-fn tmpfs(text: &str) -> Result<(PathBuf, TmpfsOptions)> {
+fn tmpfs(text: &str) -> Result<(PathBuf, Tmpfs)> {
     let (target, list) = text.split_once(':').unwrap_or((text, ""));
     let wrong = || value("--tmpfs", "this is TARGET or TARGET:size=64m,mode=1777,noexec", text);
-    let mut options = TmpfsOptions::new();
+    let mut options = Tmpfs::new();
     for option in list.split(',').filter(|option| !option.is_empty()) {
         options = match option.split_once('=') {
             Some(("size", size)) => options.size(size.parse::<Bytes>().map_err(named("--tmpfs"))?.0),

@@ -76,6 +76,11 @@ pub static HINTS: HintTable = HintTable(&[
                allows no fresh one in a user namespace; uncover it, or use a bind of the host's",
     },
     HintRow {
+        operation: "fspick",
+        errno: libc::EINVAL,
+        hint: "a file system is named by the root of a mount of it, and this is another directory or file",
+    },
+    HintRow {
         operation: "fsopen",
         errno: libc::ENODEV,
         hint: "this kernel has no such file system: see /proc/filesystems, or load its module (`modprobe overlay`)",
@@ -170,7 +175,7 @@ mod tests {
 
     #[test]
     fn each_row_is_found_and_says_its_word() {
-        for (operation, errno, word) in [
+        let rows = [
             ("open", libc::ENOENT, "must exist"),
             ("open", libc::ENOTDIR, "is a directory"),
             ("open", libc::EACCES, "modes"),
@@ -182,6 +187,7 @@ mod tests {
             ("fsconfig", libc::EBUSY, "in use"),
             ("fsconfig", libc::EPERM, "own network namespace"),
             ("fsmount", libc::EPERM, "covered"),
+            ("fspick", libc::EINVAL, "root of a mount"),
             ("fsopen", libc::ENODEV, "/proc/filesystems"),
             ("fsopen", libc::EPERM, "seccomp"),
             ("open_tree", libc::EINVAL, "mountinfo"),
@@ -201,12 +207,13 @@ mod tests {
             ("statx", libc::ENODEV, "/dev/null"),
             ("pivot_root", libc::EINVAL, "initramfs"),
             ("pivot_root", libc::EPERM, "CAP_SYS_ADMIN"),
-        ] {
+        ];
+        assert_eq!(HINTS.0.len(), rows.len(), "a row without a line above");
+        for (operation, errno, word) in rows {
             let error = Error::from_errno(operation, errno).with_hints(&HINTS);
             let hint = error.hint().unwrap_or_else(|| panic!("no hint for {operation}, {errno}"));
             assert!(hint.contains(word), "{operation}: {hint}");
             assert!(!hint.contains('\n') && !hint.contains("  "), "{hint:?}");
         }
-        assert_eq!(HINTS.0.len(), 30, "a row without a line above");
     }
 }

@@ -3,12 +3,14 @@
 //! * [`Rootfs`]: a root file system and what is mounted in it. [`Rootfs::steps`] turns it into [`ChildSteps`], one system
 //!   call each, which `ns-core` runs in the cloned child; after the last one `/` is the new root and the old one is gone.
 //! * [`DetachedMount`]: a mount that is nowhere yet, made by [`Bind`] and attached in one step.
-//! * [`Volume`], [`TmpfsOptions`], [`Sys`]: the parts of it.
+//! * [`Tmpfs`], [`Proc`], [`Sysfs`], [`Devpts`], [`Mqueue`], [`Cgroup2`], [`Hugetlbfs`], [`BinfmtMisc`], and
+//!   [`Filesystem`] for any other: new file systems, as detached mounts.
+//! * [`Volume`], [`Tmpfs`], [`Sys`]: the parts of a `Rootfs`.
 //! * [`RootFd`]: a directory that paths of somebody else are resolved in, and never outside.
 //! * `layers` (feature of that name): image layers applied to folders.
 //!
 //! ```
-//! use mountkit::{Rootfs, Sys, TmpfsOptions, Volume};
+//! use mountkit::{Rootfs, Sys, Tmpfs, Volume};
 //!
 //! # fn main() -> mountkit::Result<()> {
 //! let rootfs = Rootfs::overlay_of_host()
@@ -17,7 +19,7 @@
 //!     .dev()
 //!     .mask_defaults()
 //!     .volume(Volume::bind("/usr", "/mnt/usr").read_only())
-//!     .tmpfs("/scratch", TmpfsOptions::new().size(16 << 20));
+//!     .tmpfs("/scratch", Tmpfs::new().size(16 << 20));
 //! rootfs.check()?;
 //! for (number, step) in rootfs.steps()?.describe().iter().enumerate() {
 //!     println!("{number:3}  {step}  # {}", step.reason);
@@ -39,6 +41,7 @@
 mod attr;
 mod bind;
 mod detached;
+mod filesystem;
 mod flags;
 mod hint;
 mod in_root;
@@ -51,16 +54,18 @@ mod root_fd;
 mod rootfs;
 mod step;
 mod sys;
-mod tmpfs;
 mod volume;
 
 pub use attr::{Atime, MountAttr};
 pub use bind::Bind;
 pub use cellkit_core::{ChildSteps, Error, ErrorKind, Result};
 pub use detached::DetachedMount;
+pub use filesystem::{
+    BinfmtMisc, Cgroup2, Devpts, Filesystem, HidePid, HugePageSize, HugePages, Hugetlbfs, Mqueue, Proc, Reconfigure,
+    Sysfs, Tmpfs,
+};
 pub use hint::HINTS;
 pub use propagation::Propagation;
 pub use root_fd::RootFd;
 pub use rootfs::{Rootfs, Sys};
-pub use tmpfs::TmpfsOptions;
 pub use volume::Volume;

@@ -32,11 +32,12 @@ use std::path::{Path, PathBuf};
 
 use cellkit_core::{ChildSteps, Error, Result, Slot, Subject};
 
+use crate::filesystem::{Recipe, Value};
 use crate::in_root::InRootPath;
 use crate::rootfs::{Base, Mount, Rootfs, absolute};
 use crate::step::{At, Call, Step, Target};
 use crate::sys::RawMountAttr;
-use crate::{TmpfsOptions, Volume};
+use crate::{Tmpfs, Volume};
 
 /// open_tree that makes a detached copy of one mount.
 const CLONE: u32 = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
@@ -46,11 +47,12 @@ const CLONE_ALL: u32 = CLONE | libc::AT_RECURSIVE as u32;
 const THIS: u32 = libc::AT_EMPTY_PATH as u32;
 /// The same, with all that is mounted below it.
 const THIS_AND_BELOW: u32 = THIS | libc::AT_RECURSIVE as u32;
+
 /// What no kernel file system needs.
-const INERT: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
+const INERT: u64 = crate::MountAttr::INERT.bits();
 
 pub(crate) fn steps(rootfs: &Rootfs) -> Result<ChildSteps> {
-    let mut plan = Plan::begin(rootfs);
+    let mut plan = Plan::begin(rootfs)?;
     let root = plan.root(rootfs)?;
     let (below_dev, elsewhere): (Vec<_>, Vec<_>) =
         rootfs.mounts.iter().partition(|mount| rootfs.dev && mount.target().starts_with("/dev"));
@@ -93,7 +95,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn begin(rootfs: &Rootfs) -> Self {
+    fn begin(rootfs: &Rootfs) -> Result<Self> {
         let mut steps = ChildSteps::new();
         let scratch = steps.slot();
         let shown = match &rootfs.base {
@@ -108,8 +110,9 @@ impl Plan {
             "no mount made from here on is seen by the host",
             host_root(),
         );
-        let settings = [(c"mode", "0755".to_owned())];
-        let mount = plan.new_fs(c"tmpfs", &settings, SCRATCH, "a tmpfs for all that is throw-away");
+        // It holds neither programs with privileges nor devices.
+        let recipe = Tmpfs::new().mode(0o755).recipe()?;
+        let mount = plan.new_fs(&recipe, "a tmpfs for all that is throw-away");
         plan.push(
             Call::MoveMount { from: mount, at: At::Cwd, path: c"/".into() },
             "on \"/\" itself it covers no path of the host, because lookups start below it",
@@ -121,7 +124,7 @@ impl Plan {
             thing("the scratch tmpfs"),
         );
         plan.scratch = mount;
-        plan
+        Ok(plan)
     }
 
     /// Makes what is to become `/`, and mounts it where pivot_root wants it.
@@ -166,7 +169,9 @@ impl Plan {
         let target = absolute("move_mount", mount.target())?;
         let (fd, kind) = match mount {
             Mount::Volume(volume) => self.volume(volume)?,
-            Mount::Tmpfs(_, options) => (self.tmpfs(options), Target::Dir),
+            Mount::Tmpfs(_, options) => {
+                (self.new_fs(&options.recipe()?, "an empty tmpfs that was asked for"), Target::Dir)
+            }
         };
         self.put(root, fd, target, kind);
         Ok(())
@@ -189,10 +194,6 @@ impl Plan {
         Ok((fd, kind))
     }
 
-    fn tmpfs(&mut self, options: &TmpfsOptions) -> Slot {
-        self.new_fs(c"tmpfs", &options.settings(), options.attributes(), "an empty tmpfs that was asked for")
-    }
-
     /// Mounts `fd` on `path` of the root.
     fn put(&mut self, root: Slot, fd: Slot, path: InRootPath, target: Target) {
         let reason = match target {
@@ -206,23 +207,23 @@ impl Plan {
     }
 
     /// Makes a file system and a detached mount of it.
-    fn new_fs(
-        &mut self,
-        fs: &'static CStr,
-        settings: &[(&'static CStr, String)],
-        attributes: u64,
-        reason: &'static str,
-    ) -> Slot {
-        let subject = || thing(&fs.to_string_lossy());
+    fn new_fs(&mut self, recipe: &Recipe, reason: &'static str) -> Slot {
+        let subject = || thing(&recipe.fs.to_string_lossy());
         let context = self.steps.slot();
-        self.push(Call::Fsopen { fs, into: context }, reason, subject());
-        for (key, value) in settings {
-            // The values of callers are made of digits.
-            let value = CString::new(value.as_str()).unwrap_or_default();
-            self.push(Call::FsconfigString { fs: context, key, value }, "… with this option", subject());
+        self.push(Call::Fsopen { fs: recipe.fs, into: context }, reason, subject());
+        if let Some(name) = recipe.source() {
+            let call = Call::FsconfigString { fs: context, key: c"source", value: name.to_owned() };
+            self.push(call, "… by this name", subject());
+        }
+        for setting in &recipe.settings {
+            let call = match &setting.value {
+                Value::Text(value) => Call::FsconfigString { fs: context, key: setting.key, value: value.clone() },
+                Value::Flag => Call::FsconfigFlag { fs: context, key: setting.key },
+            };
+            self.push(call, "… with this option", subject());
         }
         self.push(Call::FsconfigCreate { fs: context }, "… made", subject());
-        self.fsmount(context, attributes, subject())
+        self.fsmount(context, recipe.attributes(), subject())
     }
 
     fn fsmount(&mut self, context: Slot, attributes: u64, subject: Subject) -> Slot {
@@ -289,9 +290,6 @@ impl Plan {
         Ok(())
     }
 }
-
-/// The scratch tmpfs itself holds neither programs with privileges nor devices.
-const SCRATCH: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
 
 fn thing(name: &str) -> Subject {
     Subject::Thing(name.to_owned())

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use cellkit_core::{ChildSteps, Error, Result};
 
 use crate::in_root::InRootPath;
-use crate::{TmpfsOptions, Volume, plan};
+use crate::{Tmpfs, Volume, plan};
 
 /// Names that [`Rootfs::dev`] makes in `/dev`.
 pub(crate) const DEV_NAMES: [&str; 15] = [
@@ -59,7 +59,7 @@ pub(crate) enum Base {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Mount {
     Volume(Volume),
-    Tmpfs(PathBuf, TmpfsOptions),
+    Tmpfs(PathBuf, Tmpfs),
 }
 
 impl Mount {
@@ -269,7 +269,7 @@ impl Rootfs {
     }
 
     /// Mounts an empty tmpfs on `target`.
-    pub fn tmpfs(mut self, target: impl AsRef<Path>, options: TmpfsOptions) -> Self {
+    pub fn tmpfs(mut self, target: impl AsRef<Path>, options: Tmpfs) -> Self {
         self.mounts.push(Mount::Tmpfs(target.as_ref().into(), options));
         self
     }
@@ -305,7 +305,7 @@ impl Rootfs {
             targets.push(target);
             match mount {
                 Mount::Volume(volume) => drop(volume.check()?),
-                Mount::Tmpfs(target, options) => options.check(target)?,
+                Mount::Tmpfs(target, options) => drop(options.recipe().map_err(|error| error.on(&**target))?),
             }
         }
         for path in self.masked.iter().chain(&self.read_only_paths) {

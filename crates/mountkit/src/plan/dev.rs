@@ -11,10 +11,12 @@ use std::path::Path;
 
 use cellkit_core::{Result, Slot, Subject};
 
-use super::{CLONE, INERT, Plan, THIS};
+use super::{CLONE, Plan, THIS};
+use crate::filesystem::Recipe;
 use crate::in_root::InRootPath;
 use crate::rootfs::Rootfs;
 use crate::step::{At, Call, Target};
+use crate::{Devpts, Mqueue, Tmpfs};
 
 /// Names, numbers and paths on the host.
 const NODES: [(&CStr, &str, (u32, u32)); 6] = [
@@ -42,8 +44,8 @@ const DEVICES: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC;
 
 impl Plan {
     pub(super) fn dev(&mut self, root: Slot, rootfs: &Rootfs) -> Result<()> {
-        let settings = [(c"mode", "0755".to_owned()), (c"size", "65536".to_owned())];
-        let dev = self.new_fs(c"tmpfs", &settings, INERT, "/dev: never the host's, nor the root's");
+        let dev = Tmpfs::new().size(65536).mode(0o755).no_exec().recipe()?;
+        let dev = self.new_fs(&dev, "/dev: never the host's, nor the root's");
         self.put(root, dev, InRootPath::new("move_mount", Path::new("dev"))?, Target::RealDir);
         for (name, path, device) in NODES {
             self.host_node(dev, name, Path::new(path), device)?;
@@ -52,10 +54,11 @@ impl Plan {
             let call = Call::Symlinkat { target: target.into(), at: dev, path: path.into() };
             self.push(call, "every program expects it", in_dev(path));
         }
-        self.pts(dev, rootfs);
-        let shm = [(c"mode", "1777".to_owned()), (c"size", (64_u64 << 20).to_string())];
-        self.fs_in_dev(dev, c"tmpfs", &shm, INERT, c"shm", "shared memory by name, shm_open(3)");
-        self.fs_in_dev(dev, c"mqueue", &[], INERT, c"mqueue", "the message queues of the child's own ipc namespace");
+        self.pts(dev, rootfs)?;
+        let shm = Tmpfs::new().size(64 << 20).mode(0o1777).no_exec().recipe()?;
+        self.fs_in_dev(dev, &shm, c"shm", "shared memory by name, shm_open(3)");
+        let mqueue = Mqueue::new().recipe()?;
+        self.fs_in_dev(dev, &mqueue, c"mqueue", "the message queues of the child's own ipc namespace");
         if rootfs.console {
             let mode = libc::S_IFREG | 0o600;
             let call = Call::Mknodat { at: dev, path: c"console".into(), mode, device: (0, 0) };
@@ -82,23 +85,18 @@ impl Plan {
         Ok(())
     }
 
-    fn pts(&mut self, dev: Slot, rootfs: &Rootfs) {
-        let gid = rootfs.tty_gid.or((!rootfs.unprivileged).then_some(TTY));
-        let mut settings = vec![(c"ptmxmode", "0666".to_owned()), (c"mode", "0620".to_owned())];
-        settings.extend(gid.map(|gid| (c"gid", gid.to_string())));
-        self.fs_in_dev(dev, c"devpts", &settings, DEVICES, c"pts", "terminals of the container's own");
+    fn pts(&mut self, dev: Slot, rootfs: &Rootfs) -> Result<()> {
+        let devpts = Devpts::new().ptmxmode(0o666).mode(0o620);
+        let devpts = match rootfs.tty_gid.or((!rootfs.unprivileged).then_some(TTY)) {
+            Some(gid) => devpts.gid(gid),
+            None => devpts,
+        };
+        self.fs_in_dev(dev, &devpts.recipe()?, c"pts", "terminals of the container's own");
+        Ok(())
     }
 
-    fn fs_in_dev(
-        &mut self,
-        dev: Slot,
-        fs: &'static CStr,
-        settings: &[(&'static CStr, String)],
-        attributes: u64,
-        name: &CStr,
-        reason: &'static str,
-    ) {
-        let fd = self.new_fs(fs, settings, attributes, reason);
+    fn fs_in_dev(&mut self, dev: Slot, recipe: &Recipe, name: &CStr, reason: &'static str) {
+        let fd = self.new_fs(recipe, reason);
         self.push(Call::Mkdirat { at: dev, path: name.into(), mode: 0o755 }, "the place for it", in_dev(name));
         self.push(Call::MoveMount { from: fd, at: At::Fd(dev), path: name.into() }, "there it is", in_dev(name));
     }

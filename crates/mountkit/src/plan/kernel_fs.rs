@@ -5,12 +5,13 @@ use std::path::Path;
 
 use cellkit_core::{Result, Slot};
 
-use super::{CLONE_ALL, INERT, Plan, THIS_AND_BELOW};
+use super::{CLONE_ALL, Plan, THIS_AND_BELOW};
 use crate::in_root::InRootPath;
 use crate::rootfs::Sys;
 use crate::step::Target;
+use crate::{Cgroup2, MountAttr, Proc, Sysfs};
 
-const READ_ONLY_INERT: u64 = INERT | libc::MOUNT_ATTR_RDONLY;
+const READ_ONLY_INERT: u64 = MountAttr::INERT.union(MountAttr::RDONLY).bits();
 
 fn place(path: &str) -> Result<InRootPath> {
     InRootPath::new("move_mount", Path::new(path))
@@ -18,19 +19,17 @@ fn place(path: &str) -> Result<InRootPath> {
 
 impl Plan {
     pub(super) fn proc(&mut self, root: Slot) -> Result<()> {
-        let fd = self.new_fs(c"proc", &[], INERT, "the processes of the child's own pid namespace");
+        let fd = self.new_fs(&Proc::new().recipe()?, "the processes of the child's own pid namespace");
         self.put(root, fd, place("proc")?, Target::RealDir);
         Ok(())
     }
 
     pub(super) fn sys(&mut self, root: Slot, sys: Sys) -> Result<()> {
         let fd = match sys {
-            Sys::Fresh => self.new_fs(
-                c"sysfs",
-                &[],
-                READ_ONLY_INERT,
-                "the devices, with those of the child's own network namespace",
-            ),
+            Sys::Fresh => {
+                let recipe = Sysfs::new().attrs(MountAttr::RDONLY).recipe()?;
+                self.new_fs(&recipe, "the devices, with those of the child's own network namespace")
+            }
             Sys::BindOfHost => {
                 let host = Path::new("/sys");
                 let fd = self.clone_of(host, CLONE_ALL, "the host's own, as the network is the host's")?;
@@ -43,7 +42,8 @@ impl Plan {
     }
 
     pub(super) fn cgroup(&mut self, root: Slot) -> Result<()> {
-        let fd = self.new_fs(c"cgroup2", &[], READ_ONLY_INERT, "the control group that the child is in, as its root");
+        let recipe = Cgroup2::new().attrs(MountAttr::RDONLY).recipe()?;
+        let fd = self.new_fs(&recipe, "the control group that the child is in, as its root");
         self.put(root, fd, place("sys/fs/cgroup")?, Target::Dir);
         Ok(())
     }

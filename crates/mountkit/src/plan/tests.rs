@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::{ErrorKind, Rootfs, Sys, TmpfsOptions, Volume};
+use crate::{ErrorKind, Rootfs, Sys, Tmpfs, Volume};
 
 fn lines(rootfs: &Rootfs) -> Vec<String> {
     rootfs.steps().expect("steps").describe().iter().map(ToString::to_string).collect()
@@ -45,15 +45,7 @@ fn a_small_plan_in_full() {
 #[test]
 fn every_step_says_why_and_about_what() {
     let full = |rootfs: Rootfs| {
-        rootfs
-            .proc()
-            .sys(Sys::Fresh)
-            .cgroup()
-            .dev()
-            .console()
-            .mask_defaults()
-            .read_only()
-            .tmpfs("/x", TmpfsOptions::new())
+        rootfs.proc().sys(Sys::Fresh).cgroup().dev().console().mask_defaults().read_only().tmpfs("/x", Tmpfs::new())
     };
     for rootfs in [full(Rootfs::overlay_of_host()), full(Rootfs::overlay("/usr")), full(Rootfs::bind("/usr"))] {
         for rootfs in [rootfs.clone(), rootfs.unprivileged()] {
@@ -106,7 +98,7 @@ proptest! {
             _ => Rootfs::bind(&dir),
         };
         let rootfs = targets.iter().fold(rootfs.dev().mask(&masked), |rootfs, target| {
-            rootfs.tmpfs(target, TmpfsOptions::new().size(size).mode(mode)).volume(Volume::bind(target, target))
+            rootfs.tmpfs(target, Tmpfs::new().size(size).mode(mode)).volume(Volume::bind(target, target))
         });
         match rootfs.steps() {
             Ok(steps) => prop_assert!(!steps.is_empty()),

@@ -47,10 +47,10 @@ fn targets() {
 
 #[test]
 fn a_mount_must_not_hide_an_earlier_one() {
-    let twice = Rootfs::overlay_of_host().tmpfs("/a/b", TmpfsOptions::new());
-    refused(twice.clone().tmpfs("/a/b/", TmpfsOptions::new()), "hide");
+    let twice = Rootfs::overlay_of_host().tmpfs("/a/b", Tmpfs::new());
+    refused(twice.clone().tmpfs("/a/b/", Tmpfs::new()), "hide");
     refused(twice.clone().volume(Volume::bind("/usr", "/a")), "hide");
-    twice.tmpfs("/a/b/c", TmpfsOptions::new()).check().expect("below is fine");
+    twice.tmpfs("/a/b/c", Tmpfs::new()).check().expect("below is fine");
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn sources_sizes_and_masks() {
     let error = refused(host().volume(Volume::bind("/no/such", "/a")), r#"open "/no/such""#);
     assert_eq!(error.raw_os_error(), Some(libc::ENOENT));
     refused(host().volume(Volume::bind("", "/a")), "empty");
-    refused(host().tmpfs("/a", TmpfsOptions::new().size(0)), "no limit");
+    refused(host().tmpfs("/a", Tmpfs::new().size(0)), "no limit");
     refused(host().mask(["proc/kcore"]), "begin with");
     refused(host().readonly_paths(["/"]), "root itself");
     refused(host().tty_gid(u32::MAX), "not a group");

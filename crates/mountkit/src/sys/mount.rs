@@ -22,3 +22,51 @@ pub(crate) fn clone_tree(dir: Option<BorrowedFd<'_>>, path: &CStr, flags: u32) -
 pub(crate) fn set_attr(mount: &impl AsFd, flags: u32, attr: &RawMountAttr) -> Result<(), Errno> {
     super::mount_setattr(mount.as_fd().as_raw_fd(), c"", flags, attr)
 }
+
+/// FSCONFIG_CMD_CREATE_EXCL, Linux 6.6.
+pub(crate) const FSCONFIG_CMD_CREATE_EXCL: u32 = 8;
+
+/// fsopen(2).
+pub(crate) fn open_context(fs: &CStr) -> Result<OwnedFd, Errno> {
+    let fd = cellkit_core::sys::fsopen(fs, libc::FSOPEN_CLOEXEC)?;
+    // SAFETY: just returned by fsopen.
+    Ok(unsafe { own(fd) })
+}
+
+/// fsmount(2) with MOUNT_ATTR_*, which are all in the lower half.
+pub(crate) fn mount_context(context: &OwnedFd, attributes: u64) -> Result<OwnedFd, Errno> {
+    let fd = cellkit_core::sys::fsmount(context.as_raw_fd(), libc::FSMOUNT_CLOEXEC, attributes as u32)?;
+    // SAFETY: just returned by fsmount.
+    Ok(unsafe { own(fd) })
+}
+
+/// What the kernel said in a file system context, and has not been asked for yet.
+pub(crate) fn context_text(context: &OwnedFd) -> String {
+    let mut text = [0; 1024];
+    let length = super::context_log(context.as_raw_fd(), &mut text);
+    String::from_utf8_lossy(text.get(..length).unwrap_or_default()).into_owned()
+}
+
+/// The first two numbers of uname(2)'s release.
+pub(crate) fn kernel_release() -> Option<(u32, u32)> {
+    let mut answer = std::mem::MaybeUninit::<libc::utsname>::zeroed();
+    // SAFETY: the kernel writes one struct utsname.
+    unsafe { cellkit_core::sys::syscall(libc::SYS_uname, [answer.as_mut_ptr() as usize, 0, 0, 0, 0, 0]) }.ok()?;
+    // SAFETY: zeroed, then filled; every bit pattern is a struct utsname.
+    let answer = unsafe { answer.assume_init() };
+    let release: Vec<u8> = answer.release.iter().map(|byte| *byte as u8).take_while(|byte| *byte != 0).collect();
+    let mut numbers = std::str::from_utf8(&release).ok()?.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+/// FSPICK_CLOEXEC and FSPICK_EMPTY_PATH.
+const PICK: u32 = 1 | 8;
+
+/// fspick(2) of the file system that `root` is the root of a mount of.
+pub(crate) fn pick(root: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    let args = [root.as_raw_fd() as usize, c"".as_ptr() as usize, PICK as usize, 0, 0, 0];
+    // SAFETY: the path is a static empty string, which the kernel only reads.
+    let fd = unsafe { cellkit_core::sys::syscall(libc::SYS_fspick, args) }?;
+    // SAFETY: just returned by fspick.
+    Ok(unsafe { own(fd as std::os::fd::RawFd) })
+}

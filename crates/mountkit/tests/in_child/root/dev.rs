@@ -96,7 +96,7 @@ fn nodes_made_or_brought_open_no_device_and_the_hosts_keep_their_mode() {
                       echo written >/dev/null && stat -c %a:%u /dev/null /dev/zero";
         let volume = faultkit::TempDir::new();
         for rootfs in [mountkit::Rootfs::overlay(&*dir), mountkit::Rootfs::bind(&*dir)] {
-            let rootfs = crate::root::with_usr(rootfs).dev().tmpfs("/tmp", mountkit::TmpfsOptions::new());
+            let rootfs = crate::root::with_usr(rootfs).dev().tmpfs("/tmp", mountkit::Tmpfs::new());
             let rootfs = rootfs.volume(mountkit::Volume::bind(&*volume, "/vol"));
             let said = inside(Who::Root, &rootfs, script);
             assert!(!said.contains("00"), "a device was read: {said}");

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use faultkit::TempDir;
-use mountkit::{ErrorKind, Rootfs, TmpfsOptions, Volume};
+use mountkit::{ErrorKind, Rootfs, Tmpfs, Volume};
 
 use super::{host, with_usr};
 use crate::child::{Who, run, try_inside};
@@ -32,7 +32,7 @@ fn a_scratch_that_is_full_and_stacks_that_are_too_deep() {
     faultkit::isolated!(|| {
         let said = try_inside(
             Who::Root,
-            &Rootfs::overlay_of_host().tmpfs("/small", TmpfsOptions::new().size(4096)),
+            &Rootfs::overlay_of_host().tmpfs("/small", Tmpfs::new().size(4096)),
             "yes | dd of=/small/file bs=512 count=128 iflag=fullblock 2>/log; stat -c %s /small/file",
         );
         assert_eq!(said.expect("starts").stdout, "4096\n");

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use faultkit::TempDir;
-use mountkit::{Rootfs, TmpfsOptions, Volume};
+use mountkit::{Rootfs, Tmpfs, Volume};
 
 use super::{complete, with_usr};
 use crate::child::{Who, inside};
@@ -69,7 +69,7 @@ fn assert_golden(who: Who, rootfs: &Rootfs, expected: &[String]) {
 }
 
 fn subject(dir: &Path) -> Rootfs {
-    complete(with_usr(Rootfs::overlay(dir))).tmpfs("/scratch", TmpfsOptions::new().size(1 << 20).no_exec())
+    complete(with_usr(Rootfs::overlay(dir))).tmpfs("/scratch", Tmpfs::new().size(1 << 20).no_exec())
 }
 
 /// A root directory on a mount that is nosuid and nodev.

@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use faultkit::TempDir;
-use mountkit::{Rootfs, Sys, TmpfsOptions, Volume};
+use mountkit::{Rootfs, Sys, Tmpfs, Volume};
 
 use crate::child::{Who, try_inside};
 use crate::tree::{census, skeleton};
@@ -67,7 +67,7 @@ fn subject(dir: &Path, source: &Path, bind: bool) -> Rootfs {
         .mask_defaults()
         .volume(Volume::bind(source, "/vol"))
         .volume(Volume::bind(source.join("source"), "/filevol"))
-        .tmpfs("/deep/tmp", TmpfsOptions::new())
+        .tmpfs("/deep/tmp", Tmpfs::new())
 }
 
 #[test]

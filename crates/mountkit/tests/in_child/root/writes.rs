@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use faultkit::TempDir;
-use mountkit::{Rootfs, TmpfsOptions, Volume};
+use mountkit::{Rootfs, Tmpfs, Volume};
 
 use super::{complete, with_usr};
 use crate::child::{Who, inside};
@@ -68,7 +68,7 @@ fn a_read_only_bind_is_not() {
             fs::create_dir(dir.join(place)).expect("mkdir");
         }
         let before = census(&dir);
-        let rootfs = complete(with_usr(Rootfs::bind(&*dir))).read_only().tmpfs("/scratch", TmpfsOptions::new());
+        let rootfs = complete(with_usr(Rootfs::bind(&*dir))).read_only().tmpfs("/scratch", Tmpfs::new());
         let said = inside(Who::Root, &rootfs, "touch /a /etc/name 2>&1; touch /scratch/a /dev/shm/a; : >/dev/null");
         assert_eq!(said.matches("Read-only").count(), 2, "{said}");
         assert_eq!(census(&dir), before);
@@ -95,7 +95,7 @@ fn volumes_of_directories_and_files_on_places_that_are_missing() {
             .volume(Volume::bind(source.join("file"), "/deep/er/file"))
             .volume(Volume::bind(source.join("file"), "/etc/hostname").read_only())
             .volume(Volume::bind(source.join("file"), "/dev/extra"))
-            .tmpfs("/deep/er/dir/inner", TmpfsOptions::new().mode(0o700).size(1 << 16));
+            .tmpfs("/deep/er/dir/inner", Tmpfs::new().mode(0o700).size(1 << 16));
         let script = "set -e; cat /deep/er/file /etc/hostname /dev/extra; echo in >/deep/er/dir/new; \
                       stat -c '%a %U' /deep /deep/er /deep/er/dir/inner; findmnt -bno SIZE /deep/er/dir/inner; \
                       echo x 2>&1 >/etc/hostname || true";
