@@ -166,6 +166,18 @@ impl ChildSteps {
     }
 }
 
+impl fmt::Display for ChildSteps {
+    /// A numbered list, a line each: `  1  chdir("/")  # the working directory is inside`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, step) in (1..).zip(self.iter()) {
+            let text = step.describe();
+            let end = if number < self.len() { "\n" } else { "" };
+            write!(f, "{number:3}  {text}  # {}{end}", text.reason)?;
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -30,6 +30,10 @@ pub(crate) fn attributes(value: u64) -> String {
             (libc::MOUNT_ATTR_NOSUID, "MOUNT_ATTR_NOSUID"),
             (libc::MOUNT_ATTR_NODEV, "MOUNT_ATTR_NODEV"),
             (libc::MOUNT_ATTR_NOEXEC, "MOUNT_ATTR_NOEXEC"),
+            (libc::MOUNT_ATTR_NODIRATIME, "MOUNT_ATTR_NODIRATIME"),
+            (libc::MOUNT_ATTR_NOSYMFOLLOW, "MOUNT_ATTR_NOSYMFOLLOW"),
+            (libc::MOUNT_ATTR_NOATIME, "MOUNT_ATTR_NOATIME"),
+            (libc::MOUNT_ATTR_STRICTATIME, "MOUNT_ATTR_STRICTATIME"),
         ],
     )
 }
@@ -61,7 +65,15 @@ pub(crate) fn resolve(value: u64) -> String {
 
 /// MS_PRIVATE and its like.
 pub(crate) fn propagation(value: u64) -> String {
-    names(value, &[(libc::MS_PRIVATE, "MS_PRIVATE")])
+    names(
+        value,
+        &[
+            (libc::MS_PRIVATE, "MS_PRIVATE"),
+            (libc::MS_SHARED, "MS_SHARED"),
+            (libc::MS_SLAVE, "MS_SLAVE"),
+            (libc::MS_UNBINDABLE, "MS_UNBINDABLE"),
+        ],
+    )
 }
 
 /// A descriptor by its slot, or AT_FDCWD.
@@ -102,6 +114,10 @@ mod tests {
                 "MOUNT_ATTR_NOSUID" => libc::MOUNT_ATTR_NOSUID,
                 "MOUNT_ATTR_NODEV" => libc::MOUNT_ATTR_NODEV,
                 "MOUNT_ATTR_NOEXEC" => libc::MOUNT_ATTR_NOEXEC,
+                "MOUNT_ATTR_NODIRATIME" => libc::MOUNT_ATTR_NODIRATIME,
+                "MOUNT_ATTR_NOSYMFOLLOW" => libc::MOUNT_ATTR_NOSYMFOLLOW,
+                "MOUNT_ATTR_NOATIME" => libc::MOUNT_ATTR_NOATIME,
+                "MOUNT_ATTR_STRICTATIME" => libc::MOUNT_ATTR_STRICTATIME,
                 "0" => 0,
                 other => u64::from_str_radix(other.trim_start_matches("0x"), 16).expect("hexadecimal"),
             }).sum();

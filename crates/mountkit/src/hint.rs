@@ -99,8 +99,8 @@ pub static HINTS: HintTable = HintTable(&[
     HintRow {
         operation: "move_mount",
         errno: libc::EINVAL,
-        hint: "the target is not in this mount namespace or is below a shared mount, or a file was to be mounted on a \
-               directory",
+        hint: "the target is not in this mount namespace or is below a shared mount, a file was to be mounted on a \
+               directory, or a detached mount was attached before: it serves one start",
     },
     HintRow {
         operation: "move_mount",

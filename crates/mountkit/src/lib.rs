@@ -21,9 +21,7 @@
 //!     .volume(Volume::bind("/usr", "/mnt/usr").read_only())
 //!     .tmpfs("/scratch", Tmpfs::new().size(16 << 20));
 //! rootfs.check()?;
-//! for (number, step) in rootfs.steps()?.describe().iter().enumerate() {
-//!     println!("{number:3}  {step}  # {}", step.reason);
-//! }
+//! println!("{}", rootfs.steps()?); // a numbered list of system calls, and why each is made
 //! # Ok(())
 //! # }
 //! ```
@@ -52,6 +50,7 @@ mod plan;
 mod propagation;
 mod root_fd;
 mod rootfs;
+mod shared_fd;
 mod step;
 mod sys;
 mod volume;
@@ -67,5 +66,5 @@ pub use filesystem::{
 pub use hint::HINTS;
 pub use propagation::Propagation;
 pub use root_fd::RootFd;
-pub use rootfs::{Rootfs, Sys};
+pub use rootfs::{DeviceNodes, MountSource, Rootfs, Sys};
 pub use volume::Volume;

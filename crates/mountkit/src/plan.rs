@@ -25,6 +25,7 @@ mod host;
 mod kernel_fs;
 mod mask;
 mod overlay;
+mod volume;
 
 use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
@@ -34,10 +35,11 @@ use cellkit_core::{ChildSteps, Error, Result, Slot, Subject};
 
 use crate::filesystem::{Recipe, Value};
 use crate::in_root::InRootPath;
-use crate::rootfs::{Base, Mount, Rootfs, absolute};
+use crate::rootfs::{Base, Made, Mount, Rootfs, absolute, check_detached};
+use crate::shared_fd::SharedFd;
 use crate::step::{At, Call, Step, Target};
 use crate::sys::RawMountAttr;
-use crate::{Tmpfs, Volume};
+use crate::{Propagation, Tmpfs};
 
 /// open_tree that makes a detached copy of one mount.
 const CLONE: u32 = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
@@ -52,31 +54,42 @@ const THIS_AND_BELOW: u32 = THIS | libc::AT_RECURSIVE as u32;
 const INERT: u64 = crate::MountAttr::INERT.bits();
 
 pub(crate) fn steps(rootfs: &Rootfs) -> Result<ChildSteps> {
-    let mut plan = Plan::begin(rootfs)?;
-    let root = plan.root(rootfs)?;
+    let mut plan = Plan::new(rootfs)?;
+    let early = plan.clones_that_follow_the_host(rootfs)?;
+    plan.begin()?;
+    let root = plan.root(rootfs, early.root)?;
+    let all = rootfs.mounts.iter().zip(early.mounts);
     let (below_dev, elsewhere): (Vec<_>, Vec<_>) =
-        rootfs.mounts.iter().partition(|mount| rootfs.dev && mount.target().starts_with("/dev"));
-    for mount in elsewhere {
-        plan.mount(root, mount)?;
+        all.partition(|(mount, _)| rootfs.dev.wanted && mount.target().starts_with("/dev"));
+    for (mount, early) in elsewhere {
+        plan.mount(root, mount, early, rootfs)?;
     }
-    if rootfs.proc {
-        plan.proc(root)?;
+    if let Some(proc) = &rootfs.proc {
+        plan.proc(root, proc)?;
     }
     if let Some(sys) = rootfs.sys {
         plan.sys(root, sys)?;
     }
-    if rootfs.cgroup {
-        plan.cgroup(root)?;
+    if let Some(cgroup) = &rootfs.cgroup {
+        plan.cgroup(root, cgroup)?;
     }
-    if rootfs.dev {
-        plan.dev(root, rootfs)?;
-    }
-    for mount in below_dev {
-        plan.mount(root, mount)?;
+    let dev = if rootfs.dev.wanted { Some(plan.dev(root, rootfs)?) } else { None };
+    for (mount, early) in below_dev {
+        plan.mount(root, mount, early, rootfs)?;
     }
     plan.masks(root, rootfs)?;
+    if let Some(dev) = dev {
+        plan.console(dev, rootfs)?;
+    }
     plan.finish(root, rootfs)?;
     Ok(plan.steps)
+}
+
+/// What was cloned before the child's mounts became private: the root, and a place for each of the mounts.
+#[derive(Debug, Default)]
+struct Early {
+    root: Option<Slot>,
+    mounts: Vec<Option<Slot>>,
 }
 
 /// A list of steps under construction.
@@ -95,40 +108,64 @@ struct Plan {
 }
 
 impl Plan {
-    fn begin(rootfs: &Rootfs) -> Result<Self> {
+    fn new(rootfs: &Rootfs) -> Result<Self> {
         let mut steps = ChildSteps::new();
         let scratch = steps.slot();
-        let shown = match &rootfs.base {
-            Base::OverlayOfHost => "/".into(),
-            Base::Overlay(dir) | Base::Bind(dir) => dir.clone(),
+        let (shown, elsewhere) = match &rootfs.base {
+            Base::OverlayOfHost => ("/".into(), "/".into()),
+            Base::Overlay(dir) | Base::Bind(dir) => (dir.clone(), dir.clone()),
+            Base::Detached(_) => ("the root".into(), host::a_directory()?),
         };
-        let mut plan = Self { steps, scratch, writable: Vec::new(), elsewhere: shown.clone(), shown, overlays: 0 };
+        Ok(Self { steps, scratch, writable: Vec::new(), elsewhere, shown, overlays: 0 })
+    }
+
+    /// A clone is a peer of what it was made of, until one of both is made private: what is to have the host's mounts, or
+    /// to give it its own, is cloned first.
+    fn clones_that_follow_the_host(&mut self, rootfs: &Rootfs) -> Result<Early> {
+        let mut early = Early::default();
+        if let Base::Bind(dir) = &rootfs.base {
+            if rootfs.propagation == Propagation::Slave {
+                early.root = Some(self.clone_of_root(dir)?);
+            }
+        }
+        for mount in &rootfs.mounts {
+            early.mounts.push(match mount {
+                Mount::Volume(volume) if Rootfs::follows_host(volume.propagates()) => {
+                    Some(self.clone_of_volume(volume)?)
+                }
+                _ => None,
+            });
+        }
+        Ok(early)
+    }
+
+    fn begin(&mut self) -> Result<()> {
         let host_root = || Subject::from(Path::new("/"));
         let private = RawMountAttr { propagation: libc::MS_PRIVATE, ..RawMountAttr::default() };
-        plan.push(
+        self.push(
             Call::MountSetattr { at: At::Cwd, path: c"/".into(), flags: libc::AT_RECURSIVE as u32, attr: private },
             "no mount made from here on is seen by the host",
             host_root(),
         );
         // It holds neither programs with privileges nor devices.
         let recipe = Tmpfs::new().mode(0o755).recipe()?;
-        let mount = plan.new_fs(&recipe, "a tmpfs for all that is throw-away");
-        plan.push(
+        let mount = self.new_fs(&recipe, "a tmpfs for all that is throw-away");
+        self.push(
             Call::MoveMount { from: mount, at: At::Cwd, path: c"/".into() },
             "on \"/\" itself it covers no path of the host, because lookups start below it",
             host_root(),
         );
-        plan.push(
+        self.push(
             Call::Fchdir { dir: mount },
             "paths of the scratch tmpfs are relative from here on",
             thing("the scratch tmpfs"),
         );
-        plan.scratch = mount;
-        Ok(plan)
+        self.scratch = mount;
+        Ok(())
     }
 
     /// Makes what is to become `/`, and mounts it where pivot_root wants it.
-    fn root(&mut self, rootfs: &Rootfs) -> Result<Slot> {
+    fn root(&mut self, rootfs: &Rootfs, early: Option<Slot>) -> Result<Slot> {
         match &rootfs.base {
             Base::OverlayOfHost => self.overlay_of_host(rootfs),
             Base::Overlay(dir) => {
@@ -142,18 +179,40 @@ impl Plan {
                 Ok(root)
             }
             Base::Bind(dir) => {
-                let path = absolute_source(dir)?;
-                let root =
-                    self.clone_of(&path, CLONE_ALL, "the root: the directory itself, with what is mounted below it")?;
-                let (read_only, reason) = match rootfs.read_only {
-                    true => (libc::MOUNT_ATTR_RDONLY, "read-only, and no device in it can be opened"),
-                    false => (0, "no device in it can be opened, whoever made the node"),
+                let root = match early {
+                    Some(root) => root,
+                    None => self.clone_of_root(dir)?,
                 };
-                self.set(root, THIS_AND_BELOW, read_only | libc::MOUNT_ATTR_NODEV, reason, &**dir);
+                self.set_root(root, rootfs);
+                self.attach_root(root);
+                Ok(root)
+            }
+            Base::Detached(fd) => {
+                let root = self.inherit(fd, "the root: a tree that the caller made");
+                self.set_root(root, rootfs);
                 self.attach_root(root);
                 Ok(root)
             }
         }
+    }
+
+    fn clone_of_root(&mut self, dir: &Path) -> Result<Slot> {
+        let path = absolute_source(dir)?;
+        self.clone_of(&path, CLONE_ALL, "the root: the directory itself, with what is mounted below it")
+    }
+
+    fn set_root(&mut self, root: Slot, rootfs: &Rootfs) {
+        let (read_only, reason) = match rootfs.read_only {
+            true => (libc::MOUNT_ATTR_RDONLY, "read-only, and no device in it can be opened"),
+            false => (0, "no device in it can be opened, whoever made the node"),
+        };
+        let propagation = match rootfs.propagation {
+            Propagation::Slave => libc::MS_SLAVE,
+            _ => 0,
+        };
+        let attr =
+            RawMountAttr { attr_set: read_only | libc::MOUNT_ATTR_NODEV, propagation, ..RawMountAttr::default() };
+        self.change(root, THIS_AND_BELOW, attr, reason, self.shown.clone());
     }
 
     fn attach_root(&mut self, root: Slot) {
@@ -164,34 +223,28 @@ impl Plan {
         );
     }
 
-    /// A volume or a tmpfs of the caller.
-    fn mount(&mut self, root: Slot, mount: &Mount) -> Result<()> {
+    /// A volume, a tmpfs or a tree of the caller.
+    fn mount(&mut self, root: Slot, mount: &Mount, early: Option<Slot>, rootfs: &Rootfs) -> Result<()> {
         let target = absolute("move_mount", mount.target())?;
         let (fd, kind) = match mount {
-            Mount::Volume(volume) => self.volume(volume)?,
-            Mount::Tmpfs(_, options) => {
-                (self.new_fs(&options.recipe()?, "an empty tmpfs that was asked for"), Target::Dir)
-            }
+            Mount::Volume(volume) => self.volume(volume, early, rootfs)?,
+            Mount::Source(_, source) => match source.made()? {
+                Made::Here(recipe) => (self.new_fs(&recipe, "a file system that was asked for"), Target::Dir),
+                Made::ByTheCaller(fd) => {
+                    let kind = if check_detached(fd)? { Target::Dir } else { Target::File };
+                    (self.inherit(fd, "a tree that the caller made"), kind)
+                }
+            },
         };
         self.put(root, fd, target, kind);
         Ok(())
     }
 
-    fn volume(&mut self, volume: &Volume) -> Result<(Slot, Target)> {
-        let kind = if volume.check()? { Target::Dir } else { Target::File };
-        let source = absolute_source(volume.source())?;
-        let fd = self.clone_of(&source, CLONE_ALL, "a volume of the host, with what is mounted below it")?;
-        let read_only = if volume.is_read_only() { libc::MOUNT_ATTR_RDONLY } else { 0 };
-        // A device that is a volume of its own was asked for; those in a directory were not.
-        let no_devices = if kind == Target::Dir { libc::MOUNT_ATTR_NODEV } else { 0 };
-        let reason = match (read_only, no_devices) {
-            (0, 0) => return Ok((fd, kind)),
-            (0, _) => "no device in it can be opened, whoever made the node",
-            (_, 0) => "read-only before anybody can reach it",
-            _ => "read-only before anybody can reach it, and no device in it can be opened",
-        };
-        self.set(fd, THIS_AND_BELOW, read_only | no_devices, reason, volume.source());
-        Ok((fd, kind))
+    /// A detached mount of the parent's.
+    fn inherit(&mut self, mount: &SharedFd, reason: &'static str) -> Slot {
+        let into = self.steps.slot();
+        self.push(Call::Inherit { mount: mount.clone(), into }, reason, thing("a detached mount"));
+        into
     }
 
     /// Mounts `fd` on `path` of the root.
@@ -250,7 +303,10 @@ impl Plan {
     }
 
     fn set(&mut self, fd: Slot, flags: u32, attr_set: u64, reason: &'static str, subject: impl Into<Subject>) {
-        let attr = RawMountAttr { attr_set, ..RawMountAttr::default() };
+        self.change(fd, flags, RawMountAttr { attr_set, ..RawMountAttr::default() }, reason, subject);
+    }
+
+    fn change(&mut self, fd: Slot, flags: u32, attr: RawMountAttr, reason: &'static str, subject: impl Into<Subject>) {
         self.push(Call::MountSetattr { at: At::Fd(fd), path: c"".into(), flags, attr }, reason, subject);
     }
 
@@ -286,7 +342,13 @@ impl Plan {
         self.push(Call::PivotRoot, "it becomes \"/\"; the old root is on top of it for a moment", shown);
         let old = || Subject::Thing("the old root".into());
         self.push(Call::DetachOldRoot, "the old root, and the host with it, is out of reach", old());
-        self.push(Call::ChdirRoot, "the working directory is inside", Subject::from(Path::new("/")));
+        let inside = || Subject::from(Path::new("/"));
+        self.push(Call::ChdirRoot, "the working directory is inside", inside());
+        if matches!(rootfs.propagation, Propagation::Shared | Propagation::Unbindable) {
+            let attr = RawMountAttr { propagation: rootfs.propagation.flag(), ..RawMountAttr::default() };
+            let call = Call::MountSetattr { at: At::Cwd, path: c"/".into(), flags: 0, attr };
+            self.push(call, "asked for, and pivot_root wants a root that is not", inside());
+        }
         Ok(())
     }
 }

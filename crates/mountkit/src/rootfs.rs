@@ -1,21 +1,24 @@
 //! The root file system of a container, as its caller describes it.
 #![forbid(unsafe_code)]
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
+mod check;
+mod dev;
+mod source;
+
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use cellkit_core::{ChildSteps, Error, Result};
 
+pub(crate) use self::check::check_detached;
+pub use self::dev::DeviceNodes;
+pub(crate) use self::dev::{Console, Dev};
+pub use self::source::MountSource;
+pub(crate) use self::source::{Made, Source};
 use crate::in_root::InRootPath;
-use crate::{Tmpfs, Volume, plan};
-
-/// Names that [`Rootfs::dev`] makes in `/dev`.
-pub(crate) const DEV_NAMES: [&str; 15] = [
-    "null", "zero", "full", "random", "urandom", "tty", "ptmx", "fd", "stdin", "stdout", "stderr", "pts", "shm",
-    "mqueue", "console",
-];
+use crate::shared_fd::SharedFd;
+use crate::{Cgroup2, DetachedMount, MountAttr, Proc, Propagation, Tmpfs, Volume, plan};
 
 /// What the default masks hide: each tells about, or reaches into, the machine and not the container.
 const MASKED: [&str; 12] = [
@@ -53,20 +56,21 @@ pub(crate) enum Base {
     OverlayOfHost,
     Overlay(PathBuf),
     Bind(PathBuf),
+    Detached(SharedFd),
 }
 
 /// A mount that the caller asked for, in the order of asking.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Mount {
     Volume(Volume),
-    Tmpfs(PathBuf, Tmpfs),
+    Source(PathBuf, Source),
 }
 
 impl Mount {
     pub(crate) fn target(&self) -> &Path {
         match self {
             Self::Volume(volume) => volume.target(),
-            Self::Tmpfs(target, _) => target,
+            Self::Source(target, _) => target,
         }
     }
 }
@@ -107,12 +111,11 @@ pub struct Rootfs {
     pub(crate) base: Base,
     pub(crate) read_only: bool,
     pub(crate) unprivileged: bool,
-    pub(crate) proc: bool,
+    pub(crate) proc: Option<Proc>,
     pub(crate) sys: Option<Sys>,
-    pub(crate) cgroup: bool,
-    pub(crate) dev: bool,
-    pub(crate) console: bool,
-    pub(crate) tty_gid: Option<u32>,
+    pub(crate) cgroup: Option<Cgroup2>,
+    pub(crate) dev: Dev,
+    pub(crate) propagation: Propagation,
     pub(crate) masked: Vec<PathBuf>,
     pub(crate) read_only_paths: Vec<PathBuf>,
     pub(crate) mounts: Vec<Mount>,
@@ -124,12 +127,11 @@ impl Rootfs {
             base,
             read_only: false,
             unprivileged: false,
-            proc: false,
+            proc: None,
             sys: None,
-            cgroup: false,
-            dev: false,
-            console: false,
-            tty_gid: None,
+            cgroup: None,
+            dev: Dev::default(),
+            propagation: Propagation::Private,
             masked: Vec::new(),
             read_only_paths: Vec::new(),
             mounts: Vec::new(),
@@ -190,8 +192,23 @@ impl Rootfs {
 
     /// A new procfs on `/proc` (nosuid, nodev, noexec), of the child's pid namespace.
     #[doc(alias = "procfs")]
-    pub fn proc(mut self) -> Self {
-        self.proc = true;
+    pub fn proc(self) -> Self {
+        self.proc_with(Proc::new())
+    }
+
+    /// As [`proc`](Self::proc), with options: processes only, or those of other users hidden.
+    ///
+    /// ```
+    /// use mountkit::{HidePid, Proc, Rootfs};
+    ///
+    /// let rootfs = Rootfs::overlay_of_host().proc_with(Proc::new().hidepid(HidePid::Invisible));
+    /// assert!(rootfs.steps()?.to_string().contains(r#""hidepid", "2""#));
+    /// # Ok::<(), mountkit::Error>(())
+    /// ```
+    #[doc(alias = "hidepid")]
+    #[doc(alias = "subset=pid")]
+    pub fn proc_with(mut self, proc: Proc) -> Self {
+        self.proc = Some(proc);
         self
     }
 
@@ -208,37 +225,15 @@ impl Rootfs {
     /// That must be a new one: a cgroup2 mounted from the machine's first cgroup namespace sets the mount options of all
     /// of them, such as `nsdelegate`.
     #[doc(alias = "cgroup2")]
-    pub fn cgroup(mut self) -> Self {
-        self.cgroup = true;
-        self
+    pub fn cgroup(self) -> Self {
+        self.cgroup_with(Cgroup2::new().attrs(MountAttr::RDONLY))
     }
 
-    /// A tmpfs on `/dev` with the devices every program expects (null zero full random urandom tty), `ptmx` and a new
-    /// devpts, `shm`, `mqueue`, and the links `fd stdin stdout stderr`.
-    ///
-    /// The devices are binds of the host's, each checked to be that device, and read-only, so that the host's node keeps
-    /// its mode and owner. Everything else in the container (the root, volumes that are directories, the tmpfs here) is
-    /// nodev: a node that an image brings, or that the container makes with CAP_MKNOD, opens no device. A device that is
-    /// a volume of its own works.
-    #[doc(alias = "devpts")]
-    #[doc(alias = "mqueue")]
-    #[doc(alias = "mknod")]
-    pub fn dev(mut self) -> Self {
-        self.dev = true;
-        self
-    }
-
-    /// `gid=` of the devpts: the group that terminals belong to, by its number inside the user namespace. It must be
-    /// mapped there. By default 5, or the child's own where it is [`unprivileged`](Self::unprivileged).
-    #[doc(alias = "devpts")]
-    pub fn tty_gid(mut self, gid: u32) -> Self {
-        self.tty_gid = Some(gid);
-        self
-    }
-
-    /// An empty file `/dev/console`, for a terminal to be mounted on.
-    pub fn console(mut self) -> Self {
-        self.console = true;
+    /// As [`cgroup`](Self::cgroup), and writable unless `cgroup` has MountAttr::RDONLY: for a container that makes groups of
+    /// its own below its group, which must be delegated to it.
+    #[doc(alias = "cgroup2")]
+    pub fn cgroup_with(mut self, cgroup: Cgroup2) -> Self {
+        self.cgroup = Some(cgroup);
         self
     }
 
@@ -269,77 +264,58 @@ impl Rootfs {
     }
 
     /// Mounts an empty tmpfs on `target`.
-    pub fn tmpfs(mut self, target: impl AsRef<Path>, options: Tmpfs) -> Self {
-        self.mounts.push(Mount::Tmpfs(target.as_ref().into(), options));
+    pub fn tmpfs(self, target: impl AsRef<Path>, options: Tmpfs) -> Self {
+        self.mount(options, target)
+    }
+
+    /// Mounts a file system that the child makes new, or a tree that the caller made, on `target`, in the order of asking
+    /// as volumes are: see [`MountSource`] for what it may be.
+    ///
+    /// # A tree that the caller made
+    /// Its attributes and propagation are what the caller set; nothing is added. A detached mount becomes attached once:
+    /// the steps serve one start, failed or not, and in a second the step that attaches it fails with EINVAL. It may be
+    /// attached in the mount namespace of a new user namespace too; the kernel locks none of its attributes there, so
+    /// that whoever has CAP_SYS_ADMIN in the container may clear them.
+    ///
+    /// ```no_run
+    /// use mountkit::{Bind, MountAttr, Rootfs};
+    ///
+    /// let data = Bind::new("/srv/data").recursive().attrs(MountAttr::RDONLY | MountAttr::INERT).mount()?;
+    /// let rootfs = Rootfs::overlay("/srv/base").mount(data, "/data");
+    /// # let _ = rootfs;
+    /// # Ok::<(), mountkit::Error>(())
+    /// ```
+    #[doc(alias = "move_mount")]
+    pub fn mount(mut self, source: impl Into<MountSource>, target: impl AsRef<Path>) -> Self {
+        self.mounts.push(Mount::Source(target.as_ref().into(), source.into().0));
         self
     }
 
-    /// Checks everything that can be checked without privilege and without making anything.
+    /// What comes of mounts that are made in the root later: the `rootfsPropagation` of the OCI runtime specification.
+    /// Volumes have [their own](Volume::propagation). By default nothing goes either way.
     ///
-    /// # Errors
-    /// * NotFound or Invalid: the root directory or a volume's source does not exist (ENOENT) or is no directory
-    ///   (ENOTDIR).
-    /// * Invalid: a target is relative, `/` itself, has `..` in it, is one this crate mounts (`/proc`, `/sys`, `/dev`,
-    ///   ...), or hides an earlier one; a tmpfs size is 0 or too large; a path has a NUL byte in it.
-    pub fn check(&self) -> Result<()> {
-        match &self.base {
-            Base::OverlayOfHost => {}
-            Base::Overlay(dir) | Base::Bind(dir) => {
-                open_dir(dir)?;
-                let path = std::fs::canonicalize(dir).map_err(|error| io_error("realpath", &error, dir))?;
-                if path == Path::new("/") {
-                    let why = "the machine's own root can only be the root of a container by overlay_of_host()";
-                    return Err(Error::invalid("open", why).on(&**dir));
-                }
-            }
-        }
-        let mut targets: Vec<InRootPath> = Vec::new();
-        for mount in &self.mounts {
-            let target = absolute("move_mount", mount.target())?;
-            self.check_target(&target, mount.target())?;
-            if let Some(earlier) = targets.iter().find(|earlier| target.covers(earlier)) {
-                let why =
-                    format!("it would hide what is mounted before it on {:?}", Path::new("/").join(earlier.shown()));
-                return Err(Error::invalid("move_mount", why).on(mount.target()));
-            }
-            targets.push(target);
-            match mount {
-                Mount::Volume(volume) => drop(volume.check()?),
-                Mount::Tmpfs(target, options) => drop(options.recipe().map_err(|error| error.on(&**target))?),
-            }
-        }
-        for path in self.masked.iter().chain(&self.read_only_paths) {
-            absolute("move_mount", path)?;
-        }
-        if self.tty_gid == Some(u32::MAX) {
-            return Err(Error::invalid("fsconfig", "4294967295 is not a group").on(Path::new("/dev/pts")));
-        }
-        Ok(())
+    /// * `Slave`: what the host mounts below a directory that is the root by [`bind`](Self::bind) arrives, if the mount
+    ///   it is on is shared there. An overlay has no master.
+    /// * `Shared`: what is mounted in the container appears in mount namespaces that are made of the container's. Nothing
+    ///   goes to the host.
+    /// * `Unbindable`: as private, and the container cannot bind its `/` elsewhere.
+    #[doc(alias = "rootfsPropagation")]
+    #[doc(alias = "MS_SLAVE")]
+    pub fn propagation(mut self, propagation: Propagation) -> Self {
+        self.propagation = propagation;
+        self
     }
 
-    fn check_target(&self, target: &InRootPath, shown: &Path) -> Result<()> {
-        let mut names = target.names().map(OsStr::from_bytes);
-        let taken = match (names.next(), names.next()) {
-            (Some(top), _) if top == "proc" || top == "sys" => true,
-            (Some(top), None) => top == "dev",
-            (Some(top), Some(name)) if top == "dev" && self.dev => DEV_NAMES.iter().any(|made| name == *made),
-            _ => false,
-        };
-        if taken {
-            let why = "this place belongs to the container's own /proc, /sys or /dev";
-            return Err(Error::invalid("move_mount", why).on(shown));
-        }
-        Ok(())
-    }
-
-    /// The system calls that make this root, in order, for `ns-core` to run in the cloned child.
+    /// The system calls that make this root, in order, for `ns-core` to run in the cloned child. Printed, they are a
+    /// numbered list with reasons.
     ///
-    /// It makes nothing itself. For an overlay it looks at the lower directory (mode, owner, mount flags), for one of the
+    /// It makes nothing that outlives the steps. For an overlay it looks at the lower directory (mode, owner, mount flags), for one of the
     /// host also at what is directly below `/`, and for an unprivileged child at /proc/self/mountinfo.
     ///
     /// # Errors
     /// Those of [`check`](Self::check), and: Invalid when an unprivileged child's overlay would be on a directory that
-    /// has mounts below it; what reading `/` and /proc/self/mountinfo answers.
+    /// has mounts below it; what reading `/` and /proc/self/mountinfo answers; of the clone of a terminal or of an idmapped
+    /// volume, where the caller has to make it.
     pub fn steps(&self) -> Result<ChildSteps> {
         self.check()?;
         plan::steps(self)
@@ -358,16 +334,34 @@ pub(crate) fn absolute(operation: &'static str, path: &Path) -> Result<InRootPat
     Ok(inside)
 }
 
+impl From<DetachedMount> for Rootfs {
+    /// A tree that the caller made is the root: an overlay of many layers, an idmapped bind, any file
+    /// system. It becomes nodev; places that are missing in it are made. As with [`Rootfs::mount`], the steps serve one
+    /// start.
+    fn from(root: DetachedMount) -> Self {
+        Self::new(Base::Detached(OwnedFd::from(root).into()))
+    }
+}
+
 /// Opens a directory of the host as a place only (O_PATH).
 pub(crate) fn open_dir(dir: &Path) -> Result<std::fs::File> {
     if dir.as_os_str().is_empty() {
         return Err(Error::invalid("open", "the directory is an empty path"));
     }
+    open_path(dir, libc::O_DIRECTORY)
+}
+
+/// Opens a file or directory of the host as a place only (O_PATH).
+pub(crate) fn open_place(path: &Path) -> Result<std::fs::File> {
+    open_path(path, 0)
+}
+
+fn open_path(path: &Path, flags: i32) -> Result<std::fs::File> {
     std::fs::OpenOptions::new()
         .read(true)
-        .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
-        .open(dir)
-        .map_err(|error| io_error("open", &error, dir))
+        .custom_flags(libc::O_PATH | flags)
+        .open(path)
+        .map_err(|error| io_error("open", &error, path))
 }
 
 /// The standard library answers a NUL byte without an errno.

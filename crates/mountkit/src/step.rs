@@ -7,6 +7,7 @@ use cellkit_core::{Slot, StepText, Subject};
 
 use crate::flags;
 use crate::in_root::InRootPath;
+use crate::shared_fd::SharedFd;
 use crate::sys::{Links, RawMountAttr};
 
 /// Where a path starts.
@@ -28,23 +29,99 @@ pub(crate) enum Target {
 /// One system call, or a few that only make sense together, on data made before the clone.
 #[derive(Debug)]
 pub(crate) enum Call {
-    MountSetattr { at: At, path: CString, flags: u32, attr: RawMountAttr },
-    OpenTree { at: At, path: CString, flags: u32, into: Slot },
-    CheckDevice { fd: Slot, rdev: (u32, u32) },
-    Fsopen { fs: &'static CStr, into: Slot },
-    FsconfigString { fs: Slot, key: &'static CStr, value: CString },
-    FsconfigFlag { fs: Slot, key: &'static CStr },
-    FsconfigCreate { fs: Slot },
-    Fsmount { fs: Slot, attributes: u32, into: Slot },
-    MoveMount { from: Slot, at: At, path: CString },
-    Fchdir { dir: Slot },
-    Mkdirat { at: Slot, path: CString, mode: u32 },
-    Fchownat { at: Slot, path: CString, uid: u32, gid: u32 },
-    Mknodat { at: Slot, path: CString, mode: u32, device: (u32, u32) },
-    Symlinkat { target: CString, at: Slot, path: CString },
-    OpenTarget { root: Slot, path: InRootPath, target: Target, into: Slot },
-    Mask { root: Slot, path: InRootPath, masks: Slot },
-    MakeReadOnly { root: Slot, path: InRootPath },
+    MountSetattr {
+        at: At,
+        path: CString,
+        flags: u32,
+        attr: RawMountAttr,
+    },
+    OpenTree {
+        at: At,
+        path: CString,
+        flags: u32,
+        into: Slot,
+    },
+    CheckDevice {
+        fd: Slot,
+        mode: u32,
+        rdev: (u32, u32),
+    },
+    /// A detached mount of the parent's.
+    Inherit {
+        mount: SharedFd,
+        into: Slot,
+    },
+    Idmap {
+        mount: Slot,
+        flags: u32,
+        userns: SharedFd,
+    },
+    Fsopen {
+        fs: &'static CStr,
+        into: Slot,
+    },
+    FsconfigString {
+        fs: Slot,
+        key: &'static CStr,
+        value: CString,
+    },
+    FsconfigFlag {
+        fs: Slot,
+        key: &'static CStr,
+    },
+    FsconfigCreate {
+        fs: Slot,
+    },
+    Fsmount {
+        fs: Slot,
+        attributes: u32,
+        into: Slot,
+    },
+    MoveMount {
+        from: Slot,
+        at: At,
+        path: CString,
+    },
+    Fchdir {
+        dir: Slot,
+    },
+    Mkdirat {
+        at: Slot,
+        path: CString,
+        mode: u32,
+    },
+    Fchownat {
+        at: Slot,
+        path: CString,
+        uid: u32,
+        gid: u32,
+    },
+    Mknodat {
+        at: Slot,
+        path: CString,
+        mode: u32,
+        device: (u32, u32),
+    },
+    Symlinkat {
+        target: CString,
+        at: Slot,
+        path: CString,
+    },
+    OpenTarget {
+        root: Slot,
+        path: InRootPath,
+        target: Target,
+        into: Slot,
+    },
+    Mask {
+        root: Slot,
+        path: InRootPath,
+        masks: Slot,
+    },
+    MakeReadOnly {
+        root: Slot,
+        path: InRootPath,
+    },
     PivotRoot,
     DetachOldRoot,
     ChdirRoot,
@@ -70,17 +147,30 @@ impl Call {
     fn words(&self) -> (&'static str, String) {
         match self {
             Self::MountSetattr { at, path, flags, attr } => {
-                let change = match (attr.attr_set, attr.propagation) {
-                    (0, propagation) => format!("propagation={}", flags::propagation(propagation)),
-                    (set, _) => format!("attr_set={}", flags::attributes(set)),
-                };
+                let mut change = Vec::new();
+                if attr.attr_set != 0 || attr.propagation == 0 {
+                    change.push(format!("attr_set={}", flags::attributes(attr.attr_set)));
+                }
+                if attr.attr_clr == libc::MOUNT_ATTR__ATIME {
+                    change.push("attr_clr=MOUNT_ATTR__ATIME".to_owned());
+                }
+                if attr.propagation != 0 {
+                    change.push(format!("propagation={}", flags::propagation(attr.propagation)));
+                }
+                let change = change.join(", ");
                 ("mount_setattr", format!("{}, {path:?}, {}, {{{change}}}", flags::at(*at), flags::at_flags(*flags)))
             }
             Self::OpenTree { at, path, flags, into } => {
                 ("open_tree", format!("{}, {path:?}, {} → {into}", flags::at(*at), flags::at_flags(*flags)))
             }
-            Self::CheckDevice { fd, rdev: (major, minor) } => {
-                ("statx", format!("{fd}, \"\", AT_EMPTY_PATH: character device {major}:{minor}"))
+            Self::CheckDevice { fd, mode, rdev: (major, minor) } => {
+                let kind = if mode & libc::S_IFMT == libc::S_IFBLK { "block" } else { "character" };
+                ("statx", format!("{fd}, \"\", AT_EMPTY_PATH: {kind} device {major}:{minor}"))
+            }
+            Self::Inherit { into, .. } => ("open_tree", format!("made by the caller → {into}")),
+            Self::Idmap { mount, flags, .. } => {
+                let change = "{attr_set=MOUNT_ATTR_IDMAP, userns_fd}";
+                ("mount_setattr", format!("{mount}, \"\", {}, {change}", flags::at_flags(*flags)))
             }
             Self::Fsopen { fs, into } => ("fsopen", format!("{fs:?} → {into}")),
             Self::FsconfigString { fs, key, value } => {
@@ -98,6 +188,7 @@ impl Call {
             Self::Mknodat { at, path, mode, device: (major, minor) } => {
                 let (kind, device) = match mode & libc::S_IFMT {
                     libc::S_IFCHR => ("S_IFCHR", format!(", makedev({major}, {minor})")),
+                    libc::S_IFBLK => ("S_IFBLK", format!(", makedev({major}, {minor})")),
                     _ => ("S_IFREG", String::new()),
                 };
                 ("mknodat", format!("{at}, {path:?}, {kind}|{:#05o}{device}", mode & 0o7777))
@@ -118,12 +209,15 @@ impl Call {
             }
             Self::Mask { root, path, masks } => (
                 "move_mount",
-                format!("open_tree({masks}, \"file\" or \"dir\"), \"\", openat2({root}, {:?}), \"\"", path.full()),
+                format!(
+                    "open_tree({masks}, \"file\" or \"dir\"), \"\", openat2({root}, {:?}), \"\"; verified by statx, fstatfs",
+                    path.full()
+                ),
             ),
             Self::MakeReadOnly { root, path } => (
                 "mount_setattr",
                 format!(
-                    "open_tree(openat2({root}, {:?})), \"\", AT_RECURSIVE, {{attr_set=MOUNT_ATTR_RDONLY}} and move_mount",
+                    "open_tree(openat2({root}, {:?})), \"\", AT_RECURSIVE, {{attr_set=MOUNT_ATTR_RDONLY}} and move_mount; verified",
                     path.full()
                 ),
             ),

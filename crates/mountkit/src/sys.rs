@@ -88,6 +88,24 @@ pub(crate) fn mount_flags(fd: RawFd) -> Result<u64, Errno> {
     Ok(answer.f_flag as u64)
 }
 
+/// Whether nothing can be written through the mount that `fd` is on, or to its file system: fstatfs(2). Child-safe.
+fn is_read_only(fd: RawFd) -> Result<bool, Errno> {
+    const ST_RDONLY: u64 = 1;
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64"))]
+    let flags = {
+        // struct statfs of these machines is 15 words, and f_flags, which the libc crate hides, is the eleventh.
+        let mut answer = [0_u64; 15];
+        // SAFETY: the kernel writes one struct statfs, which is as large, into answer.
+        unsafe { syscall(libc::SYS_fstatfs, [fd as usize, answer.as_mut_ptr() as usize, 0, 0, 0, 0]) }?;
+        let [.., flags, _, _, _, _] = answer;
+        flags
+    };
+    // There the child never shares memory, and the C library's errno is its own.
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")))]
+    let flags = mount_flags(fd)?;
+    Ok(flags & ST_RDONLY != 0)
+}
+
 /// Whether the caller's effective ids may do `mode` (R_OK, ...) to what `fd` names: faccessat2(2), Linux 5.8.
 pub(crate) fn may(fd: RawFd, mode: i32) -> bool {
     let flags = (libc::AT_EACCESS | libc::AT_EMPTY_PATH) as usize;

@@ -44,7 +44,7 @@ impl BinfmtMisc {
         self
     }
 
-    fn recipe(&self) -> Result<Recipe> {
+    pub(crate) fn recipe(&self) -> Result<Recipe> {
         self.mount.recipe(c"binfmt_misc", MountAttr::INERT, Vec::new())
     }
 

@@ -190,6 +190,13 @@ impl Plan {
     }
 }
 
+/// A directory of the host other than `/`.
+pub(super) fn a_directory() -> Result<PathBuf> {
+    let found = entries()?.into_iter().find(|(_, entry)| matches!(entry, Entry::Dir));
+    let none = || Error::invalid("open", "it has no directory to put things aside in").on(Path::new("/"));
+    found.map(|(name, _)| Path::new("/").join(name)).ok_or_else(none)
+}
+
 /// The entries of `/` that a container is to have, by name.
 fn entries() -> Result<Vec<(PathBuf, Entry)>> {
     let root = Path::new("/");

@@ -18,8 +18,8 @@ fn place(path: &str) -> Result<InRootPath> {
 }
 
 impl Plan {
-    pub(super) fn proc(&mut self, root: Slot) -> Result<()> {
-        let fd = self.new_fs(&Proc::new().recipe()?, "the processes of the child's own pid namespace");
+    pub(super) fn proc(&mut self, root: Slot, proc: &Proc) -> Result<()> {
+        let fd = self.new_fs(&proc.recipe()?, "the processes of the child's own pid namespace");
         self.put(root, fd, place("proc")?, Target::RealDir);
         Ok(())
     }
@@ -41,9 +41,8 @@ impl Plan {
         Ok(())
     }
 
-    pub(super) fn cgroup(&mut self, root: Slot) -> Result<()> {
-        let recipe = Cgroup2::new().attrs(MountAttr::RDONLY).recipe()?;
-        let fd = self.new_fs(&recipe, "the control group that the child is in, as its root");
+    pub(super) fn cgroup(&mut self, root: Slot, cgroup: &Cgroup2) -> Result<()> {
+        let fd = self.new_fs(&cgroup.recipe()?, "the control group that the child is in, as its root");
         self.put(root, fd, place("sys/fs/cgroup")?, Target::Dir);
         Ok(())
     }

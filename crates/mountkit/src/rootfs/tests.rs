@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 
 use super::*;
+use crate::Atime;
 use cellkit_core::ErrorKind;
 
 fn refused(rootfs: Rootfs, word: &str) -> Error {
@@ -50,7 +51,70 @@ fn a_mount_must_not_hide_an_earlier_one() {
     let twice = Rootfs::overlay_of_host().tmpfs("/a/b", Tmpfs::new());
     refused(twice.clone().tmpfs("/a/b/", Tmpfs::new()), "hide");
     refused(twice.clone().volume(Volume::bind("/usr", "/a")), "hide");
-    twice.tmpfs("/a/b/c", Tmpfs::new()).check().expect("below is fine");
+    twice.clone().tmpfs("/a/b/c", Tmpfs::new()).check().expect("below is fine");
+    refused(twice.clone().mask(["/a"]), "would hide what is mounted on \"/a/b\"");
+    twice.clone().mask(["/a/b/c"]).readonly_paths(["/a"]).check().expect("hides nothing that was asked for");
+    refused(
+        twice.volume(Volume::bind("/etc/passwd", "/file")).tmpfs("/file/below", Tmpfs::new()),
+        "where a file is mounted",
+    );
+}
+
+#[test]
+fn what_a_user_namespace_may_not() {
+    let with = |volume: Volume| Rootfs::overlay_of_host().unprivileged().volume(volume);
+    let usr = || Volume::bind("/usr", "/mnt");
+    refused(with(usr().propagation(Propagation::Shared)), "nothing can go to the host");
+    with(usr().propagation(Propagation::Slave)).check().expect("arrives all the same");
+    // /sys and /proc have mounts below them wherever tests run; /usr has its own access time.
+    refused(with(Volume::bind("/", "/mnt").without_mounts_below()), "take the host's mounts apart");
+    refused(with(usr().atime(Atime::Strict)), "access times");
+    refused(Rootfs::overlay_of_host().unprivileged().dev().device_nodes(DeviceNodes::Made), "DeviceNodes::Bound");
+}
+
+#[test]
+fn places_below_a_read_only_root_must_be_there() {
+    let dir = faultkit::TempDir::new();
+    std::fs::create_dir_all(dir.path().join("there/below")).expect("mkdir");
+    std::os::unix::fs::symlink("/there", dir.path().join("link")).expect("symlink");
+    let root = || Rootfs::bind(dir.path()).read_only();
+    for target in ["/there", "/there/below", "/link/below", "/link/whoever/knows"] {
+        root().tmpfs(target, Tmpfs::new()).check().expect(target);
+    }
+    for rootfs in [root().tmpfs("/missing", Tmpfs::new()), root().proc(), root().dev()] {
+        let error = refused(rootfs, "read-only file system");
+        assert_eq!((error.operation(), error.raw_os_error()), ("openat2", Some(libc::EROFS)));
+    }
+    // What is in another mount is that mount's to have.
+    root().tmpfs("/there", Tmpfs::new()).volume(Volume::bind("/usr", "/there/new")).check().expect("made in a tmpfs");
+    Rootfs::bind(dir.path()).tmpfs("/missing", Tmpfs::new()).check().expect("can be made");
+}
+
+#[test]
+fn devices_and_consoles() {
+    let host = || Rootfs::overlay_of_host().dev();
+    for (path, word) in [
+        ("/dev/null", "own /dev"),
+        ("/dev/pts/0", "own /dev"),
+        ("/dev", "below /dev"),
+        ("/etc/passwd", "below /dev"),
+        ("/dev/no-such-device", "open"),
+        ("dev/null", "begin with"),
+    ] {
+        refused(host().device(path), word);
+    }
+    refused(Rootfs::overlay_of_host().device("/dev/null"), "say dev()");
+    refused(Rootfs::overlay_of_host().console(), "say dev()");
+    refused(host().console_of(std::fs::File::open("/dev/null").expect("open")), "pseudo terminal");
+    refused(host().shm_size(0), "no size");
+    host().shm_size(1).console().check().expect("fine");
+}
+
+#[test]
+fn a_descriptor_that_is_no_mount() {
+    let fd = || DetachedMount::from(std::os::fd::OwnedFd::from(std::fs::File::open("/usr/bin").expect("open")));
+    refused(Rootfs::from(fd()), "not that of a mount");
+    refused(Rootfs::overlay_of_host().mount(fd(), "/a"), "not that of a mount");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! How a [`Step`] is made in the cloned child: system calls on what the step holds, and nothing else.
 #![allow(unsafe_code)]
 
-use std::os::fd::RawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use cellkit_core::sys::{fsconfig, fsmount, fsopen};
 use cellkit_core::{ChildFds, ChildStep, Errno, HintTable, StepText};
@@ -26,6 +26,13 @@ unsafe impl ChildStep for Step {
         Some(&crate::HINTS)
     }
 
+    fn inherits(&self) -> Option<BorrowedFd<'_>> {
+        match &self.call {
+            Call::Inherit { mount: fd, .. } | Call::Idmap { userns: fd, .. } => Some(fd.as_fd()),
+            _ => None,
+        }
+    }
+
     fn run(&self, fds: &mut ChildFds<'_>) -> Result<(), Errno> {
         match &self.call {
             Call::MountSetattr { at, path, flags, attr } => {
@@ -35,9 +42,19 @@ unsafe impl ChildStep for Step {
                 let fd = super::open_tree(super::at(fds, *at)?, path, *flags)?;
                 fds.set(*into, fd)
             }
-            Call::CheckDevice { fd, rdev } => {
+            Call::Inherit { mount, into } => fds.set(*into, mount.as_fd().as_raw_fd()),
+            Call::Idmap { mount, flags, userns } => {
+                let userns_fd = userns.as_fd().as_raw_fd();
+                let attr = RawMountAttr {
+                    attr_set: libc::MOUNT_ATTR_IDMAP,
+                    userns_fd: u64::from(userns_fd.unsigned_abs()),
+                    ..RawMountAttr::default()
+                };
+                super::mount_setattr(fds.get(*mount)?, c"", *flags, &attr)
+            }
+            Call::CheckDevice { fd, mode, rdev } => {
                 let stat = super::statx(fds.get(*fd)?)?;
-                let as_expected = stat.is(libc::S_IFCHR) && stat.rdev == *rdev;
+                let as_expected = stat.is(mode & libc::S_IFMT) && stat.rdev == *rdev;
                 if as_expected { Ok(()) } else { Err(Errno(libc::ENODEV)) }
             }
             Call::Fsopen { fs, into } => {
@@ -91,6 +108,9 @@ unsafe impl ChildStep for Step {
     }
 }
 
+/// How often a mask is put in place, when somebody renames on the way to it meanwhile.
+const MOST_ATTEMPTS: usize = 16;
+
 /// Opens `path` below `root`, or `None` where there is nothing to hide or protect.
 fn open_existing(root: RawFd, path: &InRootPath) -> Result<Option<RawFd>, Errno> {
     match super::open_in_root(root, path.full(), libc::O_PATH, Links::Inside) {
@@ -100,27 +120,48 @@ fn open_existing(root: RawFd, path: &InRootPath) -> Result<Option<RawFd>, Errno>
     }
 }
 
+/// Does `put` to what is at `path`, and looks it up again until `is_done` says so of what is there.
+fn put_and_verify<T>(
+    root: RawFd,
+    path: &InRootPath,
+    put: impl Fn(RawFd) -> Result<T, Errno>,
+    is_done: impl Fn(RawFd, T) -> Result<bool, Errno>,
+) -> Result<(), Errno> {
+    for _ in 0..MOST_ATTEMPTS {
+        let Some(target) = open_existing(root, path)? else { return Ok(()) };
+        let outcome = put(target);
+        super::shut(target);
+        let expected = outcome?;
+        let Some(found) = open_existing(root, path)? else { continue };
+        let verdict = is_done(found, expected);
+        super::shut(found);
+        if verdict? {
+            return Ok(());
+        }
+    }
+    Err(Errno(libc::EAGAIN))
+}
+
 /// Puts the empty file or the empty directory of `masks` over `path`.
 fn mask(root: RawFd, path: &InRootPath, masks: RawFd) -> Result<(), Errno> {
-    let Some(target) = open_existing(root, path)? else { return Ok(()) };
-    let put = || {
+    let put = |target| {
         // A directory can only be mounted on a directory, and anything else only on anything else.
         let empty = if super::statx(target)?.is(libc::S_IFDIR) { c"dir" } else { c"file" };
         let clone = super::open_tree(masks, empty, CLONE)?;
-        let moved = super::move_mount(clone, target, c"");
+        let moved = super::statx(clone).and_then(|stat| super::move_mount(clone, target, c"").map(|()| stat));
         super::shut(clone);
         moved
     };
-    let done = put();
-    super::shut(target);
-    done
+    put_and_verify(root, path, put, |found, empty: super::Stat| {
+        let stat = super::statx(found)?;
+        Ok((stat.device, stat.inode) == (empty.device, empty.inode) && super::is_read_only(found)?)
+    })
 }
 
 /// Puts a read-only clone of `path`, and of all that is mounted below it, over itself.
 fn make_read_only(root: RawFd, path: &InRootPath) -> Result<(), Errno> {
-    let Some(target) = open_existing(root, path)? else { return Ok(()) };
     let recursive = libc::AT_RECURSIVE as u32;
-    let put = || {
+    let put = |target| {
         let clone = super::open_tree(target, c"", CLONE | FD | recursive)?;
         let attr = RawMountAttr { attr_set: libc::MOUNT_ATTR_RDONLY, ..RawMountAttr::default() };
         let moved = super::mount_setattr(clone, c"", FD | recursive, &attr)
@@ -128,9 +169,7 @@ fn make_read_only(root: RawFd, path: &InRootPath) -> Result<(), Errno> {
         super::shut(clone);
         moved
     };
-    let done = put();
-    super::shut(target);
-    done
+    put_and_verify(root, path, put, |found, ()| super::is_read_only(found))
 }
 
 /// After pivot_root(".", "."): unmounts whatever is mounted on the new root, until nothing is.
@@ -198,8 +237,8 @@ mod tests {
             let null = steps.slot();
             let path = c"/dev/null".to_owned();
             steps.push(step(Call::OpenTree { at: crate::step::At::Cwd, path, flags: 0, into: null }));
-            steps.push(step(Call::CheckDevice { fd: null, rdev: (1, 3) }));
-            steps.push(step(Call::CheckDevice { fd: null, rdev: (1, 5) }));
+            steps.push(step(Call::CheckDevice { fd: null, mode: libc::S_IFCHR, rdev: (1, 3) }));
+            steps.push(step(Call::CheckDevice { fd: null, mode: libc::S_IFCHR, rdev: (1, 5) }));
             let error = run_here(&steps).expect_err("it is not zero");
             assert_eq!((error.operation(), error.raw_os_error()), ("statx", Some(libc::ENODEV)));
         }

@@ -104,3 +104,15 @@ pub(crate) fn set_attribute(path: &Path, name: &CStr, value: &[u8]) {
     let answer = unsafe { libc::setxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
     check(answer).unwrap_or_else(|error| panic!("setxattr {path:?} {name:?}: {error}"));
 }
+
+/// The end of a pseudo terminal that a payload gets, and its name, of the unlocked `master`.
+pub(crate) fn terminal(master: std::fs::File) -> (std::fs::File, std::fs::File, std::path::PathBuf) {
+    // SAFETY: no pointers.
+    check(unsafe { libc::unlockpt(master.as_raw_fd()) }).expect("unlockpt");
+    let mut name = [0_u8; 64];
+    // SAFETY: the C library writes at most 64 bytes, with a NUL.
+    check(unsafe { libc::ptsname_r(master.as_raw_fd(), name.as_mut_ptr().cast(), name.len()) }).expect("ptsname");
+    let name = CStr::from_bytes_until_nul(&name).expect("a NUL").to_str().expect("ASCII");
+    let open = std::fs::OpenOptions::new().read(true).write(true).open(name);
+    (master, open.expect("the terminal"), name.into())
+}

@@ -1,12 +1,15 @@
 //! Everything here needs root: it makes mount namespaces. What an ordinary user gets is tested by becoming one.
 
+mod detached;
 mod dev;
 mod failures;
 mod flags;
 mod host;
 mod hostile;
 mod masks;
+mod propagation;
 mod unprivileged;
+mod volumes;
 mod writes;
 
 use mountkit::{Rootfs, Sys, Volume};
