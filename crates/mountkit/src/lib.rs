@@ -6,7 +6,8 @@
 //! * [`Tmpfs`], [`Proc`], [`Sysfs`], [`Devpts`], [`Mqueue`], [`Cgroup2`], [`Hugetlbfs`], [`BinfmtMisc`], and
 //!   [`Filesystem`] for any other: new file systems, as detached mounts.
 //! * [`Volume`], [`Tmpfs`], [`Sys`]: the parts of a `Rootfs`.
-//! * [`RootFd`]: a directory that paths of somebody else are resolved in, and never outside.
+//! * [`RootFd`]: a directory that paths of somebody else are resolved in, and never outside; [`DirFd`]: a directory reached
+//!   there, for work on many names.
 //! * `layers` (feature of that name): image layers applied to folders.
 //!
 //! ```
@@ -39,13 +40,16 @@
 mod attr;
 mod bind;
 mod detached;
+mod dir_fd;
 mod filesystem;
 mod flags;
 mod hint;
 mod in_root;
 #[cfg(feature = "layers")]
 pub mod layers;
+mod metadata;
 mod mount_table;
+mod name;
 mod plan;
 mod propagation;
 mod root_fd;
@@ -59,12 +63,14 @@ pub use attr::{Atime, MountAttr};
 pub use bind::Bind;
 pub use cellkit_core::{ChildSteps, Error, ErrorKind, Result};
 pub use detached::DetachedMount;
+pub use dir_fd::{DirEntry, DirFd, Entries, OpenOptions, Rename};
 pub use filesystem::{
     BinfmtMisc, Cgroup2, Devpts, Filesystem, HidePid, HugePageSize, HugePages, Hugetlbfs, Mqueue, Proc, Reconfigure,
     Sysfs, Tmpfs,
 };
 pub use hint::HINTS;
+pub use metadata::{FileKind, Metadata, Node, Times};
 pub use propagation::Propagation;
-pub use root_fd::RootFd;
+pub use root_fd::{MountTarget, RootFd};
 pub use rootfs::{DeviceNodes, MountSource, Rootfs, Sys};
 pub use volume::Volume;

@@ -1,43 +1,102 @@
 //! A directory that somebody else's paths are resolved in.
 #![forbid(unsafe_code)]
 
+use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cellkit_core::{Errno, Error, Result, Subject};
 
+use crate::dir_fd::{DirFd, OpenOptions};
 use crate::hint::HINTS;
 use crate::in_root::InRootPath;
+use crate::metadata::Metadata;
 use crate::rootfs::open_dir;
 use crate::sys::{self, Links};
 
+mod at;
+mod split;
+
 /// A directory that stands for a root: paths are resolved below it, and never outside, whatever its content is.
 ///
-/// A leading `/` and every symbolic link mean this root; `..` in a link ends at it; magic links (/proc/PID/fd/N) are
-/// refused. What is made is made below a descriptor of an already resolved directory, one name at a time. So a root file
-/// system that somebody else filled, and even one that somebody changes meanwhile, cannot lead the caller astray.
+/// The idea in ten lines:
 ///
-/// * Calls: [openat2(2)](https://man7.org/linux/man-pages/man2/openat2.2.html) with RESOLVE_IN_ROOT and
-///   RESOLVE_NO_MAGICLINKS (Linux 5.6; no fallback), made again up to 128 times when the kernel gives up because of a
-///   concurrent rename (EAGAIN); mkdirat(2), mknodat(2).
+/// 1. `root.join(path)` is the bug behind most container escapes: a link in `path` leads out, now or a moment later.
+/// 2. A `RootFd` holds the root as a descriptor, and every path is the kernel's to resolve below it: [`open_dir`],
+///    [`open_file`], [`place`] answer a descriptor, which stays what it is whatever is renamed afterwards.
+/// 3. A leading `/`, every symbolic link, absolute or not, and `..` mean this root: `..` at the root is the root.
+/// 4. Magic links (/proc/PID/fd/N, /proc/PID/root), which lead anywhere, are refused: ELOOP.
+/// 5. What makes, removes or changes takes the directory that the path leads to, and then does it to the one last name,
+///    which is not followed: [`mkdir`], [`symlink`], [`chown`], [`set_xattr`], [`remove_all`], … are a [`DirFd`]'s.
+/// 6. So what they make must have a name: a path that ends in `..`, `.` or is `/` is refused.
+/// 7. What only looks or changes takes such a path too, and one that ends in `/`: it is the directory that it leads to.
+/// 8. Much work in one directory: [`open_dir`] once, then the [`DirFd`]. One name: [`parent`].
+/// 9. Opening means regular files only, unless said otherwise: a FIFO does not wait, and a device does not act.
+/// 10. A mount is attached to a descriptor too, never to a path: [`mount_target`], or `DetachedMount::attach`.
+///
+/// [`open_dir`]: Self::open_dir
+/// [`open_file`]: Self::open_file
+/// [`place`]: Self::place
+/// [`mkdir`]: Self::mkdir
+/// [`symlink`]: Self::symlink
+/// [`chown`]: Self::chown
+/// [`set_xattr`]: Self::set_xattr
+/// [`remove_all`]: Self::remove_all
+/// [`parent`]: Self::parent
+/// [`mount_target`]: Self::mount_target
+///
+/// # Calls, kernels, privileges
+/// * Calls: [openat2(2)](https://man7.org/linux/man-pages/man2/openat2.2.html)
+///   (<https://man7.org/linux/man-pages/man2/openat2.2.html>) with RESOLVE_IN_ROOT and RESOLVE_NO_MAGICLINKS (Linux 5.6),
+///   made again up to 128 times when the kernel gives up because of a concurrent rename (EAGAIN).
 /// * Privileges: those of the file system's own permissions.
 ///
+/// # Example
 /// ```
 /// use mountkit::RootFd;
 ///
 /// let root = RootFd::open("/")?;
 /// let passwd = root.read("etc/passwd", 1 << 20)?;
 /// assert!(passwd.starts_with(b"root:"));
+/// // `..` ends at the root, as in a chroot.
+/// assert_eq!(root.read("../../etc/passwd", 1 << 20)?, passwd);
 /// # Ok::<(), mountkit::Error>(())
 /// ```
 #[derive(Debug)]
 #[doc(alias = "RESOLVE_IN_ROOT")]
+#[doc(alias = "RESOLVE_NO_MAGICLINKS")]
 #[doc(alias = "openat2")]
 pub struct RootFd {
     fd: OwnedFd,
-    shown: PathBuf,
+    shown: Arc<Path>,
+}
+
+/// What a mount is to be put on, for [`RootFd::mount_target`]. See
+/// [move_mount(2)](https://man7.org/linux/man-pages/man2/move_mount.2.html),
+/// <https://man7.org/linux/man-pages/man2/move_mount.2.html>.
+///
+/// ```no_run
+/// use mountkit::{MountTarget, RootFd};
+///
+/// let root = RootFd::open("/run/c1/root")?;
+/// let proc = root.mount_target("proc", MountTarget::RealDirectory)?;
+/// # let _ = proc;
+/// # Ok::<(), mountkit::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MountTarget {
+    /// A directory, for a mount of a directory.
+    Directory,
+    /// A directory that is reached without any symbolic link: for what everybody looks for by its name, as `/proc`, `/sys` and
+    /// `/dev`. Were it put where a link leads, the link could lead elsewhere the next time.
+    RealDirectory,
+    /// Anything but a directory, for a mount of anything but a directory.
+    File,
 }
 
 impl RootFd {
@@ -48,71 +107,150 @@ impl RootFd {
     /// NotFound (ENOENT), Invalid (ENOTDIR, an empty path, a NUL byte), Permission (EACCES).
     pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
         let dir = dir.as_ref();
-        Ok(Self { fd: open_dir(dir)?.into(), shown: dir.to_owned() })
+        Ok(Self { fd: open_dir(dir)?.into(), shown: dir.into() })
     }
 
-    fn parse(path: &Path) -> Result<InRootPath> {
-        InRootPath::new("openat2", path)
+    fn raw(&self) -> RawFd {
+        self.fd.as_raw_fd()
     }
 
-    fn fail(&self, operation: &'static str, errno: Errno, path: &InRootPath) -> Error {
+    fn subject(&self, path: &Path) -> Subject {
+        let bytes = path.as_os_str().as_bytes();
+        let path = match bytes.get(..sys::LONGEST_PATH) {
+            // Longer than the kernel takes: the beginning says enough.
+            Some(_) => OsStr::from_bytes(bytes.get(..64).unwrap_or_default()).into(),
+            None => path.to_owned(),
+        };
+        Subject::PathUnder { path, dir: self.shown.to_path_buf() }
+    }
+
+    fn fail(&self, operation: &'static str, errno: Errno, path: &Path) -> Error {
         Error::from_errno(operation, errno.0).on(self.subject(path)).with_hints(&HINTS)
     }
 
-    fn subject(&self, path: &InRootPath) -> Subject {
-        Subject::PathUnder { path: path.shown(), dir: self.shown.clone() }
+    fn refuse(&self, operation: &'static str, why: impl Into<std::borrow::Cow<'static, str>>, path: &Path) -> Error {
+        Error::invalid(operation, why).on(self.subject(path))
     }
 
-    fn open_at(&self, path: &InRootPath, flags: i32) -> Result<OwnedFd> {
-        sys::owned(sys::open_in_root(self.fd.as_raw_fd(), path.full(), flags, Links::Inside))
+    /// `path` as the kernel takes it.
+    fn c_path(&self, operation: &'static str, path: &Path) -> Result<CString> {
+        let bytes = path.as_os_str().as_bytes();
+        if bytes.is_empty() {
+            return Err(self.refuse(operation, "the path is empty", path));
+        }
+        if bytes.len() >= sys::LONGEST_PATH {
+            let why = format!("the path has {} bytes, of which the kernel takes 4095", bytes.len());
+            return Err(self.refuse(operation, why, path));
+        }
+        CString::new(bytes).map_err(|_| self.refuse(operation, "the path has a NUL byte in it", path))
+    }
+
+    fn resolve(&self, path: &Path, flags: i32, links: Links) -> Result<OwnedFd> {
+        let c_path = self.c_path("openat2", path)?;
+        sys::owned(sys::open_in_root(self.raw(), &c_path, flags, links))
             .map_err(|errno| self.fail("openat2", errno, path))
     }
 
-    fn stat(&self, fd: &OwnedFd, path: &InRootPath) -> Result<sys::Stat> {
-        sys::statx(fd.as_raw_fd()).map_err(|errno| self.fail("statx", errno, path))
+    fn dir_fd(&self, fd: OwnedFd, path: PathBuf) -> DirFd {
+        DirFd::new(fd, path, Arc::clone(&self.shown))
     }
 
-    /// Whatever `path` is, as a place to mount on.
-    pub(crate) fn place(&self, path: &Path) -> Result<OwnedFd> {
-        self.open_at(&Self::parse(path)?, libc::O_PATH)
-    }
-
-    /// `openat2(O_PATH | O_DIRECTORY)`: a directory below the root, as a place.
+    /// `openat2(O_PATH | O_DIRECTORY)`: the directory that `path` leads to; `/` is the root itself.
     ///
     /// # Errors
-    /// NotFound (ENOENT), Invalid (ENOTDIR; ELOOP for a magic link; `..` in `path`), Permission (EACCES), Limit (EAGAIN
-    /// that did not end).
+    /// NotFound (ENOENT), Invalid (ENOTDIR; ELOOP for a magic link or more than 40 links; an empty path, a NUL byte, more
+    /// than 4095 bytes), Permission (EACCES), Limit (EMFILE; EAGAIN that did not end).
     #[doc(alias = "openat2")]
-    pub fn open_dir(&self, path: impl AsRef<Path>) -> Result<OwnedFd> {
-        self.open_at(&Self::parse(path.as_ref())?, libc::O_PATH | libc::O_DIRECTORY)
+    pub fn open_dir(&self, path: impl AsRef<Path>) -> Result<DirFd> {
+        let path = path.as_ref();
+        let fd = self.resolve(path, libc::O_PATH | libc::O_DIRECTORY, Links::Inside)?;
+        Ok(self.dir_fd(fd, path.to_owned()))
     }
 
-    /// `openat2(O_RDONLY | O_NONBLOCK | O_NOCTTY)`: a regular file below the root, for reading.
-    ///
-    /// What it is, is looked at before it is opened and again after, so that a device is not opened (which may act) and a
-    /// FIFO is not waited for. The file may be large: see [`read`](Self::read).
+    /// `openat2(O_PATH | O_DIRECTORY)`, of all but the last name: the directory that `path` is to be made in, and the name
+    /// there. Slashes at the end do not count.
     ///
     /// # Errors
-    /// As [`open_dir`](Self::open_dir), and Invalid for what is not a regular file.
+    /// As [`open_dir`](Self::open_dir); Invalid for a path without a last name: `/`, or one that ends in `.` or `..`.
+    pub fn parent(&self, path: impl AsRef<Path>) -> Result<(DirFd, OsString)> {
+        let path = path.as_ref();
+        let (dir, name) = self.parent_of("openat2", path, at::Slash::Dropped)?;
+        Ok((dir, name.to_owned()))
+    }
+
+    /// `openat2(O_PATH)`: whatever `path` leads to, as a place: it can be looked at ([`Metadata::of`]) and mounted on, and
+    /// stays the same file whatever is renamed. Links are followed, the last one too.
+    ///
+    /// # Errors
+    /// As [`open_dir`](Self::open_dir).
+    #[doc(alias = "O_PATH")]
+    pub fn place(&self, path: impl AsRef<Path>) -> Result<OwnedFd> {
+        self.resolve(path.as_ref(), libc::O_PATH, Links::Inside)
+    }
+
+    /// `openat2(O_PATH)`: where `path` leads, as a place that a mount can be attached to: move_mount(2) with
+    /// MOVE_MOUNT_T_EMPTY_PATH. It must exist: [`mkdir_all`](Self::mkdir_all) and [`ensure_file`](Self::ensure_file) make it.
+    ///
+    /// # Errors
+    /// As [`open_dir`](Self::open_dir); Invalid (EISDIR) for a directory where there is to be something else, (ELOOP) for a
+    /// link on the way to a [`MountTarget::RealDirectory`].
+    #[doc(alias = "move_mount")]
+    pub fn mount_target(&self, path: impl AsRef<Path>, target: MountTarget) -> Result<OwnedFd> {
+        let path = path.as_ref();
+        let directory = libc::O_PATH | libc::O_DIRECTORY;
+        match target {
+            MountTarget::Directory => self.resolve(path, directory, Links::Inside),
+            MountTarget::RealDirectory => self.resolve(path, directory, Links::Refused),
+            MountTarget::File => {
+                let place = self.resolve(path, libc::O_PATH, Links::Inside)?;
+                let stat = sys::statx(place.as_raw_fd()).map_err(|errno| self.fail("statx", errno, path))?;
+                match stat.is(libc::S_IFDIR) {
+                    true => Err(self.fail("openat2", Errno(libc::EISDIR), path)),
+                    false => Ok(place),
+                }
+            }
+        }
+    }
+
+    /// `openat2(O_RDONLY | O_NONBLOCK | O_NOCTTY)`: the regular file that `path` leads to, for reading, as
+    /// [`open_with`](Self::open_with) opens it. It may be large: see [`read`](Self::read).
+    ///
+    /// # Errors
+    /// As [`open_with`](Self::open_with).
     #[doc(alias = "openat2")]
     pub fn open_file(&self, path: impl AsRef<Path>) -> Result<File> {
-        let path = Self::parse(path.as_ref())?;
-        let place = self.open_at(&path, libc::O_PATH)?;
-        let expected = self.regular(&place, &path)?;
-        let file = self.open_at(&path, libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY)?;
-        let found = self.regular(&file, &path)?;
-        if (found.device, found.inode) != (expected.device, expected.inode) {
-            return Err(self.fail("openat2", Errno(libc::EAGAIN), &path));
-        }
-        Ok(File::from(file))
+        self.open_with(path, OpenOptions::new().read())
     }
 
-    fn regular(&self, fd: &OwnedFd, path: &InRootPath) -> Result<sys::Stat> {
-        let stat = self.stat(fd, path)?;
-        if stat.is(libc::S_IFREG) {
-            return Ok(stat);
+    /// `openat2(O_NONBLOCK | O_NOCTTY)`: the regular file that `path` leads to, or what [`OpenOptions::expect`] names. Links
+    /// are followed, the last one too, but not by options that may make the file: then the last name is not followed.
+    ///
+    /// What it is, is looked at before it is opened and again after: see [`DirFd::open_with`].
+    ///
+    /// # Errors
+    /// As [`open_dir`](Self::open_dir) and [`DirFd::open_with`].
+    #[doc(alias = "openat2")]
+    pub fn open_with(&self, path: impl AsRef<Path>, options: OpenOptions) -> Result<File> {
+        let path = path.as_ref();
+        if options.makes() {
+            let (dir, name) = self.parent_of("openat", path, at::Slash::Refused)?;
+            return dir.open_with(name, options);
         }
-        Err(Error::invalid("openat2", "it is not a regular file").on(self.subject(path)))
+        let flags = options.flags().map_err(|why| self.refuse("openat2", why, path))?;
+        let c_path = self.c_path("openat2", path)?;
+        let look = || {
+            let place = self.resolve(path, libc::O_PATH, Links::Inside)?;
+            let stat = sys::statx(place.as_raw_fd()).map_err(|errno| self.fail("statx", errno, path))?;
+            Metadata::new(stat).map_err(|error| error.on(self.subject(path)))
+        };
+        let open = |flags| sys::owned(sys::open_in_root(self.raw(), &c_path, flags, Links::Inside));
+        options.open_checked(
+            flags,
+            look,
+            open,
+            |operation, errno| self.fail(if operation == "openat" { "openat2" } else { operation }, errno, path),
+            |why| self.refuse("openat2", why, path),
+        )
     }
 
     /// The whole content of a regular file below the root, of at most `limit` bytes.
@@ -122,13 +260,12 @@ impl RootFd {
     pub fn read(&self, path: impl AsRef<Path>, limit: u64) -> Result<Vec<u8>> {
         let path = path.as_ref();
         let file = self.open_file(path)?;
-        let subject = self.subject(&Self::parse(path)?);
         let mut content = Vec::new();
         file.take(limit.saturating_add(1))
             .read_to_end(&mut content)
-            .map_err(|error| Error::from_io("read", &error).on(subject.clone()))?;
+            .map_err(|error| Error::from_io("read", &error).on(self.subject(path)))?;
         if content.len() as u64 > limit {
-            return Err(Error::invalid("read", format!("it is longer than {limit} bytes")).on(subject));
+            return Err(self.refuse("read", format!("it is longer than {limit} bytes"), path));
         }
         Ok(content)
     }
@@ -138,38 +275,45 @@ impl RootFd {
     /// Links on the way are followed inside the root. One that leads to nothing is an error: nothing is made through it.
     ///
     /// # Errors
-    /// As [`open_dir`](Self::open_dir), and what mkdirat(2) answers: Permission (EACCES, EROFS), Limit (ENOSPC).
+    /// As [`open_dir`](Self::open_dir); Invalid for `..` in it, which has no meaning below what is still to be made; and what
+    /// mkdirat(2) answers: Permission (EACCES, EROFS), Limit (ENOSPC).
     #[doc(alias = "mkdirat")]
-    pub fn mkdir_all(&self, path: impl AsRef<Path>, mode: u32) -> Result<OwnedFd> {
-        let path = Self::parse(path.as_ref())?;
-        let mode = permissions(mode, &path)?;
-        sys::owned(sys::ensure_dir(self.fd.as_raw_fd(), &path, mode, Links::Inside))
-            .map_err(|errno| self.fail("mkdirat", errno, &path))
+    #[doc(alias = "mkdir -p")]
+    pub fn mkdir_all(&self, path: impl AsRef<Path>, mode: u32) -> Result<DirFd> {
+        let given = path.as_ref();
+        let path = self.walked("mkdirat", given)?;
+        let mode = self.permissions("mkdirat", mode, given)?;
+        let fd = sys::owned(sys::ensure_dir(self.raw(), &path, mode, Links::Inside))
+            .map_err(|errno| self.fail("mkdirat", errno, given))?;
+        Ok(self.dir_fd(fd, path.shown()))
     }
 
     /// The file `path` as a place (O_PATH), made empty with `mode` where it is missing, and directories on the way (0755)
-    /// too. What exists is left as it is, whatever it is.
+    /// too. What exists is left as it is, whatever it is: look with [`Metadata::of`].
     ///
     /// # Errors
     /// As [`mkdir_all`](Self::mkdir_all); Invalid (EISDIR) for the root itself.
     #[doc(alias = "mknodat")]
-    pub fn create_file(&self, path: impl AsRef<Path>, mode: u32) -> Result<OwnedFd> {
-        let path = Self::parse(path.as_ref())?;
-        let mode = permissions(mode, &path)?;
+    pub fn ensure_file(&self, path: impl AsRef<Path>, mode: u32) -> Result<OwnedFd> {
+        let given = path.as_ref();
+        let path = self.walked("mknodat", given)?;
+        let mode = self.permissions("mknodat", mode, given)?;
         if path.is_root() {
-            return Err(self.fail("mknodat", Errno(libc::EISDIR), &path));
+            return Err(self.fail("mknodat", Errno(libc::EISDIR), given));
         }
-        sys::owned(sys::ensure_file(self.fd.as_raw_fd(), &path, mode))
-            .map_err(|errno| self.fail("mknodat", errno, &path))
+        sys::owned(sys::ensure_file(self.raw(), &path, mode)).map_err(|errno| self.fail("mknodat", errno, given))
     }
-}
 
-fn permissions(mode: u32, path: &InRootPath) -> Result<u32> {
-    if mode > 0o7777 {
-        let why = format!("mode {mode:#o} has bits beyond 0o7777");
-        return Err(Error::invalid("mkdirat", why).on(path.shown()));
+    fn walked(&self, operation: &'static str, path: &Path) -> Result<InRootPath> {
+        InRootPath::new(operation, path).map_err(|error| error.on(self.subject(path)))
     }
-    Ok(mode)
+
+    fn permissions(&self, operation: &'static str, mode: u32, path: &Path) -> Result<u32> {
+        if mode > 0o7777 {
+            return Err(self.refuse(operation, format!("mode {mode:#o} has bits beyond 0o7777"), path));
+        }
+        Ok(mode)
+    }
 }
 
 impl AsFd for RootFd {
@@ -182,8 +326,15 @@ impl From<OwnedFd> for RootFd {
     /// Takes any directory descriptor as a root. Errors show it as `fd N`; a descriptor of something else makes every
     /// call fail with ENOTDIR.
     fn from(fd: OwnedFd) -> Self {
-        let shown = PathBuf::from(format!("fd {}", fd.as_raw_fd()));
+        let shown = PathBuf::from(format!("fd {}", fd.as_raw_fd())).into();
         Self { fd, shown }
+    }
+}
+
+impl From<DirFd> for RootFd {
+    /// Takes a directory as a root of its own: `..` and links end there.
+    fn from(dir: DirFd) -> Self {
+        OwnedFd::from(dir).into()
     }
 }
 

@@ -1,16 +1,19 @@
 //! The system calls of this crate, raw: they leave the C library's `errno` alone, so that a cloned child may make them.
 #![allow(unsafe_code)]
 
+pub(crate) mod fs;
 pub(crate) mod mount;
+pub(crate) mod resolve;
 mod run;
+pub(crate) mod xattr;
 
 use std::ffi::CStr;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::RawFd;
 
-use cellkit_core::sys::{OpenHow, close, openat2, own, syscall};
+use cellkit_core::sys::{close, syscall};
 use cellkit_core::{ChildFds, Errno};
 
-use crate::in_root::InRootPath;
+pub(crate) use resolve::{LONGEST_PATH, Links, ensure_dir, ensure_file, open_in_root, owned};
 
 /// struct mount_attr of mount_setattr(2).
 #[repr(C)]
@@ -33,6 +36,16 @@ pub(crate) struct Stat {
     pub(crate) is_mount_root: bool,
     /// Linux 5.8.
     pub(crate) mount_id: u64,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) links: u32,
+    pub(crate) size: u64,
+    /// Of 512 bytes.
+    pub(crate) blocks: u64,
+    /// Seconds and nanoseconds.
+    pub(crate) accessed: (i64, u32),
+    pub(crate) modified: (i64, u32),
+    pub(crate) changed: (i64, u32),
 }
 
 impl Stat {
@@ -49,6 +62,11 @@ pub(crate) fn statx(fd: RawFd) -> Result<Stat, Errno> {
 /// statx(2) of a path, which follows no last link and triggers no automount. Child-safe.
 pub(crate) fn statx_path(path: &CStr) -> Result<Stat, Errno> {
     statx_with(libc::AT_FDCWD, path, libc::AT_SYMLINK_NOFOLLOW | libc::AT_NO_AUTOMOUNT)
+}
+
+/// statx(2) of a name below `dir`, likewise. Child-safe.
+pub(crate) fn statx_at(dir: RawFd, name: &CStr) -> Result<Stat, Errno> {
+    statx_with(dir, name, libc::AT_SYMLINK_NOFOLLOW | libc::AT_NO_AUTOMOUNT)
 }
 
 fn statx_with(dir: RawFd, path: &CStr, flags: i32) -> Result<Stat, Errno> {
@@ -72,6 +90,14 @@ fn statx_with(dir: RawFd, path: &CStr, flags: i32) -> Result<Stat, Errno> {
         rdev: (answer.stx_rdev_major, answer.stx_rdev_minor),
         is_mount_root: answer.stx_attributes & libc::STATX_ATTR_MOUNT_ROOT as u64 != 0,
         mount_id: answer.stx_mnt_id,
+        uid: answer.stx_uid,
+        gid: answer.stx_gid,
+        links: answer.stx_nlink,
+        size: answer.stx_size,
+        blocks: answer.stx_blocks,
+        accessed: (answer.stx_atime.tv_sec, answer.stx_atime.tv_nsec),
+        modified: (answer.stx_mtime.tv_sec, answer.stx_mtime.tv_nsec),
+        changed: (answer.stx_ctime.tv_sec, answer.stx_ctime.tv_nsec),
     })
 }
 
@@ -209,102 +235,6 @@ pub(crate) fn detach_here() -> Result<(), Errno> {
 fn shut(fd: RawFd) {
     // SAFETY: every caller passes what it has just opened and put nowhere.
     unsafe { close(fd) }
-}
-
-/// What an openat2 of [`open_in_root`] refuses beside leaving the root.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Links {
-    /// Symbolic links are followed, inside the root.
-    Inside,
-    /// There must be none.
-    Refused,
-}
-
-impl Links {
-    pub(crate) fn resolve(self) -> u64 {
-        let inside = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS;
-        match self {
-            Self::Inside => inside,
-            Self::Refused => inside | libc::RESOLVE_NO_SYMLINKS,
-        }
-    }
-}
-
-/// openat2(2) below `root`. Made again, a bounded number of times, when a concurrent rename or mount makes the kernel
-/// give up (EAGAIN). Child-safe.
-pub(crate) fn open_in_root(root: RawFd, path: &CStr, flags: i32, links: Links) -> Result<RawFd, Errno> {
-    let how = OpenHow { flags: (flags | libc::O_CLOEXEC) as u64, mode: 0, resolve: links.resolve() };
-    let mut attempts = 128;
-    loop {
-        match openat2(root, path, &how) {
-            Err(Errno(libc::EINTR)) => {}
-            Err(Errno(libc::EAGAIN)) if attempts > 0 => attempts -= 1,
-            answer => return answer,
-        }
-    }
-}
-
-/// The directory `path` below `root`, with what is missing of it made, one name below one descriptor at a time, so that
-/// nothing is ever made outside. Child-safe.
-pub(crate) fn ensure_dir(root: RawFd, path: &InRootPath, mode: u32, links: Links) -> Result<RawFd, Errno> {
-    ensure_dirs(root, path.full(), path.prefixes(), mode, links)
-}
-
-fn ensure_dirs(
-    root: RawFd,
-    full: &CStr,
-    prefixes: &[crate::in_root::Prefix],
-    mode: u32,
-    links: Links,
-) -> Result<RawFd, Errno> {
-    let flags = libc::O_PATH | libc::O_DIRECTORY;
-    match open_in_root(root, full, flags, links) {
-        Err(Errno(libc::ENOENT)) => {}
-        answer => return answer,
-    }
-    let mut dir = root;
-    for prefix in prefixes {
-        let mut next = open_in_root(root, prefix.path(), flags, links);
-        if next == Err(Errno(libc::ENOENT)) {
-            next = match mkdirat(dir, prefix.name(), mode) {
-                // EEXIST: somebody else made it, or it is a link that leads nowhere, which is ENOENT again.
-                Ok(()) | Err(Errno(libc::EEXIST)) => open_in_root(root, prefix.path(), flags, links),
-                Err(errno) => Err(errno),
-            };
-        }
-        if dir != root {
-            shut(dir);
-        }
-        dir = next?;
-    }
-    Ok(dir)
-}
-
-/// The non-directory `path` below `root`, made as an empty regular file where it is missing. Child-safe.
-pub(crate) fn ensure_file(root: RawFd, path: &InRootPath, mode: u32) -> Result<RawFd, Errno> {
-    match open_in_root(root, path.full(), libc::O_PATH, Links::Inside) {
-        Err(Errno(libc::ENOENT)) => {}
-        answer => return answer,
-    }
-    let Some((last, parents)) = path.prefixes().split_last() else { return Err(Errno(libc::EISDIR)) };
-    let parent = match parents.last() {
-        Some(prefix) => ensure_dirs(root, prefix.path(), parents, 0o755, Links::Inside)?,
-        None => root,
-    };
-    let made = mknodat(parent, last.name(), libc::S_IFREG | mode, (0, 0));
-    if parent != root {
-        shut(parent);
-    }
-    match made {
-        Ok(()) | Err(Errno(libc::EEXIST)) => open_in_root(root, path.full(), libc::O_PATH, Links::Inside),
-        Err(errno) => Err(errno),
-    }
-}
-
-/// For the parent: takes what [`open_in_root`], [`ensure_dir`] or [`ensure_file`] has just opened.
-pub(crate) fn owned(opened: Result<RawFd, Errno>) -> Result<OwnedFd, Errno> {
-    // SAFETY: each of the three returns a descriptor that it has opened and kept nowhere else.
-    opened.map(|fd| unsafe { own(fd) })
 }
 
 /// Copies the messages of a file system context into `buffer`, `; ` between them. Child-safe.

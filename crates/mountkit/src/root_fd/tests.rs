@@ -31,9 +31,10 @@ fn links_mean_the_root() {
     refused(root.open_file("out/passwd").expect_err("outside"), libc::ENOENT);
     refused(root.open_file("loop/x").expect_err("a loop"), libc::ELOOP);
     refused(root.mkdir_all("out/made", 0o755).expect_err("outside"), libc::ENOENT);
-    refused(root.create_file("out/made", 0o644).expect_err("outside"), libc::ENOENT);
-    refused(root.create_file("/", 0o644).expect_err("the root"), libc::EISDIR);
-    let error = root.open_file("etc/../etc/passwd").expect_err("`..`");
+    refused(root.ensure_file("out/made", 0o644).expect_err("outside"), libc::ENOENT);
+    refused(root.ensure_file("/", 0o644).expect_err("the root"), libc::EISDIR);
+    assert_eq!(root.read("etc/../../etc/passwd", 6).expect("`..` ends at the root"), b"inside");
+    let error = root.mkdir_all("etc/../made", 0o755).expect_err("`..`");
     assert_eq!(error.kind(), ErrorKind::Invalid);
     let names: Vec<_> = fs::read_dir(&outside).expect("readdir").map(|e| e.expect("entry").file_name()).collect();
     assert_eq!(names, ["passwd"]);
@@ -77,9 +78,9 @@ fn what_is_missing_is_made_inside() {
     drop(root.mkdir_all("link/a/b/c", 0o700).expect("exists"));
     assert!(dir.join("real/a/b/c").is_dir());
     assert_eq!(fs::metadata(dir.join("real/a/b/c")).expect("stat").permissions().mode() & 0o7777, 0o750);
-    drop(root.create_file("link/x/file", 0o600).expect("made"));
+    drop(root.ensure_file("link/x/file", 0o600).expect("made"));
     fs::write(dir.join("real/x/file"), "kept").expect("write");
-    drop(root.create_file("real/x/file", 0o600).expect("exists"));
+    drop(root.ensure_file("real/x/file", 0o600).expect("exists"));
     assert_eq!(fs::read(dir.join("real/x/file")).expect("read"), b"kept");
     refused(root.mkdir_all("dangling/a", 0o755).expect_err("leads nowhere"), libc::ENOENT);
     refused(root.mkdir_all("real/x/file/a", 0o755).expect_err("a file on the way"), libc::ENOTDIR);
@@ -138,7 +139,7 @@ fn a_racer_gains_nothing() {
                 Err(_) => errors += 1,
             }
             let _ = root.mkdir_all(Path::new("a").join(format!("made{number}")), 0o755);
-            let _ = root.create_file(Path::new("a").join(format!("file{number}")), 0o644);
+            let _ = root.ensure_file(Path::new("a").join(format!("file{number}")), 0o644);
         }
         done.store(true, Ordering::Relaxed);
     });
