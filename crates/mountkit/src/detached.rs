@@ -2,19 +2,19 @@
 #![forbid(unsafe_code)]
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use cellkit_core::{Errno, Error, Result, Subject};
 
 use crate::hint::HINTS;
-use crate::sys::{self, RawMountAttr};
-use crate::{MountAttr, Propagation, RootFd};
+use crate::{Attach, Mount, MountAttr, MountChange, Propagation, RootFd, sys};
 
 /// A mount, or a tree of mounts, that is nowhere in the directory tree: a descriptor is all that holds it.
 ///
 /// Whatever it is to be (read-only, nosuid, private, idmapped) is set while nobody can reach it; then
 /// [`attach`](Self::attach) makes it visible in one step. Dropped before that, it is gone, and so it is when the process
-/// is killed.
+/// is killed. What it holds can be looked at and filled before: see [`root`](Self::root).
 ///
 /// * Calls: what made it is [open_tree(2)](https://man7.org/linux/man-pages/man2/open_tree.2.html) with OPEN_TREE_CLONE or
 ///   [fsmount(2)](https://man7.org/linux/man-pages/man2/fsmount.2.html) (Linux 5.2).
@@ -37,6 +37,9 @@ pub struct DetachedMount {
     subject: Subject,
 }
 
+/// The byte that comes with a mount, so that something else on the socket is not taken for one.
+const MARK: u8 = b'M';
+
 impl DetachedMount {
     pub(crate) fn new(fd: OwnedFd, subject: impl Into<Subject>) -> Self {
         Self { fd, subject: subject.into() }
@@ -46,9 +49,13 @@ impl DetachedMount {
         Error::from_errno(operation, errno.0).on(self.subject.clone()).with_hints(&HINTS)
     }
 
-    fn change(&self, attr: &RawMountAttr) -> Result<()> {
-        sys::mount_setattr(self.fd.as_raw_fd(), c"", libc::AT_EMPTY_PATH as u32, attr)
-            .map_err(|errno| self.fail("mount_setattr", errno))
+    /// `mount_setattr`: changes attributes, access times and propagation, all or none.
+    ///
+    /// # Errors
+    /// Permission (EPERM: no CAP_SYS_ADMIN, or an attribute that is locked), Limit (ENOSPC: no more peer groups).
+    #[doc(alias = "mount_setattr")]
+    pub fn change(&self, change: &MountChange) -> Result<()> {
+        change.apply(&self.fd).map_err(|errno| self.fail("mount_setattr", errno).context(format!("change {change}")))
     }
 
     /// `mount_setattr`: sets `attrs` on its topmost mount, and leaves the others as they are.
@@ -57,7 +64,7 @@ impl DetachedMount {
     /// Permission (EPERM).
     #[doc(alias = "mount_setattr")]
     pub fn set(&self, attrs: MountAttr) -> Result<()> {
-        self.change(&RawMountAttr { attr_set: attrs.bits(), ..RawMountAttr::default() })
+        self.change(&MountChange::new().set(attrs))
     }
 
     /// `mount_setattr`: clears `attrs` on its topmost mount, and leaves the others as they are.
@@ -66,7 +73,7 @@ impl DetachedMount {
     /// Permission (EPERM): one of them is locked.
     #[doc(alias = "mount_setattr")]
     pub fn clear(&self, attrs: MountAttr) -> Result<()> {
-        self.change(&RawMountAttr { attr_clr: attrs.bits(), ..RawMountAttr::default() })
+        self.change(&MountChange::new().clear(attrs))
     }
 
     /// `mount_setattr`: sets the propagation of its topmost mount.
@@ -75,18 +82,120 @@ impl DetachedMount {
     /// Permission (EPERM), Limit (ENOSPC): no more peer group ids.
     #[doc(alias = "mount_setattr")]
     pub fn set_propagation(&self, propagation: Propagation) -> Result<()> {
-        self.change(&RawMountAttr { propagation: propagation.flag(), ..RawMountAttr::default() })
+        self.change(&MountChange::new().propagation(propagation))
+    }
+
+    /// What it holds, as a root: to be filled, or looked at, before anybody else can.
+    ///
+    /// ```no_run
+    /// use mountkit::{RootFd, Tmpfs};
+    ///
+    /// let etc = Tmpfs::new().mode(0o755).mount()?;
+    /// etc.root()?.ensure_file("resolv.conf", 0o644)?;
+    /// etc.attach(&RootFd::open("/srv/c1")?, "etc")?;
+    /// # Ok::<(), mountkit::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Limit (EMFILE).
+    pub fn root(&self) -> Result<RootFd> {
+        let fd = self.fd.try_clone().map_err(|error| Error::from_io("fcntl", &error).on(self.subject.clone()))?;
+        Ok(RootFd::from(fd))
     }
 
     /// `move_mount`: makes it visible at `path`, which is looked up inside `root` only and must exist.
     ///
+    /// A place on a shared mount is refused, since the mount would appear elsewhere too: see
+    /// [`Attach::with_peers`]. So in the mount namespace that a machine begins with, use [`attach_to`](Self::attach_to).
+    ///
     /// # Errors
-    /// As [`RootFd::open_dir`]; Permission (EPERM); Invalid (ENOTDIR: one is a directory and the other is not); Limit
-    /// (ENOSPC: /proc/sys/fs/mount-max). The mount is gone then, as nobody holds it.
+    /// As [`attach_to`](Self::attach_to).
     #[doc(alias = "move_mount")]
-    pub fn attach(self, root: &RootFd, path: impl AsRef<Path>) -> Result<()> {
-        let place = root.place(path.as_ref())?;
-        sys::move_mount(self.fd.as_raw_fd(), place.as_raw_fd(), c"").map_err(|errno| self.fail("move_mount", errno))
+    pub fn attach(self, root: &RootFd, path: impl AsRef<Path>) -> Result<Mount> {
+        self.attach_to(&Attach::at(root, path))
+    }
+
+    /// `move_mount`: makes it visible at `place`.
+    ///
+    /// # Errors
+    /// As [`RootFd::open_dir`]; Permission (EPERM); Limit (ENOSPC: /proc/sys/fs/mount-max); Unsupported
+    /// ([`beneath`](Attach::beneath) before Linux 6.5); and Invalid: one is a directory and the other is not, the place
+    /// is a symbolic link or on a shared mount, or (EINVAL) it is not in this mount namespace. The mount is gone then, as
+    /// nobody holds it.
+    #[doc(alias = "move_mount")]
+    pub fn attach_to(self, place: &Attach<'_>) -> Result<Mount> {
+        let what = format!("attach {}", self.subject);
+        let subject = place.put(self.fd.as_fd()).map_err(|error| error.context(what))?;
+        Ok(Mount::new(self.fd, subject))
+    }
+
+    /// `open_tree(OPEN_TREE_CLONE)`: a copy of it and of all that is mounted below it, detached too.
+    ///
+    /// # Errors
+    /// Unsupported before Linux 6.15, where only mounts of the caller's mount namespace can be cloned. Invalid (EINVAL):
+    /// it is unbindable.
+    #[doc(alias = "OPEN_TREE_CLONE")]
+    pub fn try_clone(&self) -> Result<Self> {
+        let flags = (libc::AT_EMPTY_PATH | libc::AT_RECURSIVE) as u32;
+        match sys::mount::clone_tree(Some(self.fd.as_fd()), c"", flags) {
+            Ok(fd) => Ok(Self { fd, subject: self.subject.clone() }),
+            Err(errno) => {
+                let error = self.fail("open_tree", errno);
+                let too_old = sys::mount::kernel_release().is_some_and(|release| release < (6, 15));
+                let unknown = errno == Errno(libc::EINVAL) && too_old;
+                Err(if unknown { error.as_unsupported("a clone of a detached mount", Some("6.15")) } else { error })
+            }
+        }
+    }
+
+    /// `sendmsg(SCM_RIGHTS)`: hands it to the process at the other end of `socket`, which takes it with
+    /// [`receive`](Self::receive) and may attach it in its own mount namespace.
+    ///
+    /// So whoever has the privileges makes a mount, and nobody enters a container for it. Its attributes are *not* locked by
+    /// that: a receiver with CAP_SYS_ADMIN over its mount namespace can clear `ro` as well as set it. What must stay
+    /// read-only for such a receiver has to be so in the file system.
+    ///
+    /// ```no_run
+    /// use std::os::unix::net::UnixStream;
+    ///
+    /// use mountkit::{Bind, DetachedMount, RootFd};
+    ///
+    /// let (ours, theirs) = UnixStream::pair().unwrap();
+    /// Bind::new("/srv/data").mount()?.send(&ours)?;
+    /// // … and in the other process
+    /// DetachedMount::receive(&theirs)?.attach(&RootFd::open("/")?, "data")?;
+    /// # Ok::<(), mountkit::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Other (EPIPE), Limit (ETOOMANYREFS, EAGAIN on a socket that does not block). The mount is gone then, as nobody
+    /// holds it.
+    #[doc(alias("sendmsg", "SCM_RIGHTS"))]
+    pub fn send(self, socket: &UnixStream) -> Result<()> {
+        sys::pass::send(socket.as_fd(), self.fd.as_fd(), MARK).map_err(|errno| self.fail("sendmsg", errno))
+    }
+
+    /// `recvmsg(SCM_RIGHTS)`: takes a mount that another process has [sent](Self::send). Blocks until there is one.
+    ///
+    /// # Errors
+    /// Invalid: what came is not one descriptor of the root of a mount; all that came is closed then. Gone: the other
+    /// end was closed.
+    #[doc(alias("recvmsg", "SCM_RIGHTS"))]
+    pub fn receive(socket: &UnixStream) -> Result<Self> {
+        let subject = || Subject::Thing("a socket".into());
+        let refuse = |why: &'static str| Error::invalid("recvmsg", why).on(subject());
+        let received = sys::pass::receive(socket.as_fd())
+            .map_err(|errno| Error::from_errno("recvmsg", errno.0).on(subject()).with_hints(&HINTS))?;
+        let Some((mark, fds)) = received else { return Err(Error::gone("recvmsg", None).on(subject())) };
+        let mut fds = fds.into_iter();
+        let (Some(fd), None, MARK) = (fds.next(), fds.next(), mark) else {
+            return Err(refuse("what came is not one mount"));
+        };
+        let stat = sys::statx(fd.as_raw_fd()).map_err(|errno| Error::from_errno("statx", errno.0).on(subject()))?;
+        if !stat.is_mount_root {
+            return Err(refuse("the descriptor that came is not the root of a mount"));
+        }
+        Ok(Self { fd, subject: Subject::Thing("a mount that was sent".into()) })
     }
 }
 
@@ -97,7 +206,7 @@ impl AsFd for DetachedMount {
 }
 
 impl From<OwnedFd> for DetachedMount {
-    /// Takes a descriptor of a detached mount, such as another process has sent. Errors show it as `fd N`.
+    /// Takes a descriptor of a detached mount. Errors show it as `fd N`.
     fn from(fd: OwnedFd) -> Self {
         let subject = Subject::Thing(format!("fd {}", fd.as_raw_fd()));
         Self { fd, subject }

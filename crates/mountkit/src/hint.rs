@@ -112,6 +112,19 @@ pub static HINTS: HintTable = HintTable(&[
         errno: libc::ENOSPC,
         hint: "the mount namespace is full: see /proc/sys/fs/mount-max",
     },
+    HintRow { operation: "move_mount", errno: libc::ELOOP, hint: "a mount cannot be moved to a place below itself" },
+    HintRow {
+        operation: "umount2",
+        errno: libc::EBUSY,
+        hint: "a file on it is open, it is somebody's working directory, or something is mounted below it: see `fuser -vm` \
+               and `findmnt -R`; or detach it",
+    },
+    HintRow {
+        operation: "umount2",
+        errno: libc::EINVAL,
+        hint: "the mount came from a more privileged mount namespace and is locked here: it can only be unmounted \
+               together with what it is mounted on",
+    },
     HintRow { operation: "mkdirat", errno: libc::ENOSPC, hint: SCRATCH_IS_FULL },
     HintRow { operation: "mknodat", errno: libc::ENOSPC, hint: SCRATCH_IS_FULL },
     HintRow {
@@ -194,6 +207,9 @@ mod tests {
             ("move_mount", libc::EINVAL, "shared"),
             ("move_mount", libc::ENOTDIR, "a file only on a file"),
             ("move_mount", libc::ENOSPC, "mount-max"),
+            ("move_mount", libc::ELOOP, "below itself"),
+            ("umount2", libc::EBUSY, "fuser"),
+            ("umount2", libc::EINVAL, "locked"),
             ("mkdirat", libc::ENOSPC, "is full"),
             ("mknodat", libc::ENOSPC, "is full"),
             ("openat2", libc::ELOOP, "real directories"),

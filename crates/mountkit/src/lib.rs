@@ -37,8 +37,10 @@
 //! (5.12): there the step's error is ENOSYS.
 #![deny(unsafe_code)]
 
+mod attach;
 mod attr;
 mod bind;
+mod change;
 mod detached;
 mod dir_fd;
 mod filesystem;
@@ -48,8 +50,10 @@ mod in_root;
 #[cfg(feature = "layers")]
 pub mod layers;
 mod metadata;
+mod mount;
 mod mount_table;
 mod name;
+mod peers;
 mod plan;
 mod propagation;
 mod root_fd;
@@ -59,9 +63,11 @@ mod step;
 mod sys;
 mod volume;
 
+pub use attach::Attach;
 pub use attr::{Atime, MountAttr};
 pub use bind::Bind;
 pub use cellkit_core::{ChildSteps, Error, ErrorKind, Result};
+pub use change::MountChange;
 pub use detached::DetachedMount;
 pub use dir_fd::{DirEntry, DirFd, Entries, OpenOptions, Rename};
 pub use filesystem::{
@@ -70,6 +76,7 @@ pub use filesystem::{
 };
 pub use hint::HINTS;
 pub use metadata::{FileKind, Metadata, Node, Times};
+pub use mount::{Mount, Unmounted};
 pub use propagation::Propagation;
 pub use root_fd::{MountTarget, RootFd};
 pub use rootfs::{DeviceNodes, MountSource, Rootfs, Sys};

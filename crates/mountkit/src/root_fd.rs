@@ -114,7 +114,8 @@ impl RootFd {
         self.fd.as_raw_fd()
     }
 
-    fn subject(&self, path: &Path) -> Subject {
+    /// `path` below it, as errors show it.
+    pub(crate) fn subject(&self, path: &Path) -> Subject {
         let bytes = path.as_os_str().as_bytes();
         let path = match bytes.get(..sys::LONGEST_PATH) {
             // Longer than the kernel takes: the beginning says enough.

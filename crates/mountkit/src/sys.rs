@@ -3,8 +3,10 @@
 
 pub(crate) mod fs;
 pub(crate) mod mount;
+pub(crate) mod pass;
 pub(crate) mod resolve;
 mod run;
+pub(crate) mod unmount;
 pub(crate) mod xattr;
 
 use std::ffi::CStr;

@@ -70,3 +70,26 @@ pub(crate) fn pick(root: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     // SAFETY: just returned by fspick.
     Ok(unsafe { own(fd as std::os::fd::RawFd) })
 }
+
+/// MOVE_MOUNT_BENEATH, Linux 6.5.
+pub(crate) const MOVE_MOUNT_BENEATH: u32 = 0x200;
+
+/// move_mount(2) of the mount that `from` is the root of, onto `to` itself; `flags` may add MOVE_MOUNT_BENEATH.
+pub(crate) fn move_to(from: BorrowedFd<'_>, to: BorrowedFd<'_>, flags: u32) -> Result<(), Errno> {
+    let empty = c"".as_ptr() as usize;
+    let flags = flags | libc::MOVE_MOUNT_F_EMPTY_PATH | libc::MOVE_MOUNT_T_EMPTY_PATH;
+    let args = [from.as_raw_fd() as usize, empty, to.as_raw_fd() as usize, empty, flags as usize, 0];
+    // SAFETY: both paths are a static empty string, which the kernel only reads.
+    unsafe { cellkit_core::sys::syscall(libc::SYS_move_mount, args) }.map(drop)
+}
+
+/// Whether the kernel has MOVE_MOUNT_BENEATH: it looks at the flags before the descriptors.
+pub(crate) fn knows_beneath() -> bool {
+    let empty = c"".as_ptr() as usize;
+    let flags = MOVE_MOUNT_BENEATH | libc::MOVE_MOUNT_F_EMPTY_PATH | libc::MOVE_MOUNT_T_EMPTY_PATH;
+    // SAFETY: both paths are a static empty string, and no descriptor has this number.
+    let answer = unsafe {
+        cellkit_core::sys::syscall(libc::SYS_move_mount, [usize::MAX, empty, usize::MAX, empty, flags as usize, 0])
+    };
+    answer == Err(Errno(libc::EBADF))
+}

@@ -1,0 +1,162 @@
+//! Mounts that are attached: changed, moved, taken away.
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+
+use mountkit::{Attach, Bind, ErrorKind, Mount, MountAttr, MountChange, Propagation, RootFd, Tmpfs, Unmounted};
+
+use super::{dir_with, host, line_of, table, text};
+
+#[test]
+fn is_changed_where_it_is() {
+    faultkit::require!(root);
+    faultkit::isolated!(|| {
+        let dir = dir_with(&["at"]);
+        let root = RootFd::open(&*dir).expect("root");
+        let mount = Tmpfs::new().mount().expect("mount").attach(&root, "at").expect("attach");
+        let open = fs::File::create(dir.join("at/file")).expect("create");
+        let read_only = MountChange::new().set(MountAttr::RDONLY).clear(MountAttr::NOSUID);
+        let error = mount.change(&read_only).expect_err("a file is open for writing");
+        assert_eq!((error.operation(), error.kind()), ("mount_setattr", ErrorKind::Busy));
+        assert!(format!("{error:#}").contains("+ro -nosuid"), "{error:#}");
+        assert!(line_of(&dir.join("at")).is_some_and(|line| line.contains(" rw,nosuid,nodev,")), "all or nothing");
+        drop(open);
+        mount.change(&read_only).expect("now");
+        assert!(line_of(&dir.join("at")).is_some_and(|line| line.contains(" ro,nodev,")));
+        drop(mount);
+        // It stays without its handle, and can be taken again.
+        Mount::open(&root, "at").expect("open").unmount().expect("umount");
+        assert_eq!(line_of(&dir.join("at")), None);
+    });
+}
+
+#[test]
+fn only_what_is_mounted_is_taken() {
+    faultkit::require!(root);
+    faultkit::isolated!(|| {
+        let dir = dir_with(&["plain"]);
+        let error = Mount::open(&RootFd::open(&*dir).expect("root"), "plain").expect_err("a plain directory");
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.to_string().contains("nothing is mounted there"), "{error}");
+        // Every process has a root that is a mount, and that cannot be unmounted.
+        let own = Mount::open(&RootFd::open("/").expect("root"), "/").expect("open");
+        let error = own.unmount().expect_err("the root");
+        assert!(error.to_string().contains("root directory"), "{error}");
+    });
+}
+
+#[test]
+fn a_busy_one_is_busy_or_goes_when_it_is_unused() {
+    faultkit::require!(root);
+    faultkit::isolated!(|| {
+        let dir = dir_with(&["at"]);
+        let root = RootFd::open(&*dir).expect("root");
+        let mount = || Tmpfs::new().mount().expect("mount").attach(&root, "at").expect("attach");
+        let first = mount();
+        let open = fs::File::create(dir.join("at/file")).expect("create");
+        let error = first.unmount().expect_err("a file is open");
+        assert_eq!((error.operation(), error.kind()), ("umount2", ErrorKind::Busy));
+        assert!(error.hint().is_some_and(|hint| hint.contains("fuser")) && error.can_retry());
+        let again = Mount::open(&root, "at").expect("it is still there");
+        assert_eq!(again.unmount_or_detach().expect("umount"), Unmounted::WhenUnused);
+        assert_eq!(line_of(&dir.join("at")), None);
+        drop(open);
+        assert_eq!(mount().unmount_or_detach().expect("umount"), Unmounted::Now);
+        let second = mount();
+        let open = fs::File::create(dir.join("at/file")).expect("create");
+        second.detach().expect("detach");
+        assert_eq!(line_of(&dir.join("at")), None);
+        drop(open);
+    });
+}
+
+#[test]
+fn is_found_wherever_it_is_by_now_and_nothing_else_is_unmounted() {
+    faultkit::require!(root, program("mount"));
+    faultkit::isolated!(|| {
+        let dir = dir_with(&["a", "b"]);
+        let root = RootFd::open(&*dir).expect("root");
+        let tmpfs = |name: &str| Tmpfs::new().source(name).mount().expect("mount");
+        // Moved by somebody else, on a mount point with bytes that mean nothing to anybody.
+        let mut mount = tmpfs("one").attach(&root, "a").expect("attach");
+        let odd = dir.join(std::ffi::OsStr::from_bytes(b"odd \n\\\xff (deleted)"));
+        fs::create_dir(&odd).expect("mkdir");
+        assert!(
+            std::process::Command::new("mount")
+                .arg("--move")
+                .arg(dir.join("a"))
+                .arg(&odd)
+                .status()
+                .expect("mount")
+                .success()
+        );
+        mount.change(&MountChange::new().set(MountAttr::NOEXEC)).expect("change");
+        mount.move_to(&Attach::at(&root, "b")).expect("move");
+        assert!(line_of(&dir.join("b")).is_some_and(|line| line.contains("noexec") && line.contains("tmpfs one")));
+        // Something on top of it is not taken for it.
+        let top = tmpfs("top").attach(&root, "b").expect("attach");
+        let error = mount.detach().expect_err("covered");
+        assert_eq!(error.kind(), ErrorKind::Busy);
+        assert!(error.hint().is_some_and(|hint| hint.contains("on top of it")), "{error:#}");
+        assert!(line_of(&dir.join("b")).is_some_and(|line| line.contains("tmpfs top")));
+        top.unmount().expect("umount");
+        // And one that somebody else has unmounted is gone.
+        let mount = Mount::open(&root, "b").expect("open");
+        host("umount", &["-l", text(&dir.join("b"))]);
+        let other = tmpfs("other").attach(&root, "b").expect("attach");
+        assert_eq!(mount.unmount().expect_err("gone").kind(), ErrorKind::Gone);
+        other.unmount().expect("umount");
+        assert!(!table().contains(text(&dir)));
+    });
+}
+
+#[test]
+fn one_whose_source_was_removed_is_unmounted_too() {
+    faultkit::require!(root);
+    faultkit::isolated!(|| {
+        let dir = dir_with(&["from", "to"]);
+        let root = RootFd::open(&*dir).expect("root");
+        let mount = Bind::new(dir.join("from")).mount().expect("clone").attach(&root, "to").expect("attach");
+        fs::remove_dir(dir.join("from")).expect("rmdir");
+        mount.unmount().expect("umount");
+        assert_eq!(line_of(&dir.join("to")), None);
+    });
+}
+
+#[test]
+fn nothing_is_moved_away_from_a_shared_mount() {
+    faultkit::require!(root, program("mount"));
+    faultkit::isolated!(|| {
+        let dir = dir_with(&["shared", "private"]);
+        let shared = Tmpfs::new().mount().expect("mount").attach(&RootFd::open(&*dir).expect("root"), "shared");
+        let shared = shared.expect("attach");
+        shared.change(&MountChange::new().propagation(Propagation::Shared)).expect("share");
+        fs::create_dir(dir.join("shared/at")).expect("mkdir");
+        let inside = RootFd::open(dir.join("shared")).expect("root");
+        let place = Attach::at(&inside, "at").with_peers();
+        let mut mount = Tmpfs::new().mount().expect("mount").attach_to(&place).expect("attach");
+        let private = RootFd::open(dir.join("private")).expect("root");
+        let error = mount.move_to(&Attach::at(&private, ".")).expect_err("its parent is shared");
+        assert_eq!((error.operation(), error.kind()), ("move_mount", ErrorKind::Invalid));
+        assert!(error.hint().is_some_and(|hint| hint.contains("shared")), "{error:#}");
+        mount.unmount().expect("umount");
+        drop(inside);
+        shared.unmount().expect("umount");
+    });
+}
+
+#[test]
+fn the_callers_own_directory_stays_what_it_is() {
+    faultkit::require!(root);
+    faultkit::isolated!(|| {
+        let dir = dir_with(&["at"]);
+        let before = std::env::current_dir().expect("getcwd");
+        std::env::set_current_dir(&*dir).expect("chdir");
+        let root = RootFd::open(".").expect("root");
+        let mount = Tmpfs::new().mount().expect("mount").attach(&root, "at").expect("attach");
+        mount.unmount().expect("umount");
+        assert_eq!(fs::read_link("/proc/self/cwd").expect("readlink"), *dir);
+        std::env::set_current_dir(before).expect("chdir");
+    });
+}
