@@ -49,6 +49,8 @@ struct Inner {
     context: Vec<Cow<'static, str>>,
     /// Further failures of the same operation: a teardown goes on past errors.
     also: Vec<Error>,
+    /// What a cloned child was at.
+    step: Option<Box<StepText>>,
 }
 
 enum Cause {
@@ -71,6 +73,7 @@ impl Error {
             hint: None,
             context: Vec::new(),
             also: Vec::new(),
+            step: None,
         }))
     }
 
@@ -132,8 +135,9 @@ impl Error {
     /// The step of a plan that the kernel answered with `errno`.
     #[must_use]
     pub fn at_step(step: StepText, errno: Errno) -> Self {
-        let mut error = Self::from_errno(step.call, errno.0);
-        error.0.subject = step.subject;
+        let mut error = Self::from_errno(step.call.clone(), errno.0);
+        error.0.subject.clone_from(&step.subject);
+        error.0.step = Some(Box::new(step));
         error
     }
 
@@ -241,6 +245,21 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
         self.0.hint.as_deref().or_else(|| EVERYWHERE.find(&self.0.operation, self.errno()?))
+    }
+
+    /// The step of a plan that failed, with its arguments. It was made in a cloned child, whose namespaces and privileges
+    /// are not the caller's.
+    ///
+    /// ```
+    /// use cellkit_core::{Errno, Error, StepText};
+    ///
+    /// let error = Error::at_step(StepText::new("fsopen", r#""overlay""#, "an overlay"), Errno(libc::ENODEV));
+    /// assert_eq!(error.step().map(|step| step.to_string()), Some(r#"fsopen("overlay")"#.into()));
+    /// assert!(Error::from_errno("fsopen", libc::ENODEV).step().is_none());
+    /// ```
+    #[must_use]
+    pub fn step(&self) -> Option<&StepText> {
+        self.0.step.as_deref()
     }
 
     /// What the kernel itself said beside the errno.

@@ -7,10 +7,17 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use std::io::Write;
 
+/// How many reasons are worth reading; the surest come first.
+const REASONS: usize = 3;
+
 fn main() {
     let status = match Cli::try_parse() {
         Ok(cli) => sealed(&cli).and_then(|()| cellrun::run(cli)).unwrap_or_else(|error| {
             let _ = writeln!(std::io::stderr(), "cellrun: {error:#}");
+            // What the error cannot know: how this machine looks.
+            for cause in mountkit::explain(&error).evident().take(REASONS) {
+                let _ = writeln!(std::io::stderr(), "  why: {cause}");
+            }
             exit::status_of(&error)
         }),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {

@@ -27,6 +27,9 @@
 //! # }
 //! ```
 //!
+//! # When the kernel refuses
+//! It has forty reasons and five numbers for them. [`explain`] looks at the machine and says which it was.
+//!
 //! # What the steps need
 //! The child has a new mount namespace, and new pid, network and ipc namespaces where `/proc`, a fresh `/sys` and
 //! `/dev/mqueue` are asked for, all owned by its user namespace; a umask of 0; no other thread. Kernel 5.15 or newer.
@@ -43,6 +46,7 @@ mod bind;
 mod change;
 mod detached;
 mod dir_fd;
+mod explain;
 mod filesystem;
 mod flags;
 mod hint;
@@ -70,6 +74,7 @@ pub use cellkit_core::{ChildSteps, Error, ErrorKind, Result};
 pub use change::MountChange;
 pub use detached::DetachedMount;
 pub use dir_fd::{DirEntry, DirFd, Entries, OpenOptions, Rename};
+pub use explain::{Cause, Evidence, Explanation, Reason, explain};
 pub use filesystem::{
     BinfmtMisc, Cgroup2, Devpts, Filesystem, HidePid, HugePageSize, HugePages, Hugetlbfs, Mqueue, Proc, Reconfigure,
     Sysfs, Tmpfs,

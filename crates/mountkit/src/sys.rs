@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod fs;
+pub(crate) mod look;
 pub(crate) mod mount;
 pub(crate) mod pass;
 pub(crate) mod resolve;

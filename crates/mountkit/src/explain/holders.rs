@@ -1,0 +1,172 @@
+//! Who uses a mount: `fuser -m` by the kernel's own files.
+//!
+//! A descriptor tells its mount in `fdinfo`; working directories and roots are looked at as places. Mapped files only tell
+//! the device of their file system, so of two mounts of one file system it cannot be told which. Processes that the caller
+//! may not look into are passed over.
+#![forbid(unsafe_code)]
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+
+use cellkit_core::{ProcFd, ProcView};
+
+use super::place::Place;
+use crate::sys::{self, look};
+
+/// More would be no sentence.
+const MOST: usize = 5;
+
+/// What of them is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    Any,
+    /// Files that are open for writing.
+    Writing,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Holder {
+    pid: i32,
+    name: String,
+    how: &'static str,
+}
+
+/// In a sentence; `None` for nobody.
+pub(super) fn listed(holders: &[Holder]) -> Option<String> {
+    let mut words: Vec<_> =
+        holders.iter().take(MOST).map(|Holder { pid, name, how }| format!("process {pid} ({name:?}, {how})")).collect();
+    if holders.len() > MOST {
+        words.push("others".into());
+    }
+    (!words.is_empty()).then(|| words.join(", "))
+}
+
+/// The processes that use the mount of `place`, at most one more than can be listed.
+pub(super) fn of(place: &Place, wanted: Use) -> Vec<Holder> {
+    // The machine's own shows threads by their pid namespace as a private one does, and is read faster.
+    let Some(proc) = ProcFd::of_the_machine().or_else(|_| ProcFd::open(ProcView::Processes)).ok() else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    for pid in numbers(&proc, Path::new(".")) {
+        if let Some(how) = uses(&proc, pid, place, wanted) {
+            let name = proc.read(Path::new(&format!("{pid}/comm"))).unwrap_or_default();
+            let name = String::from_utf8_lossy(&name).trim_end().to_owned();
+            found.push(Holder { pid, name, how });
+            if found.len() > MOST {
+                break;
+            }
+        }
+    }
+    found
+}
+
+fn uses(proc: &ProcFd, pid: i32, place: &Place, wanted: Use) -> Option<&'static str> {
+    let mount = place.stat.mount_id;
+    if wanted == Use::Any {
+        let dir: OwnedFd = proc.open_file(Path::new(&pid.to_string()), libc::O_PATH | libc::O_DIRECTORY).ok()?.into();
+        for (link, how) in [(c"cwd", "its working directory"), (c"root", "its root")] {
+            let behind = look::behind_link(dir.as_fd(), link).and_then(|fd| sys::statx(fd.as_raw_fd()));
+            if behind.is_ok_and(|stat| stat.mount_id == mount) {
+                return Some(how);
+            }
+        }
+    }
+    for fd in numbers(proc, Path::new(&format!("{pid}/fdinfo"))) {
+        let Ok(info) = proc.read(Path::new(&format!("{pid}/fdinfo/{fd}"))) else { continue };
+        if is_on(&info, mount) && (wanted == Use::Any || is_for_writing(&info)) {
+            return Some(if wanted == Use::Any { "an open file" } else { "writing" });
+        }
+    }
+    let maps = proc.read(Path::new(&format!("{pid}/maps"))).ok()?;
+    let (major, minor) = place.stat.device;
+    let device = format!(" {major:02x}:{minor:02x} ");
+    let is_mapped = maps.split(|&byte| byte == b'\n').any(|line| {
+        let found = line.windows(device.len()).any(|part| part == device.as_bytes());
+        found && (wanted == Use::Any || is_written_to(line))
+    });
+    is_mapped.then_some("a mapped file")
+}
+
+/// The field `mnt_id` of an fdinfo.
+fn is_on(fdinfo: &[u8], mount: u64) -> bool {
+    field(fdinfo, b"mnt_id:").and_then(|text| text.parse().ok()) == Some(mount)
+}
+
+/// The access mode in the field `flags`, which is octal.
+fn is_for_writing(fdinfo: &[u8]) -> bool {
+    let flags = field(fdinfo, b"flags:").and_then(|text| i32::from_str_radix(text, 8).ok()).unwrap_or(0);
+    flags & libc::O_ACCMODE != libc::O_RDONLY && flags & libc::O_PATH == 0
+}
+
+fn field<'a>(text: &'a [u8], key: &[u8]) -> Option<&'a str> {
+    let value = text.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(key))?;
+    std::str::from_utf8(value).ok().map(str::trim)
+}
+
+/// `7f00-7f01 rw-s …`: shared and writable.
+fn is_written_to(line: &[u8]) -> bool {
+    matches!(line.split(|&byte| byte == b' ').nth(1), Some([_, b'w', _, b's']))
+}
+
+/// The entries of a directory of procfs that are numbers.
+fn numbers(proc: &ProcFd, dir: &Path) -> Vec<i32> {
+    let Ok(dir) = proc.open_file(dir, libc::O_RDONLY | libc::O_DIRECTORY) else { return Vec::new() };
+    let mut buffer = vec![0; 32 << 10];
+    let mut found = Vec::new();
+    while let Ok(records @ [_, ..]) = look::directory_records(dir.as_fd(), &mut buffer) {
+        found.extend(names(records).filter_map(|name| std::str::from_utf8(name).ok()?.parse::<i32>().ok()));
+    }
+    found
+}
+
+/// The names in records of getdents64(2): `d_ino` and `d_off` (eight bytes each), `d_reclen` (two), `d_type` (one), and the
+/// name, which ends in NUL.
+fn names(mut records: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let length = records.get(16..18)?.try_into().ok().map(u16::from_ne_bytes)?;
+        let name = records.get(19..usize::from(length))?;
+        records = records.get(usize::from(length)..)?;
+        name.split(|&byte| byte == 0).next()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_of_fdinfo() {
+        let info = b"pos:\t0\nflags:\t0100001\nmnt_id:\t42\nino:\t7\n";
+        assert!(is_on(info, 42) && !is_on(info, 4) && !is_on(b"mnt_id:\tx", 0) && !is_on(b"", 0));
+        assert!(is_for_writing(info) && !is_for_writing(b"flags:\t0100000\n") && !is_for_writing(b"flags:\t9\n"));
+        // O_PATH has no access mode.
+        assert!(!is_for_writing(b"flags:\t012000001\n"));
+    }
+
+    #[test]
+    fn names_in_records() {
+        let mut records = Vec::new();
+        for name in [&b"12\0\0\0"[..], b"self\0"] {
+            records.extend([0; 16]);
+            records.extend(((19 + name.len()) as u16).to_ne_bytes());
+            records.push(4);
+            records.extend(name);
+        }
+        assert_eq!(names(&records).collect::<Vec<_>>(), [&b"12"[..], b"self"]);
+        for cut in 0..records.len() {
+            let _ = names(&records[..cut]).count();
+        }
+        // A record that would not end.
+        assert_eq!(names(&[0; 64]).count(), 0);
+    }
+
+    #[test]
+    fn at_most_five_are_named() {
+        let holder = |pid| Holder { pid, name: "a\nb".into(), how: "its root" };
+        assert_eq!(listed(&[]), None);
+        assert_eq!(listed(&[holder(7)]).as_deref(), Some("process 7 (\"a\\nb\", its root)"));
+        let many: Vec<_> = (0..6).map(holder).collect();
+        assert!(listed(&many).is_some_and(|list| list.ends_with(", others") && !list.contains("process 5")));
+    }
+}

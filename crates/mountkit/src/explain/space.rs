@@ -1,0 +1,90 @@
+//! ENOSPC and EDQUOT: which limit it is that was reached.
+#![forbid(unsafe_code)]
+
+use std::os::fd::AsFd;
+
+use super::here::Here;
+use super::place::Failure;
+use super::{Causes, Evidence, Reason};
+use crate::sys::look;
+
+/// The kinds of namespaces in `/proc/sys/user`.
+const KINDS: [&str; 8] = ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time"];
+
+pub(super) fn explain(failure: &Failure<'_>, here: &Here, causes: &mut Causes) {
+    match failure.operation {
+        "move_mount" | "open_tree" | "fsmount" | "mount" => mounts(failure, here, causes),
+        "clone3" | "clone" | "unshare" | "setns" => namespaces(here, causes),
+        _ => file_system(failure, here, causes),
+    }
+}
+
+fn mounts(failure: &Failure<'_>, here: &Here, causes: &mut Causes) {
+    let (count, Some(max)) = (here.mount_count(), here.mount_max()) else { return };
+    // A tree comes with all its mounts.
+    let tree = failure.place().map_or(1, |place| {
+        let below = here.mounts().iter().filter(|mount| mount.target.starts_with(&place.shown)).count();
+        below.max(1) as u64
+    });
+    // The one that everything is mounted on, and that nobody sees, is counted too.
+    if count.saturating_add(tree) >= max {
+        causes.seen(
+            Reason::MountMax,
+            format!(
+                "the mount namespace has {count} mounts, and fs.mount-max allows {max}: unmount what is not needed \
+                 (findmnt), or raise it (sysctl fs.mount-max)"
+            ),
+        );
+    } else if let Some(parent) = failure.place().and_then(|place| here.mount(place.stat.mount_id)) {
+        if parent.is_shared {
+            causes.add(
+                Reason::MountMax,
+                Evidence::Known,
+                format!(
+                    "the mount namespace has {count} mounts of {max}, but {} is shared, and what is mounted below it appears in \
+                     other namespaces too: one of them is full",
+                    parent.target.display()
+                ),
+            );
+        }
+    }
+}
+
+fn namespaces(here: &Here, causes: &mut Causes) {
+    for kind in KINDS {
+        let file = format!("sys/user/max_{kind}_namespaces");
+        if let Some(max) = here.read(&file).and_then(|text| text.trim().parse::<u64>().ok()).filter(|max| *max < 16) {
+            causes.seen(
+                Reason::NamespaceMax,
+                format!("user.max_{kind}_namespaces is {max}: raise it (sysctl user.max_{kind}_namespaces)"),
+            );
+        }
+    }
+}
+
+fn file_system(failure: &Failure<'_>, here: &Here, causes: &mut Causes) {
+    let Some(place) = failure.place() else { return };
+    let Some(mount) = here.mount(place.stat.mount_id) else { return };
+    let (target, fs) = (mount.target.display(), &mount.fs);
+    if failure.errno == libc::EDQUOT {
+        let text = format!("a quota on {target} ({fs}) is used up: see quota(1)");
+        return causes.add(Reason::Quota, Evidence::Known, text);
+    }
+    let Ok(space) = look::space(place.as_fd()) else { return };
+    let upper = if fs == "overlay" { ", which is that of its upper directory," } else { "" };
+    if space.blocks > 0 && space.free_blocks == 0 {
+        causes.seen(
+            Reason::NoSpace,
+            format!("the file system on {target} ({fs}){upper} has no space left: make room, or give it more (see df)"),
+        );
+    }
+    if space.inodes > 0 && space.free_inodes == 0 {
+        causes.seen(
+            Reason::NoInodes,
+            format!(
+                "the file system on {target} ({fs}){upper} has space, but no inode left for one more file: remove files, or \
+                 give it more (see df -i; of a tmpfs nr_inodes=)"
+            ),
+        );
+    }
+}

@@ -1,0 +1,112 @@
+//! open_tree, move_mount, mount_setattr, umount2.
+#![forbid(unsafe_code)]
+
+use std::process::{Command, Stdio};
+
+use mountkit::Reason;
+
+use super::{Scratch, host, text};
+use crate::because;
+use crate::calls::{attach, clone_tree, in_fork, move_mount, set_attributes, unmount, unshare};
+
+#[test]
+fn a_directory_and_a_file() {
+    faultkit::require!(root, program("mount"));
+    faultkit::isolated!(|| {
+        let scratch = Scratch::new();
+        let (dir, file) = (scratch.dir("dir"), scratch.path("file"));
+        std::fs::write(&file, "").expect("write");
+        let error = attach(&clone_tree(&dir, false).expect("clone"), &file).expect_err("a file");
+        because(&error, libc::EINVAL, Reason::FileAndDirectory, "file is a regular file, and a directory cannot");
+        let error = attach(&clone_tree(&file, false).expect("clone"), &dir).expect_err("a directory");
+        because(&error, libc::EINVAL, Reason::FileAndDirectory, "dir is a directory, and a file cannot");
+    });
+}
+
+#[test]
+fn propagation_is_in_the_way() {
+    faultkit::require!(root, program("mount"));
+    faultkit::isolated!(|| {
+        let scratch = Scratch::new();
+        let (shared, unbindable) = (scratch.tmpfs("shared", &[]), scratch.tmpfs("unbindable", &[]));
+        host("mount", &["--make-shared", text(&shared)]);
+        host("mount", &["--make-unbindable", text(&unbindable)]);
+        let (inner, target) = (scratch.tmpfs("shared/inner", &[]), scratch.dir("target"));
+        let error = move_mount(&inner, &target).expect_err("its parent is shared");
+        because(&error, libc::EINVAL, Reason::Shared, "shared, which is shared");
+        let error = clone_tree(&unbindable, false).expect_err("unbindable");
+        because(&error, libc::EINVAL, Reason::Unbindable, "mount --make-private");
+        let below = scratch.dir("shared/below");
+        let error = move_mount(&unbindable, &below).expect_err("unbindable, below a shared one");
+        because(&error, libc::EINVAL, Reason::Unbindable, "cloned to its peers");
+    });
+}
+
+#[test]
+fn a_mount_below_itself_and_one_of_another_namespace() {
+    faultkit::require!(root, program("mount"));
+    faultkit::isolated!(|| {
+        let scratch = Scratch::new();
+        let mount = scratch.tmpfs("mount", &[]);
+        let below = scratch.dir("mount/below");
+        let error = move_mount(&mount, &below).expect_err("below itself");
+        because(&error, libc::ELOOP, Reason::Loop, "below the very mount");
+        // A place of this namespace, asked for from another one.
+        let dir = std::fs::File::open(&mount).expect("open");
+        in_fork(|| {
+            unshare(libc::CLONE_NEWNS).expect("unshare");
+            let by_fd = std::path::PathBuf::from(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&dir)));
+            let error = clone_tree(&by_fd, false).expect_err("of another namespace");
+            because(&error, libc::EINVAL, Reason::OtherMountNamespace, "is not in this process's mount namespace");
+            let error = set_attributes(&by_fd, libc::MOUNT_ATTR_RDONLY, 0).expect_err("of another namespace");
+            because(&error, libc::EINVAL, Reason::OtherMountNamespace, "is not in this process's mount namespace");
+        });
+    });
+}
+
+#[test]
+fn what_is_no_mount_point_and_what_is_written_to() {
+    faultkit::require!(root, program("mount"));
+    faultkit::isolated!(|| {
+        let scratch = Scratch::new();
+        let (dir, mount) = (scratch.dir("dir"), scratch.tmpfs("mount", &[]));
+        let error = set_attributes(&dir, libc::MOUNT_ATTR_RDONLY, 0).expect_err("no mount point");
+        because(&error, libc::EINVAL, Reason::NotAMountPoint, "mount --bind");
+        let error = unmount(&dir, 0).expect_err("no mount point");
+        because(&error, libc::EINVAL, Reason::NotAMountPoint, "nothing is mounted");
+
+        let file = std::fs::File::create(mount.join("file")).expect("create");
+        let error = set_attributes(&mount, libc::MOUNT_ATTR_RDONLY, 0).expect_err("written to");
+        let me = format!("process {} (", std::process::id());
+        because(&error, libc::EBUSY, Reason::InUse, &me);
+        drop(file);
+        set_attributes(&mount, libc::MOUNT_ATTR_RDONLY, 0).expect("nobody writes");
+    });
+}
+
+#[test]
+fn who_keeps_a_mount() {
+    faultkit::require!(root, program("mount"), program("sleep"));
+    faultkit::isolated!(|| {
+        let scratch = Scratch::new();
+        let mount = scratch.tmpfs("mount", &[]);
+        let mut sleeper =
+            Command::new("sleep").arg("100").current_dir(&mount).stdout(Stdio::null()).spawn().expect("sleep");
+        let error = unmount(&mount, 0).expect_err("somebody's working directory");
+        let who = format!("process {} (\"sleep\", its working directory)", sleeper.id());
+        because(&error, libc::EBUSY, Reason::InUse, &who);
+        sleeper.kill().expect("kill");
+        sleeper.wait().expect("wait");
+
+        let file = std::fs::File::create(mount.join("file")).expect("create");
+        let error = unmount(&mount, 0).expect_err("an open file");
+        because(&error, libc::EBUSY, Reason::InUse, ", an open file)");
+        drop(file);
+
+        let inner = scratch.tmpfs("mount/inner", &[]);
+        let error = unmount(&mount, 0).expect_err("a mount below");
+        because(&error, libc::EBUSY, Reason::InUse, "there is a mount below");
+        unmount(&inner, 0).expect("inner");
+        unmount(&mount, 0).expect("nobody uses it");
+    });
+}
