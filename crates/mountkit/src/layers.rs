@@ -7,6 +7,7 @@
 //!
 //! | | |
 //! |---|---|
+//! | [`Create`] | a layer from what an overlay's upper directory has come to hold |
 //! | [`Digest`] | what a blob is asked for by, and must be |
 //! | [`Compression`] | gzip, zstd or none, told by the first bytes |
 //! | [`Whiteouts`] | how a removed name is written down: for an overlay, or by removing it |
@@ -15,11 +16,13 @@
 #![forbid(unsafe_code)]
 
 mod compression;
+mod create;
 #[allow(dead_code, reason = "what applies and makes layers builds on it")]
 mod digest;
 #[allow(dead_code, reason = "what applies and makes layers builds on it")]
 mod whiteout;
 
 pub use compression::Compression;
+pub use create::{Create, Created, Holes, LeftOut};
 pub use digest::Digest;
 pub use whiteout::Whiteouts;

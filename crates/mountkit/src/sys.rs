@@ -8,6 +8,8 @@ pub(crate) mod pass;
 pub(crate) mod resolve;
 mod run;
 pub(crate) mod unmount;
+#[cfg(feature = "layers")]
+pub(crate) mod upper;
 pub(crate) mod xattr;
 
 use std::ffi::CStr;

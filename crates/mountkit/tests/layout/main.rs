@@ -1,0 +1,9 @@
+//! Layers made from directories, image layouts, and the store that images are unpacked to.
+#![cfg(feature = "layers")]
+#![deny(unsafe_code)]
+
+mod create;
+mod portrait;
+mod sys;
+
+mod root;

@@ -1,0 +1,3 @@
+//! Everything here needs root: owners, devices, `trusted.*` attributes, overlays.
+
+mod create;
