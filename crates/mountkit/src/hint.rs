@@ -109,6 +109,16 @@ pub static HINTS: HintTable = HintTable(&[
     },
     HintRow {
         operation: "move_mount",
+        errno: libc::EAGAIN,
+        hint: "what is at the path afterwards is not the mask: somebody keeps renaming or mounting on the way to it",
+    },
+    HintRow {
+        operation: "mount_setattr",
+        errno: libc::EAGAIN,
+        hint: "what is at the path afterwards is not read-only: somebody keeps renaming or mounting on the way to it",
+    },
+    HintRow {
+        operation: "move_mount",
         errno: libc::ENOSPC,
         hint: "the mount namespace is full: see /proc/sys/fs/mount-max",
     },
@@ -131,6 +141,12 @@ pub static HINTS: HintTable = HintTable(&[
         operation: "openat2",
         errno: libc::ELOOP,
         hint: "a symbolic link is in the way: /proc, /sys and /dev of a root must be real directories",
+    },
+    HintRow {
+        operation: "openat2",
+        errno: libc::EBUSY,
+        hint: "a symbolic link on the way leads to the root itself, and nothing can be mounted there: mend it, or name \
+               another target",
     },
     HintRow {
         operation: "openat2",
@@ -377,6 +393,8 @@ mod tests {
             ("open_tree", libc::EINVAL, "mountinfo"),
             ("move_mount", libc::EINVAL, "shared"),
             ("move_mount", libc::ENOTDIR, "a file only on a file"),
+            ("move_mount", libc::EAGAIN, "not the mask"),
+            ("mount_setattr", libc::EAGAIN, "not read-only"),
             ("move_mount", libc::ENOSPC, "mount-max"),
             ("move_mount", libc::ELOOP, "below itself"),
             ("umount2", libc::EBUSY, "fuser"),
@@ -385,6 +403,7 @@ mod tests {
             ("mknodat", libc::ENOSPC, "is full"),
             ("openat2", libc::ELOOP, "real directories"),
             ("openat2", libc::ENOENT, "leads to"),
+            ("openat2", libc::EBUSY, "the root itself"),
             ("openat2", libc::ENOTDIR, "something else"),
             ("openat2", libc::EACCES, "does not map"),
             ("openat2", libc::EROFS, "read-only"),

@@ -5,6 +5,8 @@ pub(crate) mod fs;
 pub(crate) mod look;
 pub(crate) mod mount;
 pub(crate) mod pass;
+#[cfg(test)]
+mod race;
 pub(crate) mod resolve;
 mod run;
 pub(crate) mod unmount;

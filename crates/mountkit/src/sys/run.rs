@@ -83,6 +83,10 @@ unsafe impl ChildStep for Step {
                     Target::Dir => super::ensure_dir(root, path, 0o755, Links::Inside),
                     Target::File => super::ensure_file(root, path, 0o644),
                 }?;
+                if is_same_place(root, fd)? {
+                    super::shut(fd);
+                    return Err(Errno(libc::EBUSY));
+                }
                 fds.set(*into, fd)
             }
             Call::Mask { root, path, masks } => mask(fds.get(*root)?, path, fds.get(*masks)?),
@@ -106,6 +110,12 @@ unsafe impl ChildStep for Step {
             Err(_) => 0,
         }
     }
+}
+
+/// Whether a link has led to the root itself: what is mounted there would hide all of it.
+fn is_same_place(a: RawFd, b: RawFd) -> Result<bool, Errno> {
+    let (a, b) = (super::statx(a)?, super::statx(b)?);
+    Ok((a.mount_id, a.device, a.inode) == (b.mount_id, b.device, b.inode))
 }
 
 /// How often a mask is put in place, when somebody renames on the way to it meanwhile.

@@ -1,5 +1,7 @@
-//! Roots that somebody hostile filled: nothing outside of them changes.
+//! Roots that somebody hostile filled: nothing outside of them changes, and each starts as asked or fails by the place.
 #![forbid(unsafe_code)]
+
+mod cases;
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -8,54 +10,15 @@ use std::path::Path;
 use faultkit::TempDir;
 use mountkit::{Rootfs, Sys, Tmpfs, Volume};
 
+use super::host;
 use crate::child::{Who, try_inside};
 use crate::tree::{census, skeleton};
+use cases::{Case, End};
 
-/// A hostile tree: its name, how it is made (the root, the outside), and what comes of it: an errno or a good start.
-type Case = (&'static str, fn(&Path, &Path), Option<i32>);
-
-const CASES: [Case; 16] = [
-    ("proc is a link to outside", |root, out| link(out, &root.join("proc")), Some(libc::ELOOP)),
-    ("proc is a link inside", |root, _| link(Path::new("/etc"), &root.join("proc")), Some(libc::ELOOP)),
-    ("sys is a link to outside", |root, out| link(out, &root.join("sys")), Some(libc::ELOOP)),
-    ("dev is a link to outside", |root, out| link(out, &root.join("dev")), Some(libc::ELOOP)),
-    ("dev is a link upwards", |root, _| link(Path::new("../../../.."), &root.join("dev")), Some(libc::ELOOP)),
-    ("dev is a loop", |root, _| link(Path::new("/dev"), &root.join("dev")), Some(libc::ELOOP)),
-    ("dev is a file", |root, _| write(&root.join("dev")), Some(libc::ENOTDIR)),
-    ("proc is a file", |root, _| write(&root.join("proc")), Some(libc::ENOTDIR)),
-    (
-        "the volume's target is a link to outside that is missing inside",
-        |root, out| link(out, &root.join("vol")),
-        Some(libc::ENOENT),
-    ),
-    ("the volume's target is a link upwards", |root, _| link(Path::new("../../../../etc"), &root.join("vol")), None),
-    ("the volume's target is a file", |root, _| write(&root.join("vol")), Some(libc::ENOTDIR)),
-    ("the volume's target is a loop", |root, _| link(Path::new("vol"), &root.join("vol")), Some(libc::ELOOP)),
-    (
-        "the volume's target is /proc by a link",
-        |root, _| link(Path::new("/proc"), &root.join("vol")),
-        Some(libc::ENOENT),
-    ),
-    (
-        "the file's target is a link to outside",
-        |root, out| link(&out.join("file"), &root.join("filevol")),
-        Some(libc::ENOENT),
-    ),
-    (
-        "the file's target is a directory",
-        |root, _| fs::create_dir(root.join("filevol")).expect("mkdir"),
-        Some(libc::EINVAL),
-    ),
-    ("the tmpfs' parent is a link to outside", |root, out| link(out, &root.join("deep")), Some(libc::ENOENT)),
-];
-
-fn link(target: &Path, path: &Path) {
-    symlink(target, path).expect("symlink");
-}
-
-fn write(path: &Path) {
-    fs::write(path, "").expect("write");
-}
+/// What a root that came up says of itself.
+const LOOK: &str = "stat -fc %T /proc /sys /deep/tmp; stat -c %t:%T /dev/null; cat /vol/source /filevol; pwd; \
+                    test -e /dev/pts/ptmx && test ! -s /proc/interrupts && test -d /proc/1 && echo started";
+const LOOKED: &str = "proc\nsysfs\ntmpfs\n1:3\nsource\nsource\n/\nstarted\n";
 
 fn subject(dir: &Path, source: &Path, bind: bool) -> Rootfs {
     let base = if bind { Rootfs::bind(dir) } else { Rootfs::overlay(dir) };
@@ -70,38 +33,90 @@ fn subject(dir: &Path, source: &Path, bind: bool) -> Rootfs {
         .tmpfs("/deep/tmp", Tmpfs::new())
 }
 
+fn mountinfo() -> String {
+    fs::read_to_string("/proc/self/mountinfo").expect("mountinfo")
+}
+
+fn try_each(all: &[Case]) {
+    let source = TempDir::new();
+    fs::write(source.join("source"), "source\n").expect("write");
+    for (name, make, expected) in all {
+        for (who, bind) in [(Who::Root, false), (Who::Root, true), (Who::Ordinary, false), (Who::Ordinary, true)] {
+            let outside = TempDir::new();
+            // What runtimes were made to remove, to write or to put there.
+            for canary in ["file", "ptmx", "console", "null", "fd", "passwd"] {
+                fs::write(outside.join(canary), canary).expect("write");
+            }
+            let dir = TempDir::new();
+            skeleton(&dir);
+            make(&dir, &outside);
+            let rootfs = subject(&dir, &source, bind);
+            let rootfs = if who == Who::Ordinary {
+                // Else it could make nothing in it. Owners are part of the census, and hard links lead outside.
+                host("chown", &["-hR", "12345:12345", dir.to_str().expect("UTF-8")]);
+                rootfs.unprivileged()
+            } else {
+                rootfs
+            };
+            let before = (census(&outside), census(&source), mountinfo());
+            let outcome = try_inside(who, &rootfs, LOOK);
+            let what = format!("{name}, {who:?}, bind={bind}");
+            match (&outcome, expected) {
+                (Ok(said), End::Starts) => {
+                    assert_eq!((said.stdout.as_str(), said.status), (LOOKED, 0), "{what}: {}", said.stderr);
+                }
+                (Err(error), End::Fails(errno, place)) => {
+                    assert_eq!(error.raw_os_error(), Some(*errno), "{what}: {error:#}");
+                    assert!(error.to_string().contains(place), "{what}: {error:#}");
+                    assert!(error.hint().is_some(), "{what}: {error:#}");
+                }
+                _ => panic!("{what}: {outcome:?}"),
+            }
+            assert!((census(&outside), census(&source), mountinfo()) == before, "{what}: outside is not as it was");
+        }
+    }
+}
+
+/// With those below, more than sixty trees, each four times.
 #[test]
-fn outside_is_as_it_was() {
+fn proc_sys_and_dev_must_be_real_directories_and_outside_is_as_it_was() {
+    faultkit::require!(root);
+    faultkit::isolated!(limit_secs = 240, || try_each(cases::KERNEL));
+}
+
+#[test]
+fn what_is_in_dev_already_matters_to_nobody() {
+    faultkit::require!(root);
+    faultkit::isolated!(limit_secs = 240, || try_each(cases::IN_DEV));
+}
+
+#[test]
+fn targets_of_mounts_are_looked_up_inside_and_outside_is_as_it_was() {
+    faultkit::require!(root);
+    faultkit::isolated!(limit_secs = 240, || try_each(cases::TARGETS));
+}
+
+#[test]
+fn links_in_a_volume_lead_nowhere_else() {
     faultkit::require!(root);
     faultkit::isolated!(|| {
-        let source = TempDir::new();
-        write(&source.join("source"));
-        for (name, make, expected) in CASES {
-            for bind in [false, true] {
-                let outside = TempDir::new();
-                write(&outside.join("file"));
-                // What runtimes were made to remove or to put there.
-                for canary in ["ptmx", "console", "null", "fd"] {
-                    write(&outside.join(canary));
-                }
-                let dir = TempDir::new();
-                skeleton(&dir);
-                make(&dir, &outside);
-                let before = (census(&outside), census(&source));
-                let outcome = try_inside(Who::Root, &subject(&dir, &source, bind), "stat -fc %T /proc; echo started");
-                match (&outcome, expected) {
-                    (Ok(said), None) => {
-                        assert_eq!((said.status, said.stdout.as_str()), (0, "proc\nstarted\n"), "{name}")
-                    }
-                    (Err(error), Some(errno)) => {
-                        assert_eq!(error.raw_os_error(), Some(errno), "{name}: {error:#}");
-                        assert!(error.hint().is_some(), "{name}: {error:#}");
-                    }
-                    _ => panic!("{name}, bind={bind}: {outcome:?}"),
-                }
-                assert_eq!((census(&outside), census(&source)), before, "{name}, bind={bind}");
-            }
+        let (outside, source, dir) = (TempDir::new(), TempDir::new(), TempDir::new());
+        fs::write(outside.join("file"), "").expect("write");
+        skeleton(&dir);
+        for (name, target) in [("abs", outside.to_str().expect("UTF-8")), ("up", "../../../../.."), ("in", "/etc")] {
+            symlink(target, source.join(name)).expect("symlink");
         }
+        let before = (census(&outside), census(&source), mountinfo());
+        let with = |target: &str| {
+            super::with_usr(Rootfs::overlay(&*dir)).volume(Volume::bind(&*source, "/vol")).tmpfs(target, Tmpfs::new())
+        };
+        let error = try_inside(Who::Root, &with("/vol/abs/x"), "true").expect_err("it is not there in the root");
+        assert_eq!(error.raw_os_error(), Some(libc::ENOENT), "{error:#}");
+        let said = try_inside(Who::Root, &with("/vol/in/x"), "stat -fc %T /etc/x").expect("inside");
+        assert_eq!(said.stdout, "tmpfs\n");
+        let said = try_inside(Who::Root, &with("/vol/up/x"), "stat -fc %T /x").expect("inside");
+        assert_eq!(said.stdout, "tmpfs\n");
+        assert!((census(&outside), census(&source), mountinfo()) == before);
     });
 }
 
@@ -110,10 +125,10 @@ fn a_volume_that_a_link_leads_to_proc_is_covered_by_the_real_one() {
     faultkit::require!(root);
     faultkit::isolated!(|| {
         let (dir, source) = (TempDir::new(), TempDir::new());
-        write(&source.join("source"));
+        fs::write(source.join("source"), "source\n").expect("write");
         skeleton(&dir);
         fs::create_dir(dir.join("proc")).expect("mkdir");
-        link(Path::new("/proc"), &dir.join("vol"));
+        symlink("/proc", dir.join("vol")).expect("symlink");
         let said = try_inside(Who::Root, &subject(&dir, &source, false), "stat -fc %T /proc; test -d /proc/1")
             .expect("starts");
         assert_eq!((said.status, said.stdout.as_str()), (0, "proc\n"), "{said:?}");
