@@ -8,7 +8,7 @@ use std::path::Path;
 use cellkit_core::{Errno, Error, Result, Subject};
 
 use crate::hint::HINTS;
-use crate::{Attach, Mount, MountAttr, MountChange, Propagation, RootFd, sys};
+use crate::{Attach, Kept, Mount, MountAttr, MountChange, Propagation, RootFd, idmap, sys};
 
 /// A mount, or a tree of mounts, that is nowhere in the directory tree: a descriptor is all that holds it.
 ///
@@ -35,6 +35,7 @@ pub struct DetachedMount {
     fd: OwnedFd,
     /// What it is a mount of, as errors name it.
     subject: Subject,
+    kept: Kept,
 }
 
 /// The byte that comes with a mount, so that something else on the socket is not taken for one.
@@ -42,7 +43,11 @@ const MARK: u8 = b'M';
 
 impl DetachedMount {
     pub(crate) fn new(fd: OwnedFd, subject: impl Into<Subject>) -> Self {
-        Self { fd, subject: subject.into() }
+        Self { fd, subject: subject.into(), kept: Kept::default() }
+    }
+
+    pub(crate) fn keeping(self, kept: Kept) -> Self {
+        Self { kept, ..self }
     }
 
     fn fail(&self, operation: &'static str, errno: Errno) -> Error {
@@ -83,6 +88,31 @@ impl DetachedMount {
     #[doc(alias = "mount_setattr")]
     pub fn set_propagation(&self, propagation: Propagation) -> Result<()> {
         self.change(&MountChange::new().propagation(propagation))
+    }
+
+    /// What [`Bind`](crate::Bind) was to change and could not, since it is locked. Nothing, on most machines.
+    #[must_use]
+    pub fn kept(&self) -> Kept {
+        self.kept
+    }
+
+    /// `mount_setattr(MOUNT_ATTR_IDMAP)`: shows other owners, by the maps of the user namespace `userns`, on all of its mounts,
+    /// and makes them nosuid. See [`Bind::idmap`](crate::Bind::idmap), which says what the kernel wants for it.
+    ///
+    /// # Errors
+    /// Invalid (`userns` is no user namespace; EINVAL: the file system cannot, or it has been attached before),
+    /// Permission (EPERM: it has a map already, or CAP_SYS_ADMIN over the file system or `userns` is missing).
+    #[doc(alias = "MOUNT_ATTR_IDMAP")]
+    pub fn idmap(&self, userns: &impl AsFd) -> Result<()> {
+        let userns = userns.as_fd();
+        idmap::check(userns)?;
+        idmap::set(&self.fd, userns).map_err(|errno| {
+            let error = Error::from_errno("mount_setattr", errno.0).on(self.subject.clone());
+            match idmap::hint(errno) {
+                Some(hint) => error.with_hint(hint),
+                None => error.with_hints(&HINTS),
+            }
+        })
     }
 
     /// What it holds, as a root: to be filled, or looked at, before anybody else can.
@@ -138,7 +168,7 @@ impl DetachedMount {
     pub fn try_clone(&self) -> Result<Self> {
         let flags = (libc::AT_EMPTY_PATH | libc::AT_RECURSIVE) as u32;
         match sys::mount::clone_tree(Some(self.fd.as_fd()), c"", flags) {
-            Ok(fd) => Ok(Self { fd, subject: self.subject.clone() }),
+            Ok(fd) => Ok(Self::new(fd, self.subject.clone()).keeping(self.kept)),
             Err(errno) => {
                 let error = self.fail("open_tree", errno);
                 let too_old = sys::mount::kernel_release().is_some_and(|release| release < (6, 15));
@@ -195,7 +225,7 @@ impl DetachedMount {
         if !stat.is_mount_root {
             return Err(refuse("the descriptor that came is not the root of a mount"));
         }
-        Ok(Self { fd, subject: Subject::Thing("a mount that was sent".into()) })
+        Ok(Self::new(fd, Subject::Thing("a mount that was sent".into())))
     }
 }
 
@@ -209,7 +239,7 @@ impl From<OwnedFd> for DetachedMount {
     /// Takes a descriptor of a detached mount. Errors show it as `fd N`.
     fn from(fd: OwnedFd) -> Self {
         let subject = Subject::Thing(format!("fd {}", fd.as_raw_fd()));
-        Self { fd, subject }
+        Self::new(fd, subject)
     }
 }
 

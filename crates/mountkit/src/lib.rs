@@ -50,6 +50,7 @@ mod explain;
 mod filesystem;
 mod flags;
 mod hint;
+mod idmap;
 mod in_root;
 #[cfg(feature = "layers")]
 pub mod layers;
@@ -69,7 +70,7 @@ mod volume;
 
 pub use attach::Attach;
 pub use attr::{Atime, MountAttr};
-pub use bind::Bind;
+pub use bind::{Bind, Kept, Locked};
 pub use cellkit_core::{ChildSteps, Error, ErrorKind, Result};
 pub use change::MountChange;
 pub use detached::DetachedMount;

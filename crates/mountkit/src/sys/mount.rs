@@ -93,3 +93,33 @@ pub(crate) fn knows_beneath() -> bool {
     };
     answer == Err(Errno(libc::EBADF))
 }
+
+/// All architectures number the calls since Linux 5.12 alike, from where their own tables ended.
+const SYS_OPEN_TREE_ATTR: libc::c_long = libc::SYS_mount_setattr + 25;
+
+/// As [`clone_tree`], with attributes from the beginning: open_tree_attr(2), Linux 6.15.
+pub(crate) fn clone_tree_attr(
+    dir: Option<BorrowedFd<'_>>,
+    path: &CStr,
+    flags: u32,
+    attr: &RawMountAttr,
+) -> Result<OwnedFd, Errno> {
+    let dir = dir.map_or(libc::AT_FDCWD, |dir| dir.as_raw_fd());
+    let flags = flags | libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
+    let (attr, size) = (std::ptr::from_ref(attr) as usize, size_of::<RawMountAttr>());
+    let args = [dir as usize, path.as_ptr() as usize, flags as usize, attr, size, 0];
+    // SAFETY: path ends in NUL and attr is as large as said; the kernel only reads them.
+    let fd = unsafe { cellkit_core::sys::syscall(SYS_OPEN_TREE_ATTR, args) }?;
+    // SAFETY: just returned by open_tree_attr.
+    Ok(unsafe { own(fd as std::os::fd::RawFd) })
+}
+
+/// _IO(0xb7, 3): which kind of namespace a descriptor is of, as its CLONE_NEW* flag.
+const NS_GET_NSTYPE: usize = 0xb703;
+
+/// ioctl_nsfs(2) NS_GET_NSTYPE.
+pub(crate) fn namespace_kind(namespace: BorrowedFd<'_>) -> Result<i32, Errno> {
+    let args = [namespace.as_raw_fd() as usize, NS_GET_NSTYPE, 0, 0, 0, 0];
+    // SAFETY: the request takes no argument.
+    unsafe { cellkit_core::sys::syscall(libc::SYS_ioctl, args) }.map(|kind| kind as i32)
+}

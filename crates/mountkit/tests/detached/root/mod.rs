@@ -1,7 +1,9 @@
 #![forbid(unsafe_code)]
 
 mod attach;
+mod bind;
 mod handover;
+mod idmap;
 mod mount;
 
 use std::fs;
