@@ -27,8 +27,7 @@ use crate::{Atime, DetachedMount, MountAttr};
 
 pub use binfmt_misc::BinfmtMisc;
 pub use cgroup2::Cgroup2;
-pub(crate) use context::Context;
-use context::Superblock;
+pub(crate) use context::{Context, Superblock};
 pub use devpts::Devpts;
 pub use hugetlbfs::{HugePageSize, Hugetlbfs};
 pub use mqueue::Mqueue;

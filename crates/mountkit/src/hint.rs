@@ -70,6 +70,17 @@ pub static HINTS: HintTable = HintTable(&[
                Linux 5.11",
     },
     HintRow {
+        operation: "mount",
+        errno: libc::EINVAL,
+        hint: "overlay: `dmesg | tail` has the kernel's reason; from Linux 6.8 on it is told here",
+    },
+    HintRow {
+        operation: "unshare",
+        errno: libc::ENOSPC,
+        hint: "an overlay of many layers needs a mount namespace for a moment before Linux 6.8, and there are too many: see \
+               /proc/sys/user/max_mnt_namespaces",
+    },
+    HintRow {
         operation: "fsmount",
         errno: libc::EPERM,
         hint: "a part of the host's own /proc or /sys is covered by another mount, as in a container: the kernel then \
@@ -386,6 +397,8 @@ mod tests {
             ("fsconfig", libc::ELOOP, "overlap"),
             ("fsconfig", libc::EBUSY, "in use"),
             ("fsconfig", libc::EPERM, "own network namespace"),
+            ("mount", libc::EINVAL, "dmesg"),
+            ("unshare", libc::ENOSPC, "max_mnt_namespaces"),
             ("fsmount", libc::EPERM, "covered"),
             ("fspick", libc::EINVAL, "root of a mount"),
             ("fsopen", libc::ENODEV, "/proc/filesystems"),

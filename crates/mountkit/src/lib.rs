@@ -8,6 +8,7 @@
 //! * [`Volume`], [`Tmpfs`], [`Sys`]: the parts of a `Rootfs`.
 //! * [`RootFd`]: a directory that paths of somebody else are resolved in, and never outside; [`DirFd`]: a directory reached
 //!   there, for work on many names.
+//! * [`Overlay`]: directories laid over each other.
 //! * `layers` (feature of that name): image layers applied to folders.
 //!
 //! ```
@@ -58,6 +59,7 @@ mod metadata;
 mod mount;
 mod mount_table;
 mod name;
+mod overlay;
 mod peers;
 mod plan;
 mod propagation;
@@ -83,6 +85,7 @@ pub use filesystem::{
 pub use hint::HINTS;
 pub use metadata::{FileKind, Metadata, Node, Times};
 pub use mount::{Mount, Unmounted};
+pub use overlay::{Overlay, OverlayUuid, OverlayXattrs, RedirectDir, Verity, Xino};
 pub use propagation::Propagation;
 pub use root_fd::{MountTarget, RootFd};
 pub use rootfs::{DeviceNodes, MountSource, Rootfs, Sys};

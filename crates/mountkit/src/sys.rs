@@ -4,6 +4,7 @@
 pub(crate) mod fs;
 pub(crate) mod look;
 pub(crate) mod mount;
+pub(crate) mod overlay;
 pub(crate) mod pass;
 #[cfg(test)]
 mod race;

@@ -1,0 +1,7 @@
+//! Overlays as a caller has them, judged by what the kernel and other programs see.
+#![deny(unsafe_code)]
+
+mod dirs;
+mod user_namespace;
+
+mod root;
