@@ -223,14 +223,22 @@ impl ProcessDir {
         PathBuf::from(format!("/proc/{}", self.pid))
     }
 
+    /// Opens a file, refusing links and anything mounted over it. `flags` are those of open(2); O_CLOEXEC is added.
+    ///
+    /// # Errors
+    /// As [`ProcFd::open_file`]; [`ErrorKind::Gone`] when the process has died.
+    pub fn open_file(&self, name: &Path, flags: i32) -> Result<File> {
+        open_strict(self.dir.as_fd(), name, flags)
+            .map(File::from)
+            .map_err(|errno| self.or_gone(fail("openat2", errno, &self.shown(), name)))
+    }
+
     /// The whole content of a file, up to 16 MiB.
     ///
     /// # Errors
     /// As [`ProcFd::read`]; [`ErrorKind::Gone`] when the process has died.
     pub fn read(&self, name: &Path) -> Result<Vec<u8>> {
-        let file = open_strict(self.dir.as_fd(), name, libc::O_RDONLY)
-            .map_err(|errno| self.or_gone(fail("openat2", errno, &self.shown(), name)))?;
-        read_whole(File::from(file), &self.shown(), name).map_err(|error| self.or_gone(error))
+        read_whole(self.open_file(name, libc::O_RDONLY)?, &self.shown(), name).map_err(|error| self.or_gone(error))
     }
 
     /// Writes `content` with a single write(2), as the files of procfs want it.

@@ -85,6 +85,9 @@ pub use filesystem::{
 pub use hint::HINTS;
 pub use metadata::{FileKind, Metadata, Node, Times};
 pub use mount::{Mount, Unmounted};
+pub use mount_table::{
+    MountDiff, MountEntry, MountIdRange, MountOptions, MountTable, MountTree, MountWatch, SuperFlags, TableSource,
+};
 pub use overlay::{Overlay, OverlayUuid, OverlayXattrs, RedirectDir, Verity, Xino};
 pub use propagation::Propagation;
 pub use root_fd::{MountTarget, RootFd};

@@ -10,6 +10,7 @@ pub(crate) mod pass;
 mod race;
 pub(crate) mod resolve;
 mod run;
+pub(crate) mod statmount;
 pub(crate) mod unmount;
 #[cfg(feature = "layers")]
 pub(crate) mod upper;

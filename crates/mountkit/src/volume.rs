@@ -216,7 +216,7 @@ impl Volume {
     }
 
     /// What the kernel would refuse a child in a new user namespace, which got the host's mounts with their flags locked.
-    pub(crate) fn check_locked(&self, mount_points: &[PathBuf]) -> Result<()> {
+    pub(crate) fn check_locked(&self, table: &crate::MountTable) -> Result<()> {
         let refuse = |operation, why: &str| Err(Error::invalid(operation, why.to_owned()).on(&*self.source));
         if self.propagation == Propagation::Shared {
             return refuse("mount_setattr", "in a user namespace every mount is a slave: nothing can go to the host");
@@ -231,7 +231,7 @@ impl Volume {
         }
         let real = std::fs::canonicalize(&self.source)
             .map_err(|error| crate::rootfs::io_error("realpath", &error, &self.source))?;
-        if self.alone && crate::mount_table::any_below(mount_points, &real) {
+        if self.alone && !table.below(&real).is_empty() {
             let why = "a user namespace may not take the host's mounts apart, and there are some below it";
             return refuse("open_tree", why);
         }

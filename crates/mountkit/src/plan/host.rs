@@ -18,7 +18,7 @@ use super::{CLONE_ALL, Plan, THIS_AND_BELOW};
 use crate::in_root::InRootPath;
 use crate::rootfs::{Rootfs, open_dir};
 use crate::step::{At, Call, Target};
-use crate::{mount_table, sys};
+use crate::{MountTable, sys};
 
 /// Directories that a container has empty ones of, or its own.
 const KERNEL: [&str; 3] = ["dev", "proc", "sys"];
@@ -90,7 +90,7 @@ impl Plan {
         let root = self.clone_of_scratch(c"root", "… as a mount of its own");
         self.writable.push(root);
         self.attach_root(root);
-        let mount_points = mount_table::mount_points()?;
+        let table = MountTable::read()?;
         for (name, entry) in self.entries()? {
             let path = Path::new("/").join(&name);
             let c_name = super::c_string("mkdirat", &name)?;
@@ -106,7 +106,7 @@ impl Plan {
                     self.push(call, "a place for a file of the host", &*path);
                     self.host_itself(root, &path, c_name, "a file of the host: an overlay holds directories only")?;
                 }
-                Entry::Dir => self.host_dir(root, &path, c_name, mount_table::any_below(&mount_points, &path))?,
+                Entry::Dir => self.host_dir(root, &path, c_name, !table.below(&path).is_empty())?,
             }
         }
         for (name, mode) in VOLATILE {

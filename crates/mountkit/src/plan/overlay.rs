@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use cellkit_core::{Error, Result, Slot, Subject};
 
 use super::{CLONE, Plan};
-use crate::mount_table;
+use crate::MountTable;
 use crate::rootfs::{io_error, open_dir};
 use crate::step::{At, Call};
 use crate::sys;
@@ -44,7 +44,7 @@ impl Lower {
     /// The kernel does not let a user namespace look below mounts that it did not make.
     pub(super) fn refuse_mounts_below(&self) -> Result<()> {
         let real = std::fs::canonicalize(&self.path).map_err(|error| io_error("realpath", &error, &self.path))?;
-        if mount_table::any_below(&mount_table::mount_points()?, &real) {
+        if !MountTable::read()?.below(&real).is_empty() {
             let why = "an unprivileged overlay cannot be on a directory that has mounts below it: use bind(), or unmount them";
             return Err(Error::invalid("fsconfig", why).on(&*self.path));
         }

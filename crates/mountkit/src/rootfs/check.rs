@@ -18,7 +18,7 @@ use super::{Base, Made, Mount, Rootfs, absolute, dev, io_error, open_dir};
 use crate::in_root::InRootPath;
 use crate::shared_fd::SharedFd;
 use crate::sys::{self, Links};
-use crate::{Propagation, mount_table};
+use crate::{MountTable, Propagation};
 
 /// A mount that was asked for, with what is known of it.
 struct Seen<'a> {
@@ -131,8 +131,8 @@ impl Rootfs {
         if volumes().next().is_none() {
             return Ok(());
         }
-        let mount_points = mount_table::mount_points()?;
-        volumes().try_for_each(|volume| volume.check_locked(&mount_points))
+        let table = MountTable::read()?;
+        volumes().try_for_each(|volume| volume.check_locked(&table))
     }
 
     /// Where a root directory is bound read-only, or is on a read-only mount, every place must be there already.
