@@ -60,6 +60,7 @@ enum Cause {
     Parse(Cow<'static, str>),
     Unsupported { feature: Cow<'static, str>, since: Option<&'static str>, errno: Option<Errno> },
     TimedOut(Duration),
+    Limit(Cow<'static, str>),
     Other(Cow<'static, str>),
 }
 
@@ -124,6 +125,12 @@ impl Error {
     #[must_use]
     pub fn timed_out(operation: impl Into<Cow<'static, str>>, limit: Duration) -> Self {
         Self::new(operation, Cause::TimedOut(limit))
+    }
+
+    /// A limit that the caller set was reached, and which.
+    #[must_use]
+    pub fn limit(operation: impl Into<Cow<'static, str>>, why: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(operation, Cause::Limit(why.into()))
     }
 
     /// `operation` failed without an errno, and why.
@@ -210,6 +217,7 @@ impl Error {
             Cause::Parse(_) => ErrorKind::Parse,
             Cause::Unsupported { .. } => ErrorKind::Unsupported,
             Cause::TimedOut(_) => ErrorKind::TimedOut,
+            Cause::Limit(_) => ErrorKind::Limit,
             Cause::Other(_) => ErrorKind::Other,
         }
     }
@@ -336,7 +344,7 @@ impl fmt::Display for Cause {
             Self::Errno(errno) => write!(f, "{errno}"),
             Self::Gone(Some(errno)) => write!(f, "gone: {errno}"),
             Self::Gone(None) => f.write_str("gone"),
-            Self::Invalid(why) | Self::Parse(why) | Self::Other(why) => f.write_str(why),
+            Self::Invalid(why) | Self::Parse(why) | Self::Limit(why) | Self::Other(why) => f.write_str(why),
             Self::Unsupported { feature, since, errno } => {
                 write!(f, "{feature} is not supported here")?;
                 if let Some(since) = since {

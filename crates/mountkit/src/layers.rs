@@ -7,22 +7,30 @@
 //!
 //! | | |
 //! |---|---|
+//! | [`Apply`] | a layer from a stream, applied to a folder; [`Applied`] says what became of it |
 //! | [`Create`] | a layer from what an overlay's upper directory has come to hold |
+//! | [`Whiteouts`], [`Owner`], [`Devices`], [`Limits`] | how: the four questions that have more than one right answer |
 //! | [`Digest`] | what a blob is asked for by, and must be |
 //! | [`Compression`] | gzip, zstd or none, told by the first bytes |
-//! | [`Whiteouts`] | how a removed name is written down: for an overlay, or by removing it |
 //!
 //! The words are those of the [OCI image specification](https://github.com/opencontainers/image-spec/blob/main/layer.md).
 #![forbid(unsafe_code)]
 
+mod apply;
 mod compression;
 mod create;
-#[allow(dead_code, reason = "what applies and makes layers builds on it")]
+mod decompress;
 mod digest;
-#[allow(dead_code, reason = "what applies and makes layers builds on it")]
+mod entry;
+mod limits;
 mod whiteout;
 
+pub use apply::{Applied, Apply, Devices, Owner, Skipped, SkippedWhat};
 pub use compression::Compression;
 pub use create::{Create, Created, Holes, LeftOut};
 pub use digest::Digest;
+pub use limits::Limits;
 pub use whiteout::Whiteouts;
+
+#[cfg(test)]
+mod tests;
