@@ -37,8 +37,8 @@
 //!
 //! # What this crate does not do
 //! It mounts nothing by a path joined to a root, runs no program, reads no configuration from a root file system, and
-//! changes nothing in the calling process. It has no fallback for kernels without `openat2` (5.6) or `mount_setattr`
-//! (5.12): there the step's error is ENOSYS.
+//! changes nothing in the calling process. It has no fallback for kernels without `mount_setattr` (5.12): there the step's
+//! error is ENOSYS.
 #![deny(unsafe_code)]
 
 mod attach;
@@ -92,4 +92,5 @@ pub use overlay::{Overlay, OverlayUuid, OverlayXattrs, RedirectDir, Verity, Xino
 pub use propagation::Propagation;
 pub use root_fd::{MountTarget, RootFd};
 pub use rootfs::{DeviceNodes, MountSource, Rootfs, Sys};
+pub use sys::resolve::Resolver;
 pub use volume::Volume;

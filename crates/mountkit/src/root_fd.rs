@@ -4,7 +4,7 @@
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +16,8 @@ use crate::hint::HINTS;
 use crate::in_root::InRootPath;
 use crate::metadata::Metadata;
 use crate::rootfs::open_dir;
-use crate::sys::{self, Links};
+use crate::sys::resolve::Resolver;
+use crate::sys::{self, Links, Root};
 
 mod at;
 mod split;
@@ -53,6 +54,9 @@ mod split;
 /// * Calls: [openat2(2)](https://man7.org/linux/man-pages/man2/openat2.2.html)
 ///   (<https://man7.org/linux/man-pages/man2/openat2.2.html>) with RESOLVE_IN_ROOT and RESOLVE_NO_MAGICLINKS (Linux 5.6),
 ///   made again up to 128 times when the kernel gives up because of a concurrent rename (EAGAIN).
+/// * Where openat2 is missing (ENOSYS), a seccomp filter answers EPERM in its place, or the kernel gave up 128 times, paths
+///   are resolved in user space, with the same answers and the same safety: see [`Resolver`] and
+///   [`resolver`](Self::resolver).
 /// * Privileges: those of the file system's own permissions.
 ///
 /// # Example
@@ -73,6 +77,8 @@ mod split;
 pub struct RootFd {
     fd: OwnedFd,
     shown: Arc<Path>,
+    /// `Kernel`: if it can.
+    resolver: Resolver,
 }
 
 /// What a mount is to be put on, for [`RootFd::mount_target`]. See
@@ -107,11 +113,29 @@ impl RootFd {
     /// NotFound (ENOENT), Invalid (ENOTDIR, an empty path, a NUL byte), Permission (EACCES).
     pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
         let dir = dir.as_ref();
-        Ok(Self { fd: open_dir(dir)?.into(), shown: dir.into() })
+        Ok(Self { fd: open_dir(dir)?.into(), shown: dir.into(), resolver: Resolver::Kernel })
     }
 
-    fn raw(&self) -> RawFd {
-        self.fd.as_raw_fd()
+    /// The same root, whose paths are resolved in user space from now on also where the kernel could: to test what a kernel or
+    /// a filter without openat2 will get.
+    #[must_use]
+    pub fn resolved_in_user_space(mut self) -> Self {
+        self.resolver = Resolver::UserSpace;
+        self
+    }
+
+    /// Who resolves the paths: the kernel, where there is an openat2 for the calling thread. It is asked each time, as a
+    /// seccomp filter may have come since.
+    #[must_use]
+    pub fn resolver(&self) -> Resolver {
+        match self.resolver {
+            Resolver::Kernel if sys::has_openat2(self.fd.as_raw_fd()) => Resolver::Kernel,
+            _ => Resolver::UserSpace,
+        }
+    }
+
+    fn root(&self) -> Root {
+        Root { fd: self.fd.as_raw_fd(), resolver: self.resolver }
     }
 
     /// `path` below it, as errors show it.
@@ -148,7 +172,7 @@ impl RootFd {
 
     fn resolve(&self, path: &Path, flags: i32, links: Links) -> Result<OwnedFd> {
         let c_path = self.c_path("openat2", path)?;
-        sys::owned(sys::open_in_root(self.raw(), &c_path, flags, links))
+        sys::owned(sys::open_in_root(self.root(), &c_path, flags, links))
             .map_err(|errno| self.fail("openat2", errno, path))
     }
 
@@ -244,7 +268,7 @@ impl RootFd {
             let stat = sys::statx(place.as_raw_fd()).map_err(|errno| self.fail("statx", errno, path))?;
             Metadata::new(stat).map_err(|error| error.on(self.subject(path)))
         };
-        let open = |flags| sys::owned(sys::open_in_root(self.raw(), &c_path, flags, Links::Inside));
+        let open = |flags| sys::owned(sys::open_in_root(self.root(), &c_path, flags, Links::Inside));
         options.open_checked(
             flags,
             look,
@@ -284,7 +308,7 @@ impl RootFd {
         let given = path.as_ref();
         let path = self.walked("mkdirat", given)?;
         let mode = self.permissions("mkdirat", mode, given)?;
-        let fd = sys::owned(sys::ensure_dir(self.raw(), &path, mode, Links::Inside))
+        let fd = sys::owned(sys::ensure_dir(self.root(), &path, mode, Links::Inside))
             .map_err(|errno| self.fail("mkdirat", errno, given))?;
         Ok(self.dir_fd(fd, path.shown()))
     }
@@ -302,7 +326,7 @@ impl RootFd {
         if path.is_root() {
             return Err(self.fail("mknodat", Errno(libc::EISDIR), given));
         }
-        sys::owned(sys::ensure_file(self.raw(), &path, mode)).map_err(|errno| self.fail("mknodat", errno, given))
+        sys::owned(sys::ensure_file(self.root(), &path, mode)).map_err(|errno| self.fail("mknodat", errno, given))
     }
 
     fn walked(&self, operation: &'static str, path: &Path) -> Result<InRootPath> {
@@ -328,7 +352,7 @@ impl From<OwnedFd> for RootFd {
     /// call fail with ENOTDIR.
     fn from(fd: OwnedFd) -> Self {
         let shown = PathBuf::from(format!("fd {}", fd.as_raw_fd())).into();
-        Self { fd, shown }
+        Self { fd, shown, resolver: Resolver::Kernel }
     }
 }
 

@@ -22,7 +22,7 @@ use std::os::fd::RawFd;
 use cellkit_core::sys::{close, syscall};
 use cellkit_core::{ChildFds, Errno};
 
-pub(crate) use resolve::{LONGEST_PATH, Links, ensure_dir, ensure_file, open_in_root, owned};
+pub(crate) use resolve::{LONGEST_PATH, Links, Root, ensure_dir, ensure_file, has_openat2, open_in_root, owned};
 
 /// struct mount_attr of mount_setattr(2).
 #[repr(C)]
