@@ -14,6 +14,34 @@ use std::fmt;
 /// | `Slave` | stays | arrives | yes |
 /// | `Unbindable` | stays | does not arrive | no |
 ///
+/// As a drawing, for a shared original and a copy of it that is given a type:
+///
+/// ```text
+///                original                    copy
+///                --------                    ----
+///  private       /a   what is mounted here   /a   what is mounted here
+///  unbindable         stays                       stays
+///
+///  shared        /a   ────────────────────►  /a
+///                     ◄────────────────────
+///
+///  slave         /a   ────────────────────►  /a   what is mounted here
+///                                                 stays
+/// ```
+///
+/// A slave that is then made shared passes on to its own peers what it gets, and gives nothing back to its master. A mount
+/// that is made or attached by this crate is private unless asked; in a new mount namespace the copies of shared mounts are
+/// shared until [`Mount::change`](crate::Mount::change) of `/` makes them something else, all of them with
+/// [`recursive`](crate::MountChange::recursive):
+///
+/// ```no_run
+/// use mountkit::{Mount, MountChange, Propagation, RootFd};
+///
+/// let all = Mount::open(&RootFd::open("/")?, "/")?;
+/// all.change(&MountChange::new().propagation(Propagation::Slave).recursive())?;
+/// # Ok::<(), mountkit::Error>(())
+/// ```
+///
 /// ```
 /// use mountkit::Propagation;
 ///

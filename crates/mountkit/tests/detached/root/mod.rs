@@ -5,6 +5,7 @@ mod bind;
 mod handover;
 mod idmap;
 mod mount;
+mod propagation;
 
 use std::fs;
 use std::path::Path;
