@@ -18,6 +18,7 @@ mod lsns;
 mod netns_named;
 mod nsenter;
 mod pid1;
+mod pivot_root;
 mod probe;
 mod propagation;
 mod psi_watch;

@@ -198,8 +198,8 @@ pub static HINTS: HintTable = HintTable(&[
     HintRow {
         operation: "pivot_root",
         errno: libc::EINVAL,
-        hint: "the process's root is not a mount point (chroot) or is the initramfs, which cannot be left: start from a \
-               root that was mounted",
+        hint: "the process's root is not a mount point (chroot), or is the initramfs, which cannot be left: start from a root \
+               that was mounted, or accept what Rootfs::without_pivot_root says",
     },
     HintRow {
         operation: "pivot_root",
@@ -283,16 +283,6 @@ pub static HINTS: HintTable = HintTable(&[
     },
     HintRow { operation: "move_mount", errno: libc::ENOENT, hint: "the target was removed after it was looked up" },
     HintRow { operation: "move_mount", errno: libc::EBUSY, hint: "the same is mounted there already" },
-    HintRow {
-        operation: "umount2",
-        errno: libc::EBUSY,
-        hint: "somebody uses it, or something is mounted below it: see fuser -vm and findmnt, or detach it with MNT_DETACH",
-    },
-    HintRow {
-        operation: "umount2",
-        errno: libc::EINVAL,
-        hint: "nothing is mounted there, or it is locked: it came with what a user namespace began with",
-    },
     HintRow {
         operation: "umount2",
         errno: libc::EPERM,
@@ -443,8 +433,6 @@ mod tests {
             ("move_mount", libc::ELOOP, "below"),
             ("move_mount", libc::ENOENT, "removed"),
             ("move_mount", libc::EBUSY, "already"),
-            ("umount2", libc::EBUSY, "MNT_DETACH"),
-            ("umount2", libc::EINVAL, "locked"),
             ("umount2", libc::EPERM, "CAP_SYS_ADMIN"),
             ("mkdirat", libc::EROFS, "read-only"),
             ("mkdirat", libc::EACCES, "modes"),

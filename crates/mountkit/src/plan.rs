@@ -39,7 +39,7 @@ use crate::rootfs::{Base, Made, Mount, Rootfs, absolute, check_detached};
 use crate::shared_fd::SharedFd;
 use crate::step::{At, Call, Step, Target};
 use crate::sys::RawMountAttr;
-use crate::{Propagation, Tmpfs};
+use crate::{MountTable, Propagation, Tmpfs};
 
 /// open_tree that makes a detached copy of one mount.
 const CLONE: u32 = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
@@ -323,13 +323,7 @@ impl Plan {
         Subject::PathUnder { path: path.shown(), dir: self.shown.clone() }
     }
 
-    fn finish(&mut self, root: Slot, rootfs: &Rootfs) -> Result<()> {
-        let shown = Subject::from(&*self.shown);
-        if rootfs.read_only {
-            for fd in std::mem::take(&mut self.writable) {
-                self.set(fd, THIS, libc::MOUNT_ATTR_RDONLY, "a read-only root was asked for", shown.clone());
-            }
-        }
+    fn leave_by_pivot_root(&mut self, root: Slot, shown: Subject) -> Result<()> {
         let path = c_string("move_mount", &absolute_source(&self.elsewhere)?)?;
         let call = Call::MoveMount { from: self.scratch, at: At::Cwd, path };
         let elsewhere = Subject::from(&*self.elsewhere);
@@ -340,8 +334,41 @@ impl Plan {
         );
         self.push(Call::Fchdir { dir: root }, "into the new root", shown.clone());
         self.push(Call::PivotRoot, "it becomes \"/\"; the old root is on top of it for a moment", shown);
-        let old = || Subject::Thing("the old root".into());
-        self.push(Call::DetachOldRoot, "the old root, and the host with it, is out of reach", old());
+        let old = Subject::Thing("the old root".into());
+        self.push(Call::DetachOldRoot, "the old root, and the host with it, is out of reach", old);
+        Ok(())
+    }
+
+    /// The root stays where it was mounted, on "/", and the scratch tmpfs and the initramfs below it.
+    fn leave_by_chroot(&mut self, root: Slot, shown: Subject) -> Result<()> {
+        let mut paths = Vec::new();
+        // What is mounted last, or further down, goes first.
+        for mount in MountTable::read()?.iter().rev().filter(|mount| mount.path() != Path::new("/")) {
+            paths.push(c_string("umount2", mount.path())?);
+        }
+        let old = Subject::Thing("the host's mounts".into());
+        self.push(Call::DetachHost { paths }, "what can be taken away of the host is", old);
+        self.push(Call::Fchdir { dir: root }, "into the new root", shown.clone());
+        self.push(
+            Call::ChrootHere,
+            "an initramfs cannot be exchanged: it STAYS BELOW, within reach of who may unmount",
+            shown,
+        );
+        Ok(())
+    }
+
+    fn finish(&mut self, root: Slot, rootfs: &Rootfs) -> Result<()> {
+        let shown = Subject::from(&*self.shown);
+        if rootfs.read_only {
+            for fd in std::mem::take(&mut self.writable) {
+                self.set(fd, THIS, libc::MOUNT_ATTR_RDONLY, "a read-only root was asked for", shown.clone());
+            }
+        }
+        if rootfs.no_pivot {
+            self.leave_by_chroot(root, shown)?;
+        } else {
+            self.leave_by_pivot_root(root, shown)?;
+        }
         let inside = || Subject::from(Path::new("/"));
         self.push(Call::ChdirRoot, "the working directory is inside", inside());
         if matches!(rootfs.propagation, Propagation::Shared | Propagation::Unbindable) {

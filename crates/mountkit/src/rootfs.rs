@@ -3,6 +3,7 @@
 
 mod check;
 mod dev;
+mod enter;
 mod source;
 
 use std::os::fd::OwnedFd;
@@ -48,6 +49,26 @@ pub enum Sys {
     Fresh,
     /// The host's `/sys` and all that is mounted below it, read-only: where the network namespace is the host's.
     BindOfHost,
+}
+
+/// What is given up with [`Rootfs::without_pivot_root`], for the caller to spell out.
+///
+/// ```
+/// use mountkit::{NoPivot, Rootfs};
+///
+/// let rootfs = Rootfs::overlay("/srv/base").without_pivot_root(NoPivot::InitramfsStaysBelow);
+/// # let _ = rootfs;
+/// ```
+///
+/// See chroot(2): <https://man7.org/linux/man-pages/man2/chroot.2.html>.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoPivot {
+    /// The initramfs, with its programs and secrets and what could not be unmounted, stays mounted below the new root.
+    /// `..` and a second chroot do not lead there, as the new root is mounted on `/` itself. But whoever may unmount, with
+    /// CAP_SYS_ADMIN in the user namespace of the container's mount namespace, unmounts the root and, by setns to its
+    /// own mount namespace, is there. A container without that capability, and with no way to get it (`no_new_privs`, no
+    /// new user namespaces), stays inside.
+    InitramfsStaysBelow,
 }
 
 /// What the root is made of.
@@ -116,6 +137,7 @@ pub struct Rootfs {
     pub(crate) cgroup: Option<Cgroup2>,
     pub(crate) dev: Dev,
     pub(crate) propagation: Propagation,
+    pub(crate) no_pivot: bool,
     pub(crate) masked: Vec<PathBuf>,
     pub(crate) read_only_paths: Vec<PathBuf>,
     pub(crate) mounts: Vec<Mount>,
@@ -132,6 +154,7 @@ impl Rootfs {
             cgroup: None,
             dev: Dev::default(),
             propagation: Propagation::Private,
+            no_pivot: false,
             masked: Vec::new(),
             read_only_paths: Vec::new(),
             mounts: Vec::new(),
@@ -303,6 +326,31 @@ impl Rootfs {
     #[doc(alias = "MS_SLAVE")]
     pub fn propagation(mut self, propagation: Propagation) -> Self {
         self.propagation = propagation;
+        self
+    }
+
+    /// chroot(2) in place of pivot_root(2), *the weaker boundary*, for a process whose root is the initramfs: that cannot be
+    /// exchanged, and pivot_root says EINVAL. Everywhere else leave this away.
+    ///
+    /// What of the host's mounts can be unmounted is unmounted first, in the child's mount namespace. The initramfs itself
+    /// stays, below the new root: see [`NoPivot`] for what that means.
+    ///
+    /// * Calls: [umount2(2)](https://man7.org/linux/man-pages/man2/umount2.2.html),
+    ///   [chroot(2)](https://man7.org/linux/man-pages/man2/chroot.2.html), for which the child has CAP_SYS_CHROOT.
+    ///
+    /// ```
+    /// use mountkit::{NoPivot, Rootfs};
+    ///
+    /// let rootfs = Rootfs::overlay("/usr").without_pivot_root(NoPivot::InitramfsStaysBelow);
+    /// assert!(rootfs.steps()?.to_string().contains(r#"chroot(".")"#));
+    /// # Ok::<(), mountkit::Error>(())
+    /// ```
+    #[doc(alias = "no-pivot")]
+    #[doc(alias = "noPivotRoot")]
+    #[doc(alias = "chroot")]
+    pub fn without_pivot_root(mut self, risk: NoPivot) -> Self {
+        let NoPivot::InitramfsStaysBelow = risk;
+        self.no_pivot = true;
         self
     }
 

@@ -122,6 +122,11 @@ pub(crate) enum Call {
         root: Slot,
         path: InRootPath,
     },
+    /// umount2 of each of these, which may be gone or locked.
+    DetachHost {
+        paths: Vec<CString>,
+    },
+    ChrootHere,
     PivotRoot,
     DetachOldRoot,
     ChdirRoot,
@@ -221,6 +226,10 @@ impl Call {
                     path.full()
                 ),
             ),
+            Self::DetachHost { paths } => {
+                ("umount2", format!("{paths:?}, MNT_DETACH|UMOUNT_NOFOLLOW; each if it can be"))
+            }
+            Self::ChrootHere => ("chroot", "\".\"".to_owned()),
             Self::PivotRoot => ("pivot_root", "\".\", \".\"".to_owned()),
             Self::DetachOldRoot => ("umount2", "\".\", MNT_DETACH; until statx(\"/..\") is \"/\"".to_owned()),
             Self::ChdirRoot => ("chdir", "\"/\"".to_owned()),

@@ -1,6 +1,7 @@
 //! The system calls of this crate, raw: they leave the C library's `errno` alone, so that a cloned child may make them.
 #![allow(unsafe_code)]
 
+pub(crate) mod enter;
 pub(crate) mod fs;
 pub(crate) mod look;
 pub(crate) mod mount;
@@ -231,6 +232,19 @@ pub(crate) fn pivot_root_here() -> Result<(), Errno> {
     let here = c".".as_ptr() as usize;
     // SAFETY: both paths are the same static string, which the kernel only reads.
     unsafe { syscall(libc::SYS_pivot_root, [here, here, 0, 0, 0, 0]) }.map(drop)
+}
+
+/// chroot(2) to the working directory. Child-safe.
+pub(crate) fn chroot_here() -> Result<(), Errno> {
+    // SAFETY: the path is a static string, which the kernel only reads.
+    unsafe { syscall(libc::SYS_chroot, [c".".as_ptr() as usize, 0, 0, 0, 0, 0]) }.map(drop)
+}
+
+/// umount2(2) of what is mounted at a path of the host, with MNT_DETACH. Child-safe.
+pub(crate) fn detach_at(path: &CStr) -> Result<(), Errno> {
+    let flags = (libc::MNT_DETACH | libc::UMOUNT_NOFOLLOW) as usize;
+    // SAFETY: path ends in NUL; the kernel only reads it.
+    unsafe { syscall(libc::SYS_umount2, [path.as_ptr() as usize, flags, 0, 0, 0, 0]) }.map(drop)
 }
 
 /// umount2(2) of the topmost mount on the working directory, with MNT_DETACH. Child-safe.

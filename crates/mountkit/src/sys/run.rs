@@ -91,6 +91,18 @@ unsafe impl ChildStep for Step {
             }
             Call::Mask { root, path, masks } => mask(fds.get(*root)?, path, fds.get(*masks)?),
             Call::MakeReadOnly { root, path } => make_read_only(fds.get(*root)?, path),
+            Call::DetachHost { paths } => {
+                for path in paths {
+                    match super::detach_at(path) {
+                        // Gone with another; locked in a user namespace; not there any more.
+                        Ok(())
+                        | Err(Errno(libc::EINVAL | libc::EPERM | libc::ENOENT | libc::EBUSY | libc::ENOTDIR)) => {}
+                        Err(errno) => return Err(errno),
+                    }
+                }
+                Ok(())
+            }
+            Call::ChrootHere => super::chroot_here(),
             Call::PivotRoot => super::pivot_root_here(),
             Call::DetachOldRoot => detach_old_root(),
             Call::ChdirRoot => super::chdir(c"/"),
@@ -199,24 +211,10 @@ fn detach_old_root() -> Result<(), Errno> {
 
 #[cfg(test)]
 mod tests {
-    use cellkit_core::{ChildSteps, Error, Subject};
+    use cellkit_core::{ChildSteps, Subject};
 
     use super::*;
-
-    /// Runs steps in this very process: for those that leave nothing behind but descriptors.
-    fn run_here(steps: &ChildSteps) -> Result<(), Error> {
-        let mut table = vec![ChildFds::EMPTY; steps.slots()];
-        let mut fds = ChildFds::new(&mut table);
-        let outcome = steps.iter().try_for_each(|step| {
-            step.run(&mut fds).map_err(|errno| {
-                let mut text = [0; 256];
-                let length = step.kernel_text(&fds, &mut text);
-                Error::at_step(step.describe(), errno).with_kernel_text(String::from_utf8_lossy(&text[..length]))
-            })
-        });
-        table.into_iter().filter(|fd| *fd >= 0).for_each(crate::sys::shut);
-        outcome
-    }
+    use crate::sys::enter::run_here;
 
     fn step(call: Call) -> Step {
         Step { call, reason: "a test", subject: Subject::Thing("a test".into()) }

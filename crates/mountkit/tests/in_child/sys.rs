@@ -116,3 +116,37 @@ pub(crate) fn terminal(master: std::fs::File) -> (std::fs::File, std::fs::File, 
     let open = std::fs::OpenOptions::new().read(true).write(true).open(name);
     (master, open.expect("the terminal"), name.into())
 }
+
+/// Runs `body` in a fork with a mount namespace of its own; a panic in it fails the test.
+#[track_caller]
+pub(crate) fn in_fork(body: impl FnOnce()) {
+    // SAFETY: the test process has one thread, so nobody holds a lock that the child would wait for.
+    let child = unsafe { libc::fork() };
+    check(child).expect("fork");
+    if child == 0 {
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            // SAFETY: no pointers; this process has one thread.
+            check(unsafe { libc::unshare(libc::CLONE_NEWNS) }).expect("unshare");
+            body();
+        }));
+        // SAFETY: ends this process, which is a fork that owns nothing.
+        unsafe { libc::_exit(if outcome.is_ok() { 0 } else { 1 }) };
+    }
+    let mut status = 0;
+    // SAFETY: status is a place for one int.
+    unsafe { libc::waitpid(child, &mut status, 0) };
+    assert_eq!(status, 0, "the fork failed; its words are above");
+}
+
+/// Where the machine's first mount is the root: the initramfs that every kernel boots with, below all that was mounted
+/// on it. The caller is in a mount namespace of its own, which keeps only that mount.
+pub(crate) fn go_to_the_initramfs(mounts_above: usize) {
+    let namespace = std::fs::File::open("/proc/self/ns/mnt").expect("open");
+    for _ in 0..mounts_above {
+        // SAFETY: a C string; the kernel only reads it.
+        check(unsafe { libc::umount2(c"/".as_ptr(), libc::MNT_DETACH) }).expect("umount2");
+        // Joining a mount namespace sets the root to what is on top of its first mount.
+        // SAFETY: no pointers; this process has one thread.
+        check(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNS) }).expect("setns");
+    }
+}

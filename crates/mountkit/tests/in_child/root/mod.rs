@@ -2,6 +2,7 @@
 
 mod detached;
 mod dev;
+mod enter;
 mod failures;
 mod flags;
 mod host;
