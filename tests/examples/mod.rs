@@ -17,6 +17,7 @@ mod limit_pids;
 mod lsns;
 mod netns_named;
 mod nsenter;
+mod overlay;
 mod pid1;
 mod pivot_root;
 mod probe;

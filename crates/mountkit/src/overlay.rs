@@ -23,10 +23,10 @@ mod make;
 mod mechanism;
 mod options;
 mod short_names;
+pub(crate) mod steps;
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::Arc;
 
 use cellkit_core::{Error, ProcFd, ProcView, Result};
 
@@ -103,7 +103,7 @@ impl Overlay {
     /// It may be a [`DetachedMount`], for a layer that is mounted nowhere or is idmapped: Linux 6.15.
     #[doc(alias = "FSCONFIG_SET_FD")]
     pub fn lower_fd(mut self, dir: impl Into<OwnedFd>) -> Self {
-        self.lowers.push(Place::Descriptor(Arc::new(dir.into())));
+        self.lowers.push(Place::Descriptor(dir.into().into()));
         self
     }
 
@@ -156,7 +156,7 @@ impl Overlay {
     /// As [`upper`](Self::upper), by descriptors. Both must exist.
     #[doc(alias = "FSCONFIG_SET_FD")]
     pub fn upper_fd(mut self, upper: impl Into<OwnedFd>, work: impl Into<OwnedFd>) -> Self {
-        let place = |fd: OwnedFd| Place::Descriptor(Arc::new(fd));
+        let place = |fd: OwnedFd| Place::Descriptor(fd.into());
         self.upper = Some((place(upper.into()), place(work.into())));
         self
     }
@@ -278,6 +278,18 @@ impl Overlay {
 
     /// What can be told without opening anything.
     fn check(&self) -> Result<OverlayXattrs> {
+        self.check_layers(self.upper.is_some())?;
+        let xattrs = match self.xattrs {
+            Some(xattrs) => xattrs,
+            None if in_the_first_user_namespace()? => OverlayXattrs::Trusted,
+            None => OverlayXattrs::User,
+        };
+        self.options.check(xattrs, self.upper.is_some(), !self.data.is_empty())?;
+        Ok(xattrs)
+    }
+
+    /// How many there are, and whether that will do.
+    fn check_layers(&self, has_upper: bool) -> Result<()> {
         let refuse = |why: String| Error::invalid("fsconfig", why).on(an_overlay());
         let layers = self.lowers.len() + self.data.len();
         if self.lowers.is_empty() {
@@ -287,17 +299,19 @@ impl Overlay {
             let why = format!("it has {layers} layers, of which the kernel takes {MOST_LAYERS}");
             return Err(refuse(why).with_hint("merge some: apply several layers into one folder"));
         }
-        if layers == 1 && self.upper.is_none() {
+        if layers == 1 && !has_upper {
             let why = "an overlay of one lower directory and no upper one shows that directory: use Bind with RDONLY";
             return Err(refuse(why.into()));
         }
-        let xattrs = match self.xattrs {
-            Some(xattrs) => xattrs,
-            None if in_the_first_user_namespace()? => OverlayXattrs::Trusted,
-            None => OverlayXattrs::User,
-        };
-        self.options.check(xattrs, self.upper.is_some(), !self.data.is_empty())?;
-        Ok(xattrs)
+        Ok(())
+    }
+
+    /// The path of the topmost layer.
+    pub(crate) fn topmost(&self) -> Option<&Path> {
+        match self.lowers.first() {
+            Some(Place::Path(path)) => Some(path),
+            _ => None,
+        }
     }
 
     fn open_upper(&self) -> Result<Option<Upper>> {

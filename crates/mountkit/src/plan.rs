@@ -23,6 +23,7 @@
 mod dev;
 mod host;
 mod kernel_fs;
+mod layers;
 mod mask;
 mod overlay;
 mod volume;
@@ -115,6 +116,10 @@ impl Plan {
             Base::OverlayOfHost => ("/".into(), "/".into()),
             Base::Overlay(dir) | Base::Bind(dir) => (dir.clone(), dir.clone()),
             Base::Detached(_) => ("the root".into(), host::a_directory()?),
+            Base::Layers(overlay) => {
+                let top = overlay.topmost().unwrap_or("/".as_ref()).to_owned();
+                (top.clone(), top)
+            }
         };
         Ok(Self { steps, scratch, writable: Vec::new(), elsewhere, shown, overlays: 0 })
     }
@@ -174,6 +179,12 @@ impl Plan {
                     lower.refuse_mounts_below()?;
                 }
                 let root = self.overlay(&lower, rootfs.unprivileged)?;
+                self.writable.push(root);
+                self.attach_root(root);
+                Ok(root)
+            }
+            Base::Layers(overlay) => {
+                let root = self.overlay_of_layers(overlay, rootfs.unprivileged)?;
                 self.writable.push(root);
                 self.attach_root(root);
                 Ok(root)

@@ -19,7 +19,7 @@ pub use self::source::MountSource;
 pub(crate) use self::source::{Made, Source};
 use crate::in_root::InRootPath;
 use crate::shared_fd::SharedFd;
-use crate::{Cgroup2, DetachedMount, MountAttr, Proc, Propagation, Tmpfs, Volume, plan};
+use crate::{Cgroup2, DetachedMount, MountAttr, Overlay, Proc, Propagation, Tmpfs, Volume, plan};
 
 /// What the default masks hide: each tells about, or reaches into, the machine and not the container.
 const MASKED: [&str; 12] = [
@@ -78,6 +78,7 @@ pub(crate) enum Base {
     Overlay(PathBuf),
     Bind(PathBuf),
     Detached(SharedFd),
+    Layers(Overlay),
 }
 
 /// A mount that the caller asked for, in the order of asking.
@@ -186,6 +187,24 @@ impl Rootfs {
     #[doc(alias = "workdir")]
     pub fn overlay(lowerdir: impl AsRef<Path>) -> Self {
         Self::new(Base::Overlay(lowerdir.as_ref().into()))
+    }
+
+    /// An [`Overlay`] that the child makes itself, which it may in a user namespace too: of 1 to 500 layers, given by their
+    /// paths. What is written goes to its upper directory, and where it has none to a tmpfs that goes away with the root.
+    ///
+    /// A child in the caller's user namespace can as well get it made: `Rootfs::from(overlay.mount()?)`; then layers may
+    /// be descriptors, a missing work directory is made, and an upper directory in use is refused.
+    ///
+    /// ```
+    /// use mountkit::{Overlay, Rootfs};
+    ///
+    /// let rootfs = Rootfs::overlay_of_layers(Overlay::new().lowers(["/usr", "/etc"])).unprivileged();
+    /// rootfs.check()?;
+    /// # Ok::<(), mountkit::Error>(())
+    /// ```
+    #[doc(alias = "lowerdir")]
+    pub fn overlay_of_layers(overlay: Overlay) -> Self {
+        Self::new(Base::Layers(overlay))
     }
 
     /// The directory `dir` itself, with all that is mounted below it: `mount --rbind`. The container writes into it, and

@@ -72,6 +72,19 @@ pub(crate) enum Call {
     FsconfigCreate {
         fs: Slot,
     },
+    /// A clone of a directory of the host on a new directory of the scratch tmpfs. The descriptor is closed again: there may be
+    /// more layers than descriptors.
+    Layer {
+        at: Slot,
+        source: CString,
+        flags: u32,
+        path: CString,
+    },
+    /// mount(2) of an overlay on a directory of the scratch tmpfs, for options that are longer than fsconfig takes.
+    MountPage {
+        target: CString,
+        options: CString,
+    },
     Fsmount {
         fs: Slot,
         attributes: u32,
@@ -182,6 +195,13 @@ impl Call {
                 ("fsconfig", format!("{fs}, FSCONFIG_SET_STRING, {key:?}, {value:?}"))
             }
             Self::FsconfigFlag { fs, key } => ("fsconfig", format!("{fs}, FSCONFIG_SET_FLAG, {key:?}")),
+            Self::Layer { at, source, flags: with, path } => (
+                "move_mount",
+                format!("open_tree({source:?}, {}), \"\", {at}, {path:?} made by mkdirat", flags::at_flags(*with)),
+            ),
+            Self::MountPage { target, options } => {
+                ("mount", format!("\"overlay\", {target:?}, \"overlay\", 0, {options:?}"))
+            }
             Self::FsconfigCreate { fs } => ("fsconfig", format!("{fs}, FSCONFIG_CMD_CREATE")),
             Self::Fsmount { fs, attributes, into } => {
                 ("fsmount", format!("{fs}, {} → {into}", flags::attributes(u64::from(*attributes))))

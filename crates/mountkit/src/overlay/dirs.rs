@@ -6,7 +6,6 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use cellkit_core::mountinfo::{lines, unescaped};
 use cellkit_core::{Errno, Error, ProcFd, ProcView, Result, Subject};
@@ -14,43 +13,32 @@ use cellkit_core::{Errno, Error, ProcFd, ProcView, Result, Subject};
 use super::OverlayXattrs;
 use crate::hint::HINTS;
 use crate::rootfs::{io_error, open_dir};
+use crate::shared_fd::SharedFd;
 use crate::{MountAttr, sys};
 
 /// A directory as the caller named it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     Path(PathBuf),
-    Descriptor(Arc<OwnedFd>),
+    Descriptor(SharedFd),
 }
-
-impl PartialEq for Place {
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Path(a), Self::Path(b)) => a == b,
-            (Self::Descriptor(a), Self::Descriptor(b)) => Arc::ptr_eq(a, b),
-            _ => false,
-        }
-    }
-}
-
-impl Eq for Place {}
 
 impl Place {
     pub(crate) fn subject(&self) -> Subject {
         match self {
             Self::Path(path) => Subject::from(&**path),
-            Self::Descriptor(fd) => Subject::Thing(format!("fd {}", fd.as_raw_fd())),
+            Self::Descriptor(fd) => Subject::Thing(format!("fd {}", fd.as_fd().as_raw_fd())),
         }
     }
 
     /// Opens it as a place only. Links on a path are followed: it is the caller's own.
     pub(crate) fn open(&self) -> Result<Dir> {
         let fd = match self {
-            Self::Path(path) => Arc::new(OwnedFd::from(open_dir(path)?)),
-            Self::Descriptor(fd) => Arc::clone(fd),
+            Self::Path(path) => OwnedFd::from(open_dir(path)?).into(),
+            Self::Descriptor(fd) => fd.clone(),
         };
         let subject = self.subject();
-        let stat = sys::statx(fd.as_raw_fd())
+        let stat = sys::statx(fd.as_fd().as_raw_fd())
             .map_err(|errno| Error::from_errno("statx", errno.0).on(subject.clone()).with_hints(&HINTS))?;
         if !stat.is(libc::S_IFDIR) {
             return Err(Error::invalid("fsconfig", "a layer is a directory, and this is not").on(subject));
@@ -62,7 +50,7 @@ impl Place {
 /// A directory that was opened, and is used by its descriptor from here on.
 #[derive(Clone, Debug)]
 pub(crate) struct Dir {
-    fd: Arc<OwnedFd>,
+    fd: SharedFd,
     subject: Subject,
     stat: sys::Stat,
 }
@@ -90,7 +78,7 @@ impl Dir {
     }
 
     fn magic(&self) -> Result<i64> {
-        cellkit_core::sys::fs_magic(self.fd.as_raw_fd())
+        cellkit_core::sys::fs_magic(self.fd.as_fd().as_raw_fd())
             .map_err(|errno| Error::from_errno("fstatfs", errno.0).on(self.subject()))
     }
 
@@ -112,7 +100,8 @@ impl Dir {
     }
 
     fn flags(&self) -> Result<u64> {
-        sys::mount_flags(self.fd.as_raw_fd()).map_err(|errno| Error::from_errno("fstatvfs", errno.0).on(self.subject()))
+        sys::mount_flags(self.fd.as_fd().as_raw_fd())
+            .map_err(|errno| Error::from_errno("fstatvfs", errno.0).on(self.subject()))
     }
 
     /// Opens the same directory for reading, if the caller may.
@@ -128,7 +117,7 @@ impl Dir {
 
     /// Its path as this thread sees it, from the procfs.
     pub(crate) fn path(&self) -> Result<PathBuf> {
-        let link = std::ffi::CString::new(format!("fd/{}", self.fd.as_raw_fd())).unwrap_or_default();
+        let link = std::ffi::CString::new(format!("fd/{}", self.fd.as_fd().as_raw_fd())).unwrap_or_default();
         let thread = ProcFd::open(ProcView::Processes)?.this_thread()?;
         let mut path = vec![0; libc::PATH_MAX as usize];
         let length = sys::fs::readlinkat(thread.as_fd().as_raw_fd(), &link, &mut path)
@@ -278,7 +267,7 @@ pub(crate) fn check_apart(lowers: &[Dir], upper: Option<&Upper>) -> Result<()> {
     // Layers are often neighbours: what is above one was looked at for another.
     let mut clean: BTreeSet<Identity> = BTreeSet::new();
     for dir in all() {
-        let (mut below, mut last) = (Arc::clone(&dir.fd), dir.identity());
+        let (mut below, mut last) = (dir.fd.clone(), dir.identity());
         // PATH_MAX bytes hold no deeper path.
         for _ in 0..2048 {
             // Who may not look up from here leaves it to the kernel.
@@ -294,7 +283,7 @@ pub(crate) fn check_apart(lowers: &[Dir], upper: Option<&Upper>) -> Result<()> {
             if identity == last || !clean.insert(identity) {
                 break;
             }
-            (below, last) = (Arc::new(above), identity);
+            (below, last) = (SharedFd::from(above), identity);
         }
     }
     Ok(())
@@ -443,7 +432,7 @@ mod tests {
         std::fs::write(temp.join("file"), "").expect("write");
         assert!(Place::Path(temp.join("file")).open().is_err());
         let file = std::fs::File::open(temp.join("file")).expect("open");
-        let error = Place::Descriptor(Arc::new(file.into())).open().expect_err("a file");
+        let error = Place::Descriptor(OwnedFd::from(file).into()).open().expect_err("a file");
         assert!(error.to_string().contains("is a directory"), "{error}");
     }
 }

@@ -13,7 +13,7 @@ use crate::filesystem::{Context, Superblock};
 /// How many layers the kernel takes in all: OVL_MAX_STACK.
 pub(crate) const MOST_LAYERS: usize = 500;
 /// What fsconfig(2) takes as one string, without its NUL.
-const LONGEST_STRING: usize = 255;
+pub(crate) const LONGEST_STRING: usize = 255;
 /// What mount(2) reads of its options: a page, without its NUL. The rest is cut off in silence.
 const LONGEST_PAGE: usize = 4095;
 

@@ -157,7 +157,7 @@ impl Above {
 }
 
 /// What two absolute paths have in common, and the rest of each.
-fn common(a: &Path, b: &Path) -> (PathBuf, PathBuf, PathBuf) {
+pub(super) fn common(a: &Path, b: &Path) -> (PathBuf, PathBuf, PathBuf) {
     let shared = a.components().zip(b.components()).take_while(|(a, b)| a == b).count();
     let rest =
         |path: &Path| path.components().skip(shared).filter(|part| matches!(part, Component::Normal(_))).collect();

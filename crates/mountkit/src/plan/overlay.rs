@@ -20,8 +20,8 @@ use crate::sys;
 pub(super) struct Lower {
     path: PathBuf,
     pub(super) mode: u32,
-    uid: u32,
-    gid: u32,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
     /// MOUNT_ATTR_* that the mount it is on has: a set-user-id program of a nosuid mount stays without effect.
     attributes: u64,
 }

@@ -65,6 +65,7 @@ impl Rootfs {
     fn check_base(&self) -> Result<()> {
         match &self.base {
             Base::OverlayOfHost => Ok(()),
+            Base::Layers(overlay) => overlay.for_steps(self.unprivileged).map(drop),
             Base::Overlay(dir) | Base::Bind(dir) => {
                 open_dir(dir)?;
                 let path = std::fs::canonicalize(dir).map_err(|error| io_error("realpath", &error, dir))?;

@@ -65,6 +65,8 @@ unsafe impl ChildStep for Step {
                 fsconfig(fds.get(*fs)?, libc::FSCONFIG_SET_STRING, Some(key), Some(value), 0)
             }
             Call::FsconfigFlag { fs, key, .. } => fsconfig(fds.get(*fs)?, libc::FSCONFIG_SET_FLAG, Some(key), None, 0),
+            Call::Layer { at, source, flags, path } => layer(fds.get(*at)?, source, *flags, path),
+            Call::MountPage { target, options } => super::overlay::mount_page(c"overlay", target, 0, options),
             Call::FsconfigCreate { fs, .. } => fsconfig(fds.get(*fs)?, libc::FSCONFIG_CMD_CREATE, None, None, 0),
             Call::Fsmount { fs, attributes, into, .. } => {
                 let fd = fsmount(fds.get(*fs)?, libc::FSMOUNT_CLOEXEC, *attributes)?;
@@ -132,6 +134,14 @@ fn is_same_place(a: RawFd, b: RawFd) -> Result<bool, Errno> {
 
 /// How often a mask is put in place, when somebody renames on the way to it meanwhile.
 const MOST_ATTEMPTS: usize = 16;
+
+/// Clones a directory of the host onto `path` of the scratch tmpfs.
+fn layer(scratch: RawFd, source: &std::ffi::CStr, flags: u32, path: &std::ffi::CStr) -> Result<(), Errno> {
+    let clone = super::open_tree(libc::AT_FDCWD, source, flags)?;
+    let moved = super::mkdirat(scratch, path, 0o700).and_then(|()| super::move_mount(clone, scratch, path));
+    super::shut(clone);
+    moved
+}
 
 /// Opens `path` below `root`, or `None` where there is nothing to hide or protect.
 fn open_existing(root: RawFd, path: &InRootPath) -> Result<Option<RawFd>, Errno> {

@@ -7,6 +7,7 @@ mod failures;
 mod flags;
 mod host;
 mod hostile;
+mod layers;
 mod masks;
 mod propagation;
 mod unprivileged;
