@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use cellkit_core::{Errno, Error, Result, Subject};
 
 use crate::hint::HINTS;
-use crate::{RootFd, peers, sys};
+use crate::peers::{self, Seen, Which};
+use crate::{RootFd, sys};
 
 /// A place for a mount, and how it is put there: for [`DetachedMount::attach_to`](crate::DetachedMount::attach_to).
 ///
@@ -120,7 +121,9 @@ impl<'a> Attach<'a> {
         if self.beneath && !to.is_mount_root {
             return Err(refuse("nothing is mounted there that something could be put beneath"));
         }
-        if !self.with_peers && peers::is_shared(to.mount_id, self.beneath)? {
+        let parent = if self.beneath { Which::Above } else { Which::Own };
+        let seen = if self.with_peers { None } else { Some(peers::seen(place.as_fd(), parent)?) };
+        if seen == Some(Seen::AtPeers) {
             return Err(refuse("it is on a shared mount: what is mounted there appears at all peers of that too")
                 .with_hint(
                     "in a mount namespace of your own make the mounts private or slaves first; if other mount \
@@ -133,6 +136,12 @@ impl<'a> Attach<'a> {
             match errno {
                 Errno(libc::EINVAL) if self.beneath && !sys::mount::knows_beneath() => {
                     error.as_unsupported("MOVE_MOUNT_BENEATH", Some("6.5"))
+                }
+                Errno(libc::EINVAL)
+                    if seen == Some(Seen::Nowhere)
+                        && sys::mount::kernel_release().is_some_and(|release| release < (6, 15)) =>
+                {
+                    error.as_unsupported("a mount on one that is detached", Some("6.15"))
                 }
                 _ => error,
             }

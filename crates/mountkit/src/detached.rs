@@ -135,6 +135,9 @@ impl DetachedMount {
 
     /// `move_mount`: makes it visible at `path`, which is looked up inside `root` only and must exist.
     ///
+    /// `root` may be that of another detached mount, [`root`](Self::root), from Linux 6.15 on: so a whole tree is put together
+    /// before any of it is seen.
+    ///
     /// A place on a shared mount is refused, since the mount would appear elsewhere too: see
     /// [`Attach::with_peers`]. So in the mount namespace that a machine begins with, use [`attach_to`](Self::attach_to).
     ///
@@ -149,7 +152,7 @@ impl DetachedMount {
     ///
     /// # Errors
     /// As [`RootFd::open_dir`]; Permission (EPERM); Limit (ENOSPC: /proc/sys/fs/mount-max); Unsupported
-    /// ([`beneath`](Attach::beneath) before Linux 6.5); and Invalid: one is a directory and the other is not, the place
+    /// ([`beneath`](Attach::beneath) before Linux 6.5, a place on a detached mount before 6.15); and Invalid: one is a directory and the other is not, the place
     /// is a symbolic link or on a shared mount, or (EINVAL) it is not in this mount namespace. The mount is gone then, as
     /// nobody holds it.
     #[doc(alias = "move_mount")]

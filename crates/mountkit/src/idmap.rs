@@ -21,9 +21,14 @@ const FIRST: u64 = 0xefff_fffd;
 /// Refuses what is not a user namespace to take a map from.
 pub(crate) fn check(userns: BorrowedFd<'_>) -> Result<()> {
     let subject = || Subject::Thing(format!("fd {}", userns.as_raw_fd()));
-    if sys::mount::namespace_kind(userns) != Ok(libc::CLONE_NEWUSER) {
-        let why = "an id map is taken from a user namespace, and this is none";
-        return Err(Error::invalid("mount_setattr", why).on(subject()));
+    match sys::mount::namespace_kind(userns) {
+        Ok(libc::CLONE_NEWUSER) => {}
+        // Another kind, or what is no namespace at all.
+        Ok(_) | Err(Errno(libc::ENOTTY | libc::EINVAL)) => {
+            let why = "an id map is taken from a user namespace, and this is none";
+            return Err(Error::invalid("mount_setattr", why).on(subject()));
+        }
+        Err(errno) => return Err(Error::from_errno("ioctl", errno.0).on(subject())),
     }
     let stat = sys::statx(userns.as_raw_fd()).map_err(|errno| Error::from_errno("statx", errno.0).on(subject()))?;
     if stat.inode == FIRST {

@@ -158,3 +158,40 @@ fn a_shared_place_is_refused_unless_its_peers_are_meant() {
         }
     });
 }
+
+#[test]
+fn a_tree_is_put_together_before_any_of_it_is_seen() {
+    faultkit::require!(root);
+    faultkit::isolated!(|| {
+        let dir = dir_with(&["at"]);
+        let outer = Tmpfs::new().source("outer").mount().expect("mount");
+        let inside = outer.root().expect("root");
+        inside.mkdir_all("inner", 0o755).expect("mkdir");
+        let before = table();
+        match Tmpfs::new().source("inner").mount().expect("mount").attach(&inside, "inner") {
+            Ok(inner) => {
+                drop(inner); // or it would be in use
+                assert_eq!(table(), before);
+                outer.attach(&RootFd::open(&*dir).expect("root"), "at").expect("attach");
+                assert!(line_of(&dir.join("at/inner")).is_some_and(|line| line.contains("tmpfs inner")));
+                drop(inside);
+                host("umount", &["-R", text(&dir.join("at"))]);
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:#}");
+                assert!(error.to_string().contains("6.15"), "{error}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_tree_put_together_is_there_where_it_is_promised() {
+    faultkit::require!(root, kernel(6.15));
+    faultkit::isolated!(|| {
+        let outer = Tmpfs::new().mount().expect("mount");
+        outer.root().expect("root").mkdir_all("inner", 0o755).expect("mkdir");
+        let inner = Tmpfs::new().mount().expect("mount");
+        drop(inner.attach(&outer.root().expect("root"), "inner").expect("Linux 6.15 has it"));
+    });
+}

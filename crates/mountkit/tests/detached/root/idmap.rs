@@ -11,21 +11,22 @@ use mountkit::{Bind, ErrorKind, Filesystem, Mount, MountAttr, Proc, RootFd, Tmpf
 
 use super::{dir_with, line_of};
 
-/// A user namespace with a map, held by a process that sleeps in it.
-struct UserNamespace {
+/// A user namespace with a map, held by a process that waits in it.
+pub(crate) struct UserNamespace {
     child: Child,
-    fd: fs::File,
+    pub(crate) fd: fs::File,
 }
 
 impl UserNamespace {
     /// One that maps `count` ids from 0 inside to those from `outside`.
-    fn new(outside: u32, count: u32) -> Self {
+    pub(crate) fn new(outside: u32, count: u32) -> Self {
         Self::with_map(&format!("0 {outside} {count}\n"))
     }
 
     fn with_map(map: &str) -> Self {
         let mut unshare = Command::new("unshare");
-        unshare.args(["--user", "sh", "-c", "echo; exec sleep 1000"]).stdout(Stdio::piped());
+        // It waits without becoming another program.
+        unshare.args(["--user", "sh", "-c", "echo; read end"]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = unshare.spawn().expect("unshare");
         // It is there when it says so.
         let mut byte = [0];

@@ -2,6 +2,7 @@
 
 mod attach;
 mod bind;
+mod faults;
 mod handover;
 mod idmap;
 mod mount;
