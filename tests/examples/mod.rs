@@ -27,6 +27,7 @@ mod readme;
 mod sandbox;
 mod systemd_scope;
 mod time_offsets;
+mod unpack_image;
 mod unshare;
 
 /// The example of this name, ready to be given arguments.

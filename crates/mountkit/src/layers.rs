@@ -9,6 +9,8 @@
 //! |---|---|
 //! | [`Apply`] | a layer from a stream, applied to a folder; [`Applied`] says what became of it |
 //! | [`Create`] | a layer from what an overlay's upper directory has come to hold |
+//! | [`ImageLayout`] | images in a directory or a tar archive: [`Image`], its layers, its [`ImageConfig`] |
+//! | [`Store`] | images unpacked to folders that images and processes share |
 //! | [`Whiteouts`], [`Owner`], [`Devices`], [`Limits`] | how: the four questions that have more than one right answer |
 //! | [`Digest`] | what a blob is asked for by, and must be |
 //! | [`Compression`] | gzip, zstd or none, told by the first bytes |
@@ -22,14 +24,18 @@ mod create;
 mod decompress;
 mod digest;
 mod entry;
+pub(crate) mod image;
 mod limits;
+mod store;
 mod whiteout;
 
 pub use apply::{Applied, Apply, Devices, Owner, Skipped, SkippedWhat};
 pub use compression::Compression;
 pub use create::{Create, Created, Holes, LeftOut};
 pub use digest::Digest;
+pub use image::{Blob, FindImage, Image, ImageConfig, ImageLayer, ImageLayout, Platform};
 pub use limits::Limits;
+pub use store::{Pruned, Store, StoredLayer, Unpacked};
 pub use whiteout::Whiteouts;
 
 #[cfg(test)]

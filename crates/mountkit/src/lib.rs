@@ -50,6 +50,9 @@ mod dir_fd;
 mod explain;
 mod filesystem;
 mod flags;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hint;
 mod idmap;
 mod in_root;

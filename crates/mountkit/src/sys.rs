@@ -2,6 +2,8 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod enter;
+#[cfg(feature = "layers")]
+pub(crate) mod flock;
 pub(crate) mod fs;
 pub(crate) mod look;
 pub(crate) mod mount;

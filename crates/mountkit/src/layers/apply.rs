@@ -168,6 +168,11 @@ impl Apply {
         self
     }
 
+    /// What the folder of a layer depends on, beside the layer.
+    pub(super) fn form(&self) -> (Whiteouts, &Owner, Devices) {
+        (self.whiteouts, &self.owner, self.devices)
+    }
+
     /// Applies the layer that `reader` gives, to its end, to the folder `root`.
     ///
     /// `reader` needs no buffer around it. It waits for `reader` as long as that takes.

@@ -229,7 +229,7 @@ impl Create {
     ///   directory that was renamed, or with `metacopy=on` and a file that only changed its owner or mode.
     /// * Invalid for a name that begins with `.wh.`, which in a layer would remove a file, and for another file system
     ///   that is mounted in the directory.
-    /// * Limit (E2BIG) for more entries or bytes than allowed, or more than 4,096 directories within each other.
+    /// * Limit for more entries or bytes than allowed, or more than 4,096 directories within each other.
     /// * What the calls above answer, and `out` as "write layer".
     pub fn create(&self, upper: &RootFd, out: impl Write) -> Result<Created> {
         let output =

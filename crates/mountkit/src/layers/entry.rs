@@ -121,6 +121,11 @@ impl<R: Read> Archive<R> {
         }
     }
 
+    /// How far into the archive the reading is: after [`next`](Self::next), where the entry's content begins.
+    pub(crate) fn position(&self) -> u64 {
+        self.read.saturating_sub((self.end - self.start) as u64)
+    }
+
     /// Entries so far.
     pub(crate) fn entries(&self) -> u64 {
         self.entries

@@ -3,7 +3,10 @@
 #![deny(unsafe_code)]
 
 mod create;
+mod image;
+mod made;
 mod portrait;
+mod store;
 mod sys;
 
 mod root;

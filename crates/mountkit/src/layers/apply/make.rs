@@ -75,7 +75,7 @@ impl<'a> Work<'a> {
                 Marker::Opaque => return self.hide_all(path, parent),
             }
         }
-        if let (Kind::CharDevice | Kind::BlockDevice, false) = (entry.kind, self.wants_device(entry)?) {
+        if matches!(entry.kind, Kind::CharDevice | Kind::BlockDevice) && !self.wants_device(entry)? {
             self.report.skip(entry.shown(), SkippedWhat::Device);
             self.tree.brought.note_skipped(path.prefix(parent + 1).as_os_str().as_encoded_bytes());
             return Ok(());

@@ -378,7 +378,6 @@ impl<'a, W: Write> Walk<'a, W> {
     }
 
     fn too_much(&self, of_what: String) -> Error {
-        let hint = format!("{of_what}: this is the limit of the one who makes the layer");
-        Error::from_errno("create layer", libc::E2BIG).on(self.shown()).with_hint(hint)
+        Error::limit("create layer", of_what).on(self.shown())
     }
 }

@@ -212,8 +212,8 @@ fn as_deep_as_a_layer_may_be_and_deeper() {
         }
         std::env::set_current_dir(&here).expect("chdir");
         let error = refused(&dir, &plain());
-        assert_eq!(error.raw_os_error(), Some(libc::E2BIG), "{}", error.operation());
-        assert!(error.hint().is_some_and(|hint| hint.contains("4096 directories")), "{:?}", error.hint());
+        assert_eq!(error.kind(), ErrorKind::Limit, "{}", error.operation());
+        assert!(error.to_string().ends_with("more than 4096 directories within each other"), "{}", error.operation());
         std::env::set_current_dir(&dir).expect("chdir");
         for _ in 0..4096 {
             std::env::set_current_dir("d").expect("chdir");

@@ -1,0 +1,23 @@
+//! The private parsers, each with what must hold of it, for the fuzz targets. Only there in builds with `--cfg fuzzing`.
+#![forbid(unsafe_code)]
+#![allow(missing_docs, reason = "nobody but the targets below fuzz/ sees it")]
+
+#[cfg(feature = "layers")]
+pub fn image_documents(json: &[u8]) {
+    use crate::layers::image::documents;
+
+    let _ = documents::layout_version(json);
+    let is_index = documents::index(json).is_ok();
+    let manifest = documents::manifest(json);
+    assert!(!(is_index && manifest.is_ok()), "a document that is two things");
+    if let Err(error) = manifest {
+        assert!(!error.to_string().contains(char::is_control), "{error:?}");
+    }
+    if let Ok(document) = documents::configuration(json) {
+        let config = document.config;
+        let lists = [config.entrypoint, config.cmd, config.env, config.volumes, config.exposed_ports];
+        assert!(!lists.iter().flatten().any(|text| text.contains('\0')));
+        let platform = document.platform.to_string();
+        assert_eq!(platform.parse().ok(), Some(document.platform));
+    }
+}
