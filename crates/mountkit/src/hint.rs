@@ -154,6 +154,31 @@ pub static HINTS: HintTable = HintTable(&[
         hint: "a symbolic link is in the way: /proc, /sys and /dev of a root must be real directories",
     },
     HintRow {
+        operation: "copy_up",
+        errno: libc::ENOSPC,
+        hint: "the tmpfs is smaller than what the directory holds: give tmpfs_copy_up a larger size",
+    },
+    HintRow {
+        operation: "copy_up",
+        errno: libc::ELOOP,
+        hint: "there are more than 64 directories within one another: name one that is further down",
+    },
+    HintRow {
+        operation: "copy_up",
+        errno: libc::EAGAIN,
+        hint: "a file was exchanged for something else while it was copied: somebody changes the root meanwhile",
+    },
+    HintRow {
+        operation: "copy_up",
+        errno: libc::EACCES,
+        hint: "something in it belongs to an id that the child's user namespace does not map, and its mode is strict",
+    },
+    HintRow {
+        operation: "copy_up",
+        errno: libc::EINVAL,
+        hint: "something in it belongs to an id that the child's user namespace does not map, and a tmpfs of it cannot keep",
+    },
+    HintRow {
         operation: "openat2",
         errno: libc::EBUSY,
         hint: "a symbolic link on the way leads to the root itself, and nothing can be mounted there: mend it, or name \
@@ -407,6 +432,11 @@ mod tests {
             ("openat2", libc::ELOOP, "real directories"),
             ("openat2", libc::ENOENT, "leads to"),
             ("openat2", libc::EBUSY, "the root itself"),
+            ("copy_up", libc::ENOSPC, "larger size"),
+            ("copy_up", libc::ELOOP, "64"),
+            ("copy_up", libc::EAGAIN, "exchanged"),
+            ("copy_up", libc::EACCES, "does not map"),
+            ("copy_up", libc::EINVAL, "does not map"),
             ("openat2", libc::ENOTDIR, "something else"),
             ("openat2", libc::EACCES, "does not map"),
             ("openat2", libc::EROFS, "read-only"),

@@ -239,6 +239,12 @@ impl Plan {
         let target = absolute("move_mount", mount.target())?;
         let (fd, kind) = match mount {
             Mount::Volume(volume) => self.volume(volume, early, rootfs)?,
+            Mount::CopyUp(_, options) => {
+                let fd = self.new_fs(&options.recipe()?, "a tmpfs that begins with what is there");
+                let call = Call::CopyUp { root, path: target.clone(), to: fd };
+                self.push(call, "… copied before it is covered", self.inside(&target));
+                (fd, Target::Dir)
+            }
             Mount::Source(_, source) => match source.made()? {
                 Made::Here(recipe) => (self.new_fs(&recipe, "a file system that was asked for"), Target::Dir),
                 Made::ByTheCaller(fd) => {

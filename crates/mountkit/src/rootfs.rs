@@ -86,13 +86,14 @@ pub(crate) enum Base {
 pub(crate) enum Mount {
     Volume(Volume),
     Source(PathBuf, Source),
+    CopyUp(PathBuf, Tmpfs),
 }
 
 impl Mount {
     pub(crate) fn target(&self) -> &Path {
         match self {
             Self::Volume(volume) => volume.target(),
-            Self::Source(target, _) => target,
+            Self::Source(target, _) | Self::CopyUp(target, _) => target,
         }
     }
 }
@@ -308,6 +309,32 @@ impl Rootfs {
     /// Mounts an empty tmpfs on `target`.
     pub fn tmpfs(self, target: impl AsRef<Path>, options: Tmpfs) -> Self {
         self.mount(options, target)
+    }
+
+    /// Mounts a tmpfs on `target` that begins with what the directory there holds: `tmpcopyup`. For a read-only root with a
+    /// directory that is written to, such as `/etc`.
+    ///
+    /// The child copies it, below the root and what is mounted so far, before anybody else runs: kind, owner, mode, times,
+    /// extended attributes and holes are kept, the mode and owner of the directory itself too (`options` may limit its
+    /// size); links stay as they are. Device nodes are left out, since they could not be opened; hard links become files
+    /// of their own; attributes that the tmpfs does not take or the child may not set are left out (`user.*` before
+    /// Linux 6.6). At most 64 directories within one another. It takes time and memory as the content is large, so give a
+    /// size.
+    ///
+    /// Steps with an error here: ENOSPC when the size is reached, ELOOP for a deeper tree, EAGAIN for a file that is exchanged
+    /// meanwhile.
+    ///
+    /// ```
+    /// use mountkit::{Rootfs, Tmpfs};
+    ///
+    /// let rootfs = Rootfs::overlay("/usr").read_only().tmpfs_copy_up("/share", Tmpfs::new().size(64 << 20));
+    /// rootfs.check()?;
+    /// # Ok::<(), mountkit::Error>(())
+    /// ```
+    #[doc(alias = "tmpcopyup")]
+    pub fn tmpfs_copy_up(mut self, target: impl AsRef<Path>, options: Tmpfs) -> Self {
+        self.mounts.push(Mount::CopyUp(target.as_ref().into(), options));
+        self
     }
 
     /// Mounts a file system that the child makes new, or a tree that the caller made, on `target`, in the order of asking

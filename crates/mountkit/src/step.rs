@@ -126,6 +126,12 @@ pub(crate) enum Call {
         target: Target,
         into: Slot,
     },
+    /// Copies the content of a directory into a new file system, where it exists.
+    CopyUp {
+        root: Slot,
+        path: InRootPath,
+        to: Slot,
+    },
     Mask {
         root: Slot,
         path: InRootPath,
@@ -231,6 +237,9 @@ impl Call {
                 };
                 let resolve = flags::resolve(links.resolve());
                 ("openat2", format!("{root}, {:?}, {{{flags}, {resolve}}} or {made} → {into}", path.full()))
+            }
+            Self::CopyUp { root, path, to } => {
+                ("copy_up", format!("openat2({root}, {:?}) → {to}, every entry by its own name", path.full()))
             }
             Self::Mask { root, path, masks } => (
                 "move_mount",

@@ -1,6 +1,7 @@
 //! The system calls of this crate, raw: they leave the C library's `errno` alone, so that a cloned child may make them.
 #![allow(unsafe_code)]
 
+mod copy_up;
 pub(crate) mod enter;
 #[cfg(feature = "layers")]
 pub(crate) mod flock;

@@ -96,6 +96,10 @@ impl Rootfs {
             }
             let is_dir = match mount {
                 Mount::Volume(volume) => volume.is_dir()?,
+                Mount::CopyUp(target, options) => {
+                    options.recipe().map_err(|error| error.on(&**target))?;
+                    true
+                }
                 Mount::Source(target, source) => match source.made().map_err(|error| error.on(&**target))? {
                     Made::Here(_) => true,
                     Made::ByTheCaller(fd) => check_detached(fd)?,

@@ -1,4 +1,5 @@
-//! Somebody exchanges a directory with a link out of the root while mounts are made below it, twenty thousand times.
+//! Somebody exchanges a directory with a link out of the root while mounts are made below it, twenty thousand times, by
+//! both resolvers in turn.
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
@@ -11,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use faultkit::TempDir;
 
+use super::resolve::{Resolver, Root};
 use super::*;
 use crate::in_root::InRootPath;
 
@@ -106,27 +108,39 @@ mod root {
             let [sub, deep, file] = ["a/sub", "a/sub/made/deep", "a/file"]
                 .map(|path| InRootPath::new("openat2", Path::new(path)).expect("a good path"));
             let done = AtomicBool::new(false);
-            let (mut inside, mut refused) = (0, 0);
+            let (mut inside, mut refused, mut by) = (0, 0, [0; 2]);
             std::thread::scope(|scope| {
-                for other in ["out", "up"] {
-                    let (a, b, done) = (tree.join("a"), tree.join(other), &done);
-                    scope.spawn(move || {
-                        while !done.load(Ordering::Relaxed) {
-                            exchange(&a, &b);
+                let (a, others, done) = (tree.join("a"), ["out", "up"].map(|name| tree.join(name)), &done);
+                scope.spawn(move || {
+                    for other in others.iter().cycle() {
+                        exchange(&a, other);
+                        if done.load(Ordering::Relaxed) {
+                            break;
                         }
-                    });
-                }
+                        // So that each is in place for some lookups, and many meet the moment between.
+                        std::thread::sleep(std::time::Duration::from_micros(20));
+                    }
+                });
+                let mut batch = 0;
                 while inside < rounds() {
+                    batch += 1;
                     let place = clone_of(view);
                     attach(place, &bed);
+                    let resolver = if batch % 2 == 0 { Resolver::Kernel } else { Resolver::UserSpace };
+                    let root = Root { fd: place, resolver };
                     for round in 0..600 {
                         let mounted = match round % 3 {
-                            0 => mount(source, || ensure_dir(place, &sub, 0o755, Links::Inside)),
-                            1 => mount(source, || ensure_dir(place, &deep, 0o755, Links::Inside)),
+                            0 => mount(source, || ensure_dir(root, &sub, 0o755, Links::Inside)),
+                            1 => mount(source, || ensure_dir(root, &deep, 0o755, Links::Inside)),
                             // A directory cannot be mounted on a file: making it is what matters.
-                            _ => mount(source, || ensure_file(place, &file, 0o644)),
+                            _ => mount(source, || ensure_file(root, &file, 0o644)),
                         };
-                        if mounted { inside += 1 } else { refused += 1 }
+                        if mounted {
+                            inside += 1;
+                            by[batch % 2] += 1;
+                        } else {
+                            refused += 1;
+                        }
                     }
                     // One umount2 for all of them, as each waits for every processor.
                     detach(place);
@@ -135,7 +149,8 @@ mod root {
                 }
                 done.store(true, Ordering::Relaxed);
             });
-            assert!(refused > inside / 3 + 1, "there was no race: {inside} mounted, {refused} not");
+            assert!(by.iter().all(|mounted| *mounted > rounds() / 10), "one resolver did not take part: {by:?}");
+            assert!(refused > inside / 2 + inside / 100, "there was no race: {inside} mounted, {refused} not");
             assert!((census(&outside), mountinfo()) == seen, "outside changed");
             detach(view);
             detach(source);

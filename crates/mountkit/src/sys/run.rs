@@ -91,6 +91,17 @@ unsafe impl ChildStep for Step {
                 }
                 fds.set(*into, fd)
             }
+            Call::CopyUp { root, path, to } => {
+                let flags = libc::O_RDONLY | libc::O_DIRECTORY;
+                let from = match super::open_in_root(fds.get(*root)?, path.full(), flags, Links::Inside) {
+                    // A place that is yet to be made.
+                    Err(Errno(libc::ENOENT)) => return Ok(()),
+                    answer => answer?,
+                };
+                let done = super::copy_up::copy_up(from, fds.get(*to)?);
+                super::shut(from);
+                done
+            }
             Call::Mask { root, path, masks } => mask(fds.get(*root)?, path, fds.get(*masks)?),
             Call::MakeReadOnly { root, path } => make_read_only(fds.get(*root)?, path),
             Call::DetachHost { paths } => {

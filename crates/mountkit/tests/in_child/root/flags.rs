@@ -105,6 +105,9 @@ fn of_an_unprivileged_child() {
         let dir = on_a_careful_mount();
         let expected = GOLDEN.map(str::to_owned);
         assert_golden(Who::Ordinary, &subject(&dir).unprivileged(), &expected);
+        let mut read_only = expected;
+        read_only[0] = "/ overlay ro,nosuid,nodev,relatime".into();
+        assert_golden(Who::Ordinary, &subject(&dir).unprivileged().read_only(), &read_only);
         done_with(&dir);
     });
 }

@@ -1,5 +1,6 @@
 //! Everything here needs root: it makes mount namespaces. What an ordinary user gets is tested by becoming one.
 
+mod copy_up;
 mod detached;
 mod dev;
 mod enter;
