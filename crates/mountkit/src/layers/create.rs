@@ -4,6 +4,7 @@
 mod attributes;
 mod header;
 mod output;
+mod owner;
 mod sparse;
 mod walk;
 
@@ -13,7 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use cellkit_core::{Error, Result};
 
-use super::{Compression, Digest, Whiteouts};
+use super::{Compression, Digest, Owner, Whiteouts};
 use crate::RootFd;
 use header::Time;
 
@@ -65,6 +66,7 @@ pub struct Create {
     whiteouts: Whiteouts,
     holes: Holes,
     latest: Option<Time>,
+    owner: Owner,
     most_entries: u64,
     most_bytes: u64,
 }
@@ -159,6 +161,7 @@ impl Create {
             whiteouts: Whiteouts::default(),
             holes: Holes::default(),
             latest: None,
+            owner: Owner::default(),
             most_entries: 10_000_000,
             most_bytes: 1 << 40,
         }
@@ -180,6 +183,14 @@ impl Create {
     /// What becomes of holes: zeros, unless told.
     pub fn holes(mut self, holes: Holes) -> Self {
         self.holes = holes;
+        self
+    }
+
+    /// To whom what is there belongs, as it was applied: the ids are shifted back, also those in access control lists and of
+    /// file capabilities. With [`Owner::Caller`] all in the layer is root's. As it is, unless told.
+    #[doc(alias = "uid_map")]
+    pub fn owner(mut self, owner: Owner) -> Self {
+        self.owner = owner;
         self
     }
 
@@ -227,13 +238,14 @@ impl Create {
     /// * Busy (EBUSY) when something changes while it is read, Gone when it vanishes.
     /// * Unsupported for what needs a lower layer to be understood: an overlay mounted with `redirect_dir=on` and a
     ///   directory that was renamed, or with `metacopy=on` and a file that only changed its owner or mode.
-    /// * Invalid for a name that begins with `.wh.`, which in a layer would remove a file, and for another file system
+    /// * Invalid for an id that [`Owner::Shifted`] does not map, for a name that begins with `.wh.`, which in a layer would remove a file, and for another file system
     ///   that is mounted in the directory.
     /// * Limit for more entries or bytes than allowed, or more than 4,096 directories within each other.
     /// * What the calls above answer, and `out` as "write layer".
     pub fn create(&self, upper: &RootFd, out: impl Write) -> Result<Created> {
+        let owner = owner::Back::of(&self.owner)?;
         let output =
             output::Output::new(out, self.compression).map_err(|error| Error::from_io("write layer", &error))?;
-        walk::Walk::new(self, output).all_of(upper)
+        walk::Walk::new(self, owner, output).all_of(upper)
     }
 }

@@ -46,7 +46,7 @@ const CAPS_VERSION: u32 = 0xff00_0000;
 
 impl Owner {
     /// Refuses extents that mean nothing, or two things.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(in crate::layers) fn check(&self) -> Result<()> {
         let Self::Shifted { uids, gids } = self else { return Ok(()) };
         for (what, extents) in [("uid", uids), ("gid", gids)] {
             let refuse = |why: &str| Error::invalid("apply", format!("the {what} extents of Owner::Shifted: {why}"));
@@ -71,7 +71,7 @@ impl Owner {
     }
 
     /// The ids on disk of what the archive gives to `uid` and `gid`; `None`: as it is made.
-    pub(super) fn ids(&self, uid: u64, gid: u64) -> Result<Option<(u32, u32)>> {
+    pub(in crate::layers) fn ids(&self, uid: u64, gid: u64) -> Result<Option<(u32, u32)>> {
         match self {
             Self::Caller => Ok(None),
             Self::Archive => Ok(Some((id("uid", uid)?, id("gid", gid)?))),
@@ -82,7 +82,7 @@ impl Owner {
     }
 
     /// An attribute's value with the ids in it shifted. What is malformed stays so: the kernel refuses it.
-    pub(super) fn attribute(&self, name: &[u8], value: &[u8]) -> Result<Vec<u8>> {
+    pub(in crate::layers) fn attribute(&self, name: &[u8], value: &[u8]) -> Result<Vec<u8>> {
         let Self::Shifted { uids, gids } = self else { return Ok(value.to_vec()) };
         match name {
             b"security.capability" => capabilities(value, uids),

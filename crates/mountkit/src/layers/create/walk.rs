@@ -20,6 +20,7 @@ use cellkit_core::{Errno, Error, Result};
 use super::attributes::{self, Marks};
 use super::header::{Entry, Kind, Time, padding};
 use super::output::Output;
+use super::owner::Back;
 use super::sparse::{self, Segment};
 use super::{Create, Created, Holes, LeftOut};
 use crate::RootFd;
@@ -51,6 +52,7 @@ struct Level {
 
 pub(super) struct Walk<'a, W: Write> {
     settings: &'a Create,
+    owner: Back,
     out: Output<W>,
     /// Of the current entry, relative to the root.
     path: Vec<u8>,
@@ -65,9 +67,10 @@ pub(super) struct Walk<'a, W: Write> {
 }
 
 impl<'a, W: Write> Walk<'a, W> {
-    pub(super) fn new(settings: &'a Create, out: Output<W>) -> Self {
+    pub(super) fn new(settings: &'a Create, owner: Back, out: Output<W>) -> Self {
         Self {
             settings,
+            owner,
             out,
             path: Vec::new(),
             levels: Vec::new(),
@@ -116,7 +119,7 @@ impl<'a, W: Write> Walk<'a, W> {
             true => b"./".to_vec(),
             false => [&self.path, b"/".as_slice()].concat(),
         };
-        let entry = self.described(&name, Kind::Directory, stat, &attributes);
+        let entry = self.described(&name, Kind::Directory, stat, &attributes)?;
         self.put(&entry)?;
         if marks.opaque {
             let name = self.child(OPAQUE);
@@ -203,7 +206,7 @@ impl<'a, W: Write> Walk<'a, W> {
             _ => Vec::new(),
         };
         let path = self.path.clone();
-        let mut entry = self.described(&path, kind, &stat, &attributes);
+        let mut entry = self.described(&path, kind, &stat, &attributes)?;
         (entry.link, entry.device) = (&link, stat.rdev);
         self.put(&entry)
     }
@@ -240,7 +243,7 @@ impl<'a, W: Write> Walk<'a, W> {
         let has_holes = segments.iter().map(|part| part.length).sum::<u64>() < stat.size;
         let keeps_holes = has_holes && self.settings.holes == Holes::Kept;
         let path = self.path.clone();
-        let mut entry = self.described(&path, Kind::File, stat, &attributes);
+        let mut entry = self.described(&path, Kind::File, stat, &attributes)?;
         entry.size = stat.size;
         entry.segments = keeps_holes.then_some(segments.as_slice());
         self.put(&entry)?;
@@ -306,7 +309,7 @@ impl<'a, W: Write> Walk<'a, W> {
             return Ok(false);
         };
         let path = self.path.clone();
-        let mut entry = self.described(&path, Kind::HardLink, stat, &[]);
+        let mut entry = self.described(&path, Kind::HardLink, stat, &[])?;
         entry.link = &first;
         self.put(&entry).map(|()| true)
     }
@@ -317,7 +320,11 @@ impl<'a, W: Write> Walk<'a, W> {
 
     /// What goes into the layer of `found`; an error where overlay has noted that the entry is not whole.
     fn sorted(&mut self, found: Vec<Attribute>) -> Result<(Vec<Attribute>, Marks)> {
-        let (attributes, marks, left) = attributes::sort(found, self.settings.whiteouts);
+        let (mut attributes, marks, left) = attributes::sort(found, self.settings.whiteouts);
+        for (key, value) in &mut attributes {
+            let there = std::mem::take(value);
+            *value = self.owner.attribute(key, there).map_err(|error| error.on(self.shown()))?;
+        }
         if let Some(mark) = marks.continues_below {
             let feature = format!("an entry that continues in a lower layer ({mark})");
             let hint = "mount overlays whose changes are to become layers with redirect_dir=nofollow and metacopy=off";
@@ -328,10 +335,17 @@ impl<'a, W: Write> Walk<'a, W> {
         Ok((attributes, marks))
     }
 
-    fn described<'e>(&self, path: &'e [u8], kind: Kind, stat: &FullStat, attributes: &'e [Attribute]) -> Entry<'e> {
+    fn described<'e>(
+        &self,
+        path: &'e [u8],
+        kind: Kind,
+        stat: &FullStat,
+        attributes: &'e [Attribute],
+    ) -> Result<Entry<'e>> {
         let mtime = Time { seconds: stat.mtime.0, nanoseconds: stat.mtime.1 };
         let mtime = self.settings.latest.map_or(mtime, |latest| mtime.min(latest));
-        Entry { kind, mode: stat.mode, uid: stat.uid, gid: stat.gid, mtime, attributes, ..Entry::empty(path) }
+        let (uid, gid) = self.owner.ids(stat.uid, stat.gid).map_err(|error| error.on(self.shown()))?;
+        Ok(Entry { kind, mode: stat.mode, uid, gid, mtime, attributes, ..Entry::empty(path) })
     }
 
     fn put(&mut self, entry: &Entry<'_>) -> Result<()> {

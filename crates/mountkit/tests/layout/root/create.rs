@@ -13,13 +13,13 @@ use crate::create::{layer_of, names, piped, plain, refused};
 use crate::{portrait, sys};
 
 #[track_caller]
-fn run(program: &str, args: &[&str]) {
+pub(super) fn run(program: &str, args: &[&str]) {
     let output = Command::new(program).args(args).output().unwrap_or_else(|e| panic!("{program}: {e}"));
     assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[track_caller]
-fn sh(script: &str, dir: &Path) {
+pub(super) fn sh(script: &str, dir: &Path) {
     run("sh", &["-ec", script, "sh", dir.to_str().expect("text")]);
 }
 
@@ -68,20 +68,20 @@ fn gnu_tar_unpacks_what_there_was() {
 }
 
 /// `cap_net_raw=ep`, as a file has it.
-fn capability() -> Vec<u8> {
+pub(super) fn capability() -> Vec<u8> {
     let words: [u32; 5] = [0x0200_0001, 1 << 13, 0, 0, 0];
     words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }
 
 /// An overlay on folders of `dir`, with `options`.
-fn overlay(dir: &Path, options: &str) {
+pub(super) fn overlay(dir: &Path, options: &str) {
     let shown = dir.display();
     let data = format!("lowerdir={shown}/lower,upperdir={shown}/upper,workdir={shown}/work{options}");
     run("mount", &["-t", "overlay", "-o", &data, "none", dir.join("merged").to_str().expect("text")]);
 }
 
 /// Folders for an overlay, on a file system that upper directories may be on.
-fn stage() -> TempDir {
+pub(super) fn stage() -> TempDir {
     let dir = TempDir::new();
     run("mount", &["-t", "tmpfs", "none", dir.to_str().expect("text")]);
     sh(
