@@ -41,6 +41,16 @@ const MASKED: [&str; 12] = [
 const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// How `/sys` is made.
+///
+/// ```
+/// use mountkit::{Rootfs, Sys};
+///
+/// let own_network = Rootfs::overlay_of_host().sys(Sys::Fresh);
+/// let network_of_the_host = Rootfs::overlay_of_host().sys(Sys::BindOfHost);
+/// # let _ = (own_network, network_of_the_host);
+/// ```
+///
+/// See sysfs(5): <https://man7.org/linux/man-pages/man5/sysfs.5.html>.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Sys {

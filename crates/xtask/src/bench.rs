@@ -6,6 +6,7 @@
 mod build;
 mod cgroup;
 mod list;
+mod mount;
 mod plot;
 mod spawn;
 mod start;
@@ -32,6 +33,9 @@ enum What {
     /// Make, limit, read and remove control groups beside other crates, in a virtual machine that has every controller, and
     /// start programs in them. Prints Markdown
     Cgroup(cgroup::Options),
+    /// Give containers their root: beside a program in C that makes the same system calls, on a host with many mounts, and
+    /// ten at once. Prints Markdown
+    Mount(mount::Options),
     /// Start /bin/true in six new namespaces, without mounts, from small and large programs. Prints Markdown
     Spawn(spawn::Options),
 }
@@ -52,6 +56,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         What::Start(options) => start::run(options),
         What::Cgroup(options) => cgroup::run(options),
         What::List(options) => list::run(options),
+        What::Mount(options) => mount::run(options),
         What::Spawn(options) => spawn::run(options),
     }
 }

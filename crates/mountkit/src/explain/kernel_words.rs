@@ -12,7 +12,7 @@ use super::{Causes, Evidence, Reason};
 use crate::sys::look;
 
 /// How old a line of the kernel's log may be.
-const RECENT: Duration = Duration::from_secs(1);
+const RECENT: Duration = Duration::from_secs(3);
 
 /// Words of the kernel's, what they come with, and what to do.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ const fn words(said: &'static str, errno: i32, reason: Reason, advice: &'static 
     Words { said, errno, reason, advice }
 }
 
-const WORDS: [Words; 19] = [
+const WORDS: [Words; 20] = [
     words(
         "maximum fs stacking depth exceeded",
         libc::EINVAL,
@@ -82,6 +82,13 @@ const WORDS: [Words; 19] = [
     words("conflicting options", libc::EINVAL, Reason::Options, "leave one of them out"),
     words(
         "Unknown parameter",
+        libc::EINVAL,
+        Reason::Options,
+        "this kernel's file system has no such option: leave it out",
+    ),
+    // Linux before 6.5.
+    words(
+        "unrecognized mount option",
         libc::EINVAL,
         Reason::Options,
         "this kernel's file system has no such option: leave it out",

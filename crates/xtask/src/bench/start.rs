@@ -186,6 +186,14 @@ pub fn compile_empty(dir: &Path) -> Result<PathBuf> {
     compile(dir, "empty", TRUE, &[])
 }
 
+/// The same, in need of no library.
+///
+/// # Errors
+/// Without a C compiler.
+pub fn compile_true(dir: &Path) -> Result<PathBuf> {
+    compile(dir, "true", TRUE, &["-static"])
+}
+
 fn compile(dir: &Path, name: &str, source: &str, options: &[&str]) -> Result<PathBuf> {
     let (file, program) = (dir.join(format!("{name}.c")), dir.join(name));
     fs::write(&file, source)?;
@@ -198,7 +206,7 @@ fn make_bundle(dir: &Path) -> Result<PathBuf> {
     for sub in ["rootfs/proc", "rootfs/dev", "rootfs/sys", "rootfs/bin"] {
         fs::create_dir_all(dir.join(sub))?;
     }
-    let program = compile(dir, "true", TRUE, &["-static"])?;
+    let program = compile_true(dir)?;
     fs::copy(program, dir.join("rootfs/bin/true"))?;
     fs::set_permissions(dir.join("rootfs/bin/true"), fs::Permissions::from_mode(0o755))?;
     let namespaces = ["pid", "network", "ipc", "uts", "mount"].map(|kind| serde_json::json!({ "type": kind }));
