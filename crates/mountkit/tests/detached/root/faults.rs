@@ -31,6 +31,8 @@ fn judge(run: &Run) -> Result<(), String> {
         "open_tree_attr" | "syscall 467" => true,
         // statmount: the whole table is read then.
         "statmount" | "syscall 457" => true,
+        // Before Linux 6.13 the whole table is read, from whichever /proc can be had.
+        "fstatfs" | "readlinkat" => true,
         // Nothing can be done about a close, and the standard library asks for a size as a hint only.
         "close" | "lseek" | "statx" => true,
         // A private procfs, where the machine's is taken instead.
