@@ -8,6 +8,7 @@ mod cgtop;
 mod delegate;
 mod docker_exec;
 mod effective_cpus;
+mod findmnt;
 mod hostname;
 mod idmapped;
 mod limit_cpu;

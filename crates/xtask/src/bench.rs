@@ -7,6 +7,7 @@ mod build;
 mod cgroup;
 mod list;
 mod mount;
+mod mount_table;
 mod plot;
 mod spawn;
 mod start;
@@ -30,6 +31,8 @@ enum What {
     Start(start::Options),
     /// List the namespaces that 2,000 processes are in. Prints Markdown
     List(list::Options),
+    /// Read a table of many mounts, beside findmnt and another crate. Prints Markdown
+    Table(mount_table::Options),
     /// Make, limit, read and remove control groups beside other crates, in a virtual machine that has every controller, and
     /// start programs in them. Prints Markdown
     Cgroup(cgroup::Options),
@@ -55,6 +58,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     match &options.what {
         What::Start(options) => start::run(options),
         What::Cgroup(options) => cgroup::run(options),
+        What::Table(options) => mount_table::run(options),
         What::List(options) => list::run(options),
         What::Mount(options) => mount::run(options),
         What::Spawn(options) => spawn::run(options),

@@ -10,8 +10,9 @@ use std::process::{Child, Command, Stdio};
 
 use crate::sys::{bind_idmapped, mount, unmount};
 
-/// A tmpfs at `/run/scene` with mounts in it, gone when dropped.
-pub(crate) struct Scene(pub(crate) PathBuf);
+/// A tmpfs at `/run/scene` with mounts in it, gone when dropped, and whether one of them is idmapped: not every file system
+/// can be.
+pub(crate) struct Scene(pub(crate) PathBuf, pub(crate) bool);
 
 impl Scene {
     /// With nothing in it.
@@ -20,7 +21,7 @@ impl Scene {
         fs::create_dir(&dir).expect("mkdir");
         mount("scene", &dir, "tmpfs", 0, "");
         mount("", &dir, "", libc::MS_PRIVATE, "");
-        Self(dir)
+        Self(dir, false)
     }
 
     pub(crate) fn dir(&self, name: impl AsRef<[u8]>) -> PathBuf {
@@ -43,7 +44,7 @@ impl Scene {
 
     /// With mounts of every kind that a kernel of 6.1 has.
     pub(crate) fn full() -> Self {
-        let scene = Self::empty();
+        let mut scene = Self::empty();
         for odd in
             [&b"a b"[..], b"new\nline", b"back\\slash", b"hash#", b"com,ma", b"\xff\xfe", b"\\040", b"tab\t", b"=:"]
         {
@@ -100,7 +101,7 @@ impl Scene {
         scene.dir("mapped");
         // tmpfs can be idmapped since Linux 6.3, and ext4, which the machine has, long before.
         let [from, to] = [Path::new("/usr"), &scene.0.join("mapped")];
-        bind_idmapped(from, to, std::os::fd::AsFd::as_fd(&userns));
+        scene.1 = bind_idmapped(from, to, std::os::fd::AsFd::as_fd(&userns));
         scene
     }
 }

@@ -33,9 +33,9 @@ pub(crate) fn unmount(target: &Path) {
     check(answer.into()).unwrap_or_else(|error| panic!("umount2 {target:?}: {error}"));
 }
 
-/// A bind of `source` on `target` whose ids are mapped as in the user namespace.
+/// A bind of `source` on `target` whose ids are mapped as in the user namespace, if its file system can be (EINVAL).
 #[track_caller]
-pub(crate) fn bind_idmapped(source: &Path, target: &Path, userns: BorrowedFd<'_>) {
+pub(crate) fn bind_idmapped(source: &Path, target: &Path, userns: BorrowedFd<'_>) -> bool {
     let (from, to) = (text(source.as_os_str().as_bytes()), text(target.as_os_str().as_bytes()));
     let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
     // SAFETY: the path ends in NUL; the kernel only reads it.
@@ -47,13 +47,17 @@ pub(crate) fn bind_idmapped(source: &Path, target: &Path, userns: BorrowedFd<'_>
     let set = unsafe {
         libc::syscall(libc::SYS_mount_setattr, tree, empty, libc::AT_EMPTY_PATH, attr.as_ptr(), size_of_val(&attr))
     };
-    check(set).expect("mount_setattr");
+    let made = match check(set) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => false,
+        set => set.expect("mount_setattr") == 0,
+    };
     let flags = libc::MOVE_MOUNT_F_EMPTY_PATH;
     // SAFETY: both paths end in NUL; the kernel only reads them.
     let moved = unsafe { libc::syscall(libc::SYS_move_mount, tree, empty, libc::AT_FDCWD, to.as_ptr(), flags) };
     check(moved).expect("move_mount");
     // SAFETY: opened above and kept nowhere.
     unsafe { libc::close(tree) };
+    made
 }
 
 /// Runs `work` on a thread that has another root directory.
