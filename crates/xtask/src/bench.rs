@@ -12,6 +12,7 @@ mod plot;
 mod spawn;
 mod start;
 mod table;
+mod unpack;
 mod worker;
 
 use std::process::ExitCode;
@@ -41,6 +42,8 @@ enum What {
     Mount(mount::Options),
     /// Start /bin/true in six new namespaces, without mounts, from small and large programs. Prints Markdown
     Spawn(spawn::Options),
+    /// Unpack an image layer of 500 MB, beside GNU tar. Prints Markdown
+    Unpack(unpack::Options),
 }
 
 /// What the figures were taken on.
@@ -62,5 +65,6 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         What::List(options) => list::run(options),
         What::Mount(options) => mount::run(options),
         What::Spawn(options) => spawn::run(options),
+        What::Unpack(options) => unpack::run(options),
     }
 }

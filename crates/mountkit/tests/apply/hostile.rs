@@ -408,3 +408,78 @@ fn a_folder_that_is_not_empty_is_left_alone() {
     check_on(&ground, "not empty", &layer, Refused(ErrorKind::Invalid, "not empty"));
     assert_eq!(tree::listing(&ground.layer()), ["there file:before"]);
 }
+
+#[test]
+fn directories_that_their_owner_may_not_enter() {
+    let ground = Ground::new();
+    let layer = archive([
+        dir("a").mode(0o500),
+        dir("a/b").mode(0),
+        file("a/b/c", "x").mode(0),
+        dir("d").mode(0o755),
+        // Back again, after it was left.
+        file("a/b/again", "y"),
+        file("a/late", "z"),
+    ]);
+    ground.apply_as_i_may(&layer).expect("applied");
+    let mode = |path: &str| {
+        use std::os::unix::fs::MetadataExt;
+        std::fs::symlink_metadata(ground.layer().join(path)).map(|found| found.mode() & 0o7777)
+    };
+    assert_eq!(mode("a").expect("stat"), 0o500);
+    assert_eq!(mode("a/b").expect("stat"), 0);
+    // So that it can be looked into, and removed.
+    for path in ["a", "a/b"] {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(ground.layer().join(path), std::fs::Permissions::from_mode(0o700)).expect("chmod");
+    }
+    assert_eq!(mode("a/b/c").expect("stat"), 0);
+    assert_eq!(std::fs::read(ground.layer().join("a/b/again")).expect("read"), b"y");
+    assert_eq!(std::fs::read(ground.layer().join("a/late")).expect("read"), b"z");
+}
+
+#[test]
+fn times_are_those_of_the_archive_whatever_comes_after() {
+    use std::os::unix::fs::MetadataExt;
+    let ground = Ground::new();
+    let layer = archive([
+        dir("d").pax("mtime", "1234567890.987654321"),
+        dir("e").mtime(5),
+        file("d/f", "x").pax("mtime", "-1.5"),
+        symlink("d/l", "f").mtime(7),
+        hardlink("d/h", "d/f"),
+        file("e/x", ""),
+        file("d/late", "").mtime(9),
+        file("e/.wh.gone", ""),
+    ]);
+    ground.apply_as_i_may(&layer).expect("applied");
+    for (path, seconds, nanoseconds) in
+        [("d", 1_234_567_890, 987_654_321), ("d/f", -2, 500_000_000), ("d/l", 7, 0), ("d/late", 9, 0), ("e", 5, 0)]
+    {
+        let found = std::fs::symlink_metadata(ground.layer().join(path)).expect("stat");
+        assert_eq!((found.mtime(), found.mtime_nsec()), (seconds, nanoseconds), "{path}");
+    }
+}
+
+#[test]
+fn paths_as_deep_as_one_allows() {
+    const DEPTH: usize = 1500;
+    let ground = Ground::new();
+    let mut tar = Tar::new();
+    let mut path = String::new();
+    for depth in 1..=DEPTH {
+        path.push_str("d/");
+        tar.push(&dir("d").pax("path", &path).mtime(depth as u64));
+    }
+    // Up and down again: what was closed on the way is reached anew.
+    for depth in [1, DEPTH / 2, DEPTH, 200, 1] {
+        tar.push(&file("f", "x").pax("path", "d/".repeat(depth) + "f"));
+    }
+    let apply = as_i_may().limits(Limits::new().depth(DEPTH + 1).path(1 << 16));
+    let answer = ground.apply(&apply, &tar.end());
+    let found = crate::run("sh", &["-c", "find . -name f | wc -l; find . -type d -name d | wc -l"], &ground.layer());
+    let root = mountkit::RootFd::open(ground.layer()).expect("open");
+    root.open_dir(".").and_then(|dir| dir.remove_all("d")).expect("removed");
+    answer.expect("applied");
+    assert_eq!(found.split_whitespace().collect::<Vec<_>>(), ["4", "1500"]);
+}

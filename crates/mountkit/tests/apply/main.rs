@@ -3,6 +3,7 @@
 
 mod hostile;
 mod packed;
+mod root;
 mod tar;
 mod tree;
 mod whiteouts;
