@@ -32,7 +32,11 @@ fn judge(run: &Run) -> Result<(), String> {
         // statmount: the whole table is read then.
         "statmount" | "syscall 457" => true,
         // Before Linux 6.13 the whole table is read, from whichever /proc can be had.
-        "fstatfs" | "readlinkat" => true,
+        "openat2" | "fsopen" | "fsconfig" | "fsmount" | "fstatfs" | "fstat" | "newfstatat" | "readlinkat"
+            if reads_the_whole_table() =>
+        {
+            true
+        }
         // Nothing can be done about a close, and the standard library asks for a size as a hint only.
         "close" | "lseek" | "statx" => true,
         // A private procfs, where the machine's is taken instead.
@@ -44,6 +48,12 @@ fn judge(run: &Run) -> Result<(), String> {
         End::Returned(Ok(())) if other_way => Ok(()),
         other => Err(format!("{other:?}")),
     }
+}
+
+fn reads_the_whole_table() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("osrelease");
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse::<u32>().unwrap_or(0));
+    (numbers.next(), numbers.next()) < (Some(6), Some(13))
 }
 
 /// Sweeps over making and attaching.
