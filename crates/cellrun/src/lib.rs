@@ -11,6 +11,7 @@ pub mod explain;
 pub mod network;
 pub mod recover;
 pub mod request;
+pub mod root_dir;
 pub mod start;
 pub mod state;
 pub mod supervise;

@@ -5,11 +5,12 @@ use cellkit_core::{Error, ErrorKind, Result, Subject};
 use cgroupfs::Cgroup;
 use ns_core::ProcessId;
 
-use crate::network;
 use crate::start::REMOVAL_LIMIT;
 use crate::state::Record;
+use crate::{network, root_dir};
 
-/// Removes everything that the record of a dead container speaks of: its processes, its place on the bridge, its cgroup.
+/// Removes everything that the record of a dead container speaks of: its processes, its place on the bridge, its cgroup,
+/// and what its start made in its root directory.
 /// Its namespaces die with its processes.
 ///
 /// # Errors
@@ -29,6 +30,9 @@ pub fn remove(_id: &str, record: &Record) -> Result<()> {
             Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Gone) => errors.push(error),
             _ => {}
         }
+    }
+    if let Some(root) = &record.root {
+        errors.extend(root_dir::recover(root).err());
     }
     Error::all(errors)
 }

@@ -6,6 +6,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use cellkit_core::{Error, ErrorKind, Observer, ProcFd, ProcView, Result, StepText, Subject};
@@ -19,6 +20,7 @@ use crate::devices;
 use crate::exit;
 use crate::network::Bridge;
 use crate::request::{NetMode, Request, RootChoice, Userns};
+use crate::root_dir::RootDir;
 use crate::state::{Id, Record, StateDir};
 use crate::supervise::{self, Pid1, Signals};
 use crate::terminal::{self, TerminalGuard};
@@ -39,6 +41,8 @@ pub struct Start {
     devices: Option<DeviceRules>,
     maps: Option<MapPlan>,
     bridge: Option<Bridge>,
+    /// A root that is a directory of the host, which the start makes places for mounts in.
+    writable: Option<(PathBuf, Rootfs)>,
     plan: Plan,
     notes: Vec<String>,
 }
@@ -59,6 +63,10 @@ impl Start {
         let devices = devices::rules(group.is_some(), maps.is_some(), &request.volumes, &mut notes)?;
         let rootfs = rootfs(&request, maps.as_ref(), has_cgroup2);
         rootfs.check()?;
+        let writable = match &request.root {
+            RootChoice::Bind(dir) if !request.read_only => Some((dir.clone(), rootfs.clone())),
+            _ => None,
+        };
         let bridge = (request.net == NetMode::Bridge).then(|| Bridge::new(&request, &token)).transpose()?;
         let user = request.user.as_deref().map(|text| User::parse(text, &root_fd(&request.root)?)).transpose()?;
         let plan = command(&request, &state, maps.as_ref(), user, rootfs, timed)?.plan()?;
@@ -66,7 +74,7 @@ impl Start {
         if let Some(bridge) = &bridge {
             bridge.check()?;
         }
-        Ok(Self { request, state, proc, group, devices, maps, bridge, plan, notes })
+        Ok(Self { request, state, proc, group, devices, maps, bridge, writable, plan, notes })
     }
 
     /// What is worth knowing before the list.
@@ -81,6 +89,7 @@ impl Start {
     /// Invalid for published ports that contradict each other.
     pub fn steps(&self) -> Result<Vec<StepText>> {
         let mut steps = vec![self.claim_step()];
+        steps.extend(self.writable.as_ref().map(|(dir, _)| RootDir::step(dir)));
         if let Some((place, name)) = &self.group {
             steps.extend(place.describe_create(name, &self.request.limits));
             steps.extend(self.devices_step(place, name));
@@ -127,6 +136,7 @@ impl Start {
             process: None,
             cgroup: self.group.as_ref().map(|(place, name)| place.group().path().join(name.as_str())),
             network: self.bridge.as_ref().map(Bridge::record),
+            root: None,
         };
         let begun = Instant::now();
         let claim = self.state.claim(&self.request.id, &record, crate::recover::remove)?;
@@ -164,6 +174,16 @@ impl Start {
         signals: &Signals,
         trace: &mut dyn Observer,
     ) -> Result<ExitStatus> {
+        if let Some((dir, rootfs)) = &self.writable {
+            let begun = Instant::now();
+            made.root = RootDir::hold(dir, rootfs)?;
+            record.root = made.root.as_ref().and_then(RootDir::record);
+            if record.root.is_some() && claim.update(record).is_err() {
+                // Too long a list, or no text: its removal is this process's alone.
+                record.root = None;
+            }
+            trace.made(RootDir::step(dir), begun.elapsed());
+        }
         if let Some((place, name)) = &self.group {
             let group = made.group.insert(place.create(name, &self.request.limits, trace)?);
             if let Some(rules) = &self.devices {
@@ -214,14 +234,17 @@ impl Start {
 struct Made<'a> {
     group: Option<Cgroup>,
     attachment: Option<(&'a Bridge, Attachment)>,
+    root: Option<RootDir>,
 }
 
 impl Made<'_> {
-    /// The network first, so that no packet is sent to somebody who is gone; then whatever still runs.
+    /// The network first, so that no packet is sent to somebody who is gone; then whatever still runs; last what nobody uses
+    /// any more by then.
     fn remove(self) -> Result<()> {
         let bridge = self.attachment.map(|(bridge, attachment)| bridge.detach(attachment)).transpose().err();
         let group = self.group.map(|group| group.remove(REMOVAL_LIMIT)).transpose().err();
-        Error::all(bridge.into_iter().chain(group))
+        let root = self.root.map(RootDir::remove).transpose().err();
+        Error::all(bridge.into_iter().chain(group).chain(root))
     }
 }
 

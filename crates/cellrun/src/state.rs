@@ -19,6 +19,8 @@ use nix::fcntl::{Flock, FlockArg};
 use ns_core::ProcessId;
 use serde::{Deserialize, Serialize};
 
+use crate::root_dir::RootRecord;
+
 /// What has to be removed after a container, and how others find it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
@@ -29,6 +31,9 @@ pub struct Record {
     pub cgroup: Option<PathBuf>,
     /// The bridge it is attached to, if any.
     pub network: Option<BridgeRecord>,
+    /// What its start makes in a root directory of the host, if anything.
+    #[serde(default)]
+    pub root: Option<RootRecord>,
 }
 
 /// A process in a record: as the text that finds it again.

@@ -94,6 +94,6 @@ pub use mount_table::{
 pub use overlay::{Overlay, OverlayUuid, OverlayXattrs, RedirectDir, Verity, Xino};
 pub use propagation::Propagation;
 pub use root_fd::{MountTarget, RootFd};
-pub use rootfs::{DeviceNodes, MountSource, NoPivot, Rootfs, Sys};
+pub use rootfs::{DeviceNodes, MissingTargets, MountSource, NoPivot, Rootfs, Sys};
 pub use sys::resolve::Resolver;
 pub use volume::Volume;

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use cellkit_core::sys::{AT_FDCWD, OpenHow, open_in};
-use cellkit_core::{Errno, Error, ProcFd, ProcView, Result, Subject};
+use cellkit_core::{Errno, Error, ErrorKind, ProcFd, ProcView, Result, Subject};
 
 use crate::hint::HINTS;
 use crate::{Attach, MountChange, RootFd, sys};
@@ -105,13 +105,15 @@ impl Mount {
 
     /// `umount2`: takes it away, if nobody uses it.
     ///
-    /// Where it is by now is asked of the kernel, and unmounted is what this is a handle of, or nothing. The call is made on
+    /// Where it is by now is asked of the kernel, up to 128 times where somebody renames on the way, and unmounted is what this
+    /// is a handle of, or nothing. The call is made on
     /// a thread of its own, since it takes no descriptor, only a path or the thread's own directory.
     ///
     /// # Errors
     /// Busy (EBUSY): a file on it is open, it is somebody's working directory, or something is mounted below or on top of
     /// it. The mount stays; [`open`](Self::open) takes it again. Gone: it has been unmounted already. Permission (EPERM;
-    /// EINVAL: it is locked, as a mount of a more privileged mount namespace is).
+    /// EINVAL: it is locked, as a mount of a more privileged mount namespace is). Limit (EAGAIN): somebody did not stop
+    /// renaming.
     #[doc(alias = "umount2")]
     pub fn unmount(self) -> Result<()> {
         self.take_away(0)
@@ -153,8 +155,23 @@ impl Mount {
         unmount_at(&parent, &name, flags, &subject)
     }
 
-    /// Finds where the mount is now, and that a lookup of the place ends at it and not at another mount.
+    /// Finds where the mount is now, and that a lookup of the place ends at it and not at another mount. Somebody may rename
+    /// on the way there between the kernel's answer and the lookup: then it is asked again.
     fn locate(&self) -> Result<Located> {
+        let mut attempts = ATTEMPTS;
+        loop {
+            match self.locate_once() {
+                Err(error) if attempts > 0 && is_elsewhere(&error) => attempts -= 1,
+                // Only of a path on which somebody puts links.
+                Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
+                    return Err(self.fail("umount2", Errno(libc::EAGAIN)));
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    fn locate_once(&self) -> Result<Located> {
         let gone = || Error::gone("umount2", None).on(self.subject.clone());
         let shown = ProcFd::open(ProcView::Processes)?.this_thread()?;
         let link = CString::new(format!("fd/{}", self.fd.as_raw_fd())).unwrap_or_default();
@@ -199,6 +216,14 @@ impl Mount {
         let own = sys::statx(self.fd.as_raw_fd()).map_err(|errno| self.fail("statx", errno))?;
         Ok(root.mount_id == own.mount_id)
     }
+}
+
+/// How often a mount is looked for.
+const ATTEMPTS: u32 = 128;
+
+/// The lookup has met a link, nothing, or another mount.
+fn is_elsewhere(error: &Error) -> bool {
+    error.kind() == ErrorKind::Gone || matches!(error.raw_os_error(), Some(libc::ELOOP | libc::EBUSY))
 }
 
 /// A place that a lookup of finds a mount at.

@@ -4,6 +4,7 @@
 mod check;
 mod dev;
 mod enter;
+mod missing;
 mod source;
 
 use std::os::fd::OwnedFd;
@@ -15,6 +16,7 @@ use cellkit_core::{ChildSteps, Error, Result};
 pub(crate) use self::check::check_detached;
 pub use self::dev::DeviceNodes;
 pub(crate) use self::dev::{Console, Dev};
+pub use self::missing::MissingTargets;
 pub use self::source::MountSource;
 pub(crate) use self::source::{Made, Source};
 use crate::in_root::InRootPath;

@@ -14,3 +14,4 @@ mod sealed;
 mod terminal;
 mod tree;
 mod unprivileged;
+mod writable;

@@ -3,8 +3,9 @@
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use mountkit::{Attach, Bind, ErrorKind, Mount, MountAttr, MountChange, Propagation, RootFd, Tmpfs, Unmounted};
+use mountkit::{Attach, Bind, ErrorKind, Mount, MountAttr, MountChange, Propagation, Rename, RootFd, Tmpfs, Unmounted};
 
 use super::{dir_with, host, line_of, table, text};
 
@@ -158,5 +159,47 @@ fn the_callers_own_directory_stays_what_it_is() {
         mount.unmount().expect("umount");
         assert_eq!(fs::read_link("/proc/self/cwd").expect("readlink"), *dir);
         std::env::set_current_dir(before).expect("chdir");
+    });
+}
+
+#[test]
+fn beside_somebody_who_renames_on_the_way_every_one_is_taken_away() {
+    faultkit::require!(root);
+    faultkit::isolated!(limit_secs = 200, || {
+        let dir = dir_with(&["a", "a/at", "inside", "inside/at", "other", "other/at"]);
+        std::os::unix::fs::symlink("inside", dir.join("link")).expect("symlink");
+        let root = RootFd::open(&*dir).expect("root");
+        // Wherever it is by now.
+        let real = RootFd::from(root.open_dir("a").expect("a"));
+        let rounds = if std::env::var_os("CELLKIT_VM").is_some() { 60 } else { 400 };
+        let (done, exchanges) = (AtomicBool::new(false), AtomicU32::new(0));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let at = root.open_dir(".").expect("the root");
+                // A link to one that looks the same, and a directory that looks the same: twice each.
+                for name in ["link", "link", "other", "other"].into_iter().cycle() {
+                    at.rename("a", &at, name, Rename::Exchange).expect("exchange");
+                    exchanges.fetch_add(1, Ordering::Relaxed);
+                    if done.load(Ordering::Relaxed) {
+                        break;
+                    }
+                }
+            });
+            let outcome = std::panic::catch_unwind(|| {
+                for round in 0..rounds {
+                    let mount =
+                        Tmpfs::new().source("raced").mount().expect("mount").attach(&real, "at").expect("attach");
+                    match round % 3 {
+                        0 => mount.detach().expect("detach"),
+                        1 => mount.unmount().expect("umount"),
+                        _ => assert_eq!(mount.unmount_or_detach().expect("umount"), Unmounted::Now),
+                    }
+                    assert!(!table().contains(" raced "), "round {round}");
+                }
+            });
+            done.store(true, Ordering::Relaxed);
+            outcome.expect("every round");
+        });
+        assert!(exchanges.load(Ordering::Relaxed) > rounds, "there was no race");
     });
 }

@@ -74,6 +74,34 @@ fn everything_is_there_and_the_original_is_left_alone() {
     });
 }
 
+/// setfattr(1) of an attribute of the user's own; whether the file system takes it.
+fn set_user_attribute(path: &Path) -> bool {
+    let set = std::process::Command::new("setfattr").args(["-n", "user.kept", "-v", "mine"]).arg(path).output();
+    set.expect("setfattr").status.success()
+}
+
+#[test]
+fn attributes_of_users_are_there_where_tmpfs_takes_them() {
+    faultkit::require!(root, program("setfattr"), program("getfattr"));
+    faultkit::isolated!(|| {
+        let (dir, tmpfs) = (TempDir::new(), TempDir::new());
+        skeleton(&dir);
+        fs::create_dir_all(dir.join("data/sub")).expect("mkdir");
+        fs::write(dir.join("data/file"), "content\n").expect("write");
+        let set = ["data", "data/sub", "data/file"].iter().all(|path| set_user_attribute(&dir.join(path)));
+        // Before Linux 6.6 it does not.
+        host("mount", &["-t", "tmpfs", "none", tmpfs.to_str().expect("UTF-8")]);
+        fs::write(tmpfs.join("file"), "").expect("write");
+        let taken = set_user_attribute(&tmpfs.join("file"));
+        host("umount", &[tmpfs.to_str().expect("UTF-8")]);
+        let rootfs = with_usr(Rootfs::overlay(&*dir)).tmpfs_copy_up("/data", Tmpfs::new());
+        let script =
+            "cd /data; cat file; getfattr --absolute-names -d . sub file | grep -c '^user.kept=\"mine\"$' || true";
+        let expected = if set && taken { "content\n3\n" } else { "content\n0\n" };
+        assert_eq!(inside(Who::Root, &rootfs, script), expected, "set: {set}, taken: {taken}");
+    });
+}
+
 #[test]
 fn in_a_user_namespace_and_where_nothing_is() {
     faultkit::require!(root);

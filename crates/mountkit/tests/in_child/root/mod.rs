@@ -10,6 +10,7 @@ mod host;
 mod hostile;
 mod layers;
 mod masks;
+mod missing;
 mod propagation;
 mod unprivileged;
 mod volumes;
