@@ -42,8 +42,9 @@ fn main() -> Result<()> {
         eprintln!("the image does not say what to run: give a command");
         std::process::exit(2)
     };
-    let overlay = Overlay::new().lowers(layers.iter().map(|layer| layer.path())).mount()?;
-    let root = Rootfs::from(overlay).read_only().proc();
+    // The child makes the overlay, of one layer too.
+    let overlay = Overlay::new().lowers(layers.iter().map(|layer| layer.path()));
+    let root = Rootfs::overlay_of_layers(overlay).read_only().proc();
     let environment = config.env.iter().filter_map(|entry| entry.split_once('='));
     let child = Command::new(program)
         .args(arguments)

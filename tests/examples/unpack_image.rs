@@ -93,6 +93,12 @@ mod root {
             let look = "ls /etc; echo $GREETING; echo x 2>/dev/null >/etc/new || echo read-only; echo /proc/[0-9]*";
             assert_eq!(run(&layout, &["/bin/sh", "-c", look]), "motd\nhello\nread-only\n/proc/1\n");
 
+            // An image of a single layer, as most base images are.
+            let (base, single) = (temp.join("base"), temp.join("single"));
+            sh(r#"mkdir "$2"; cp -a "$1/1" "$2""#, &[&layers, &base]);
+            sh(LAYOUT, &[&single, &base]);
+            assert_eq!(run(&single, &[]), "first\n");
+
             let wrong = example("unpack_image").args([&layout, &store]).args(["--tag", "no"]).output().expect("start");
             assert_eq!(wrong.status.code(), Some(1));
             assert!(String::from_utf8_lossy(&wrong.stderr).contains("the tags in it"), "{wrong:?}");

@@ -19,6 +19,7 @@ mod chmod;
 mod entries;
 mod open;
 mod remove;
+mod write;
 mod xattr;
 
 pub use entries::{DirEntry, Entries};

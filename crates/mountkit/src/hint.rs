@@ -18,12 +18,12 @@ pub static HINTS: HintTable = HintTable(&[
     HintRow {
         operation: "open",
         errno: libc::ENOENT,
-        hint: "a root or a volume's source must exist on this machine before the container starts: make it, or mend the path",
+        hint: "a root, a volume's source, and the lower and upper directory of an overlay must exist before: make it, or mend the path",
     },
     HintRow {
         operation: "open",
         errno: libc::ENOTDIR,
-        hint: "a root file system is a directory: unpack an archive or mount an image first, and name the directory",
+        hint: "a root or a layer is a directory: unpack an archive or mount an image first, and name the directory",
     },
     HintRow {
         operation: "open",
@@ -49,8 +49,9 @@ pub static HINTS: HintTable = HintTable(&[
     HintRow {
         operation: "fsconfig",
         errno: libc::EINVAL,
-        hint: "overlay: in a user namespace say Rootfs::unprivileged(), and the lower directory must have no mounts below it; overlays stack two deep at \
-               most; `dmesg | tail` may say more. devpts: its gid must be mapped in the user namespace",
+        hint: "it has no such option, or takes no such value. overlay: in a user namespace say Rootfs::unprivileged(), and \
+               the lower directory must have no mounts below it; overlays stack two deep at most; `dmesg | tail` may say \
+               more. devpts: its gid must be mapped in the user namespace",
     },
     HintRow {
         operation: "fsconfig",
@@ -197,7 +198,8 @@ pub static HINTS: HintTable = HintTable(&[
     HintRow {
         operation: "openat2",
         errno: libc::ENOENT,
-        hint: "a symbolic link on the way leads to something that does not exist in the root",
+        hint: "a part of the path, or what a symbolic link on the way leads to, does not exist in the root: make it before (mkdir_all, \
+               ensure_file)",
     },
     HintRow {
         operation: "openat2",

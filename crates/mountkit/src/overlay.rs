@@ -231,7 +231,8 @@ impl Overlay {
     /// Makes it, detached. Everything is checked before anything is made.
     ///
     /// # Errors
-    /// * Invalid: no layer or more than 500; one lower directory and nothing else (use [`Bind`](crate::Bind)); a directory twice or inside
+    /// * Invalid: no layer or more than 500; one lower directory and nothing else (use [`Bind`](crate::Bind); a
+    ///   [`Rootfs::overlay_of_layers`](crate::Rootfs::overlay_of_layers) takes it, with a throw-away upper directory); a directory twice or inside
     ///   another; an overlay on an overlay on an overlay; an upper and a work directory on two file systems or mounts, on a
     ///   read-only one, or on one that can hold none; a work directory with something in it or the mark of a volatile
     ///   overlay; options that contradict each other; ENOTDIR; EINVAL with the kernel's words, where it has any.
@@ -300,7 +301,7 @@ impl Overlay {
             return Err(refuse(why).with_hint("merge some: apply several layers into one folder"));
         }
         if layers == 1 && !has_upper {
-            let why = "an overlay of one lower directory and no upper one shows that directory: use Bind with RDONLY";
+            let why = "an overlay of one lower directory and no upper one shows that directory: say Bind::read_only instead, or give it an upper one";
             return Err(refuse(why.into()));
         }
         Ok(())

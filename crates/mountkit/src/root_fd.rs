@@ -32,7 +32,7 @@ mod split;
 /// 3. A leading `/`, every symbolic link, absolute or not, and `..` mean this root: `..` at the root is the root.
 /// 4. Magic links (/proc/PID/fd/N, /proc/PID/root), which lead anywhere, are refused: ELOOP.
 /// 5. What makes, removes or changes takes the directory that the path leads to, and then does it to the one last name,
-///    which is not followed: [`mkdir`], [`symlink`], [`chown`], [`set_xattr`], [`remove_all`], … are a [`DirFd`]'s.
+///    which is not followed: [`mkdir`], [`write`], [`symlink`], [`chown`], [`remove_all`], … are a [`DirFd`]'s.
 /// 6. So what they make must have a name: a path that ends in `..`, `.` or is `/` is refused.
 /// 7. What only looks or changes takes such a path too, and one that ends in `/`: it is the directory that it leads to.
 /// 8. Much work in one directory: [`open_dir`] once, then the [`DirFd`]. One name: [`parent`].
@@ -45,7 +45,7 @@ mod split;
 /// [`mkdir`]: Self::mkdir
 /// [`symlink`]: Self::symlink
 /// [`chown`]: Self::chown
-/// [`set_xattr`]: Self::set_xattr
+/// [`write`]: Self::write
 /// [`remove_all`]: Self::remove_all
 /// [`parent`]: Self::parent
 /// [`mount_target`]: Self::mount_target

@@ -299,7 +299,7 @@ impl Rootfs {
     }
 
     /// Makes `paths`, and what is mounted below them, read-only. One that does not exist is passed over.
-    pub fn readonly_paths<P: AsRef<Path>>(mut self, paths: impl IntoIterator<Item = P>) -> Self {
+    pub fn read_only_paths<P: AsRef<Path>>(mut self, paths: impl IntoIterator<Item = P>) -> Self {
         self.read_only_paths.extend(paths.into_iter().map(|path| path.as_ref().to_owned()));
         self
     }
@@ -308,7 +308,7 @@ impl Rootfs {
     /// interrupts, kcore, keys, latency_stats, sched_debug, scsi, timer_list and timer_stats of `/proc`, and
     /// devices/virtual/powercap and firmware of `/sys`; read-only are bus, fs, irq, sys and sysrq-trigger of `/proc`.
     pub fn mask_defaults(self) -> Self {
-        self.mask(MASKED).readonly_paths(READ_ONLY)
+        self.mask(MASKED).read_only_paths(READ_ONLY)
     }
 
     /// Mounts a directory or file of the host. Volumes and tmpfs mounts are made in the order of asking, before `/proc`,

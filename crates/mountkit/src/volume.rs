@@ -86,7 +86,7 @@ impl Volume {
     /// `ro` as mount(8) and the OCI runtime specification have it: the container cannot write to it, but to what is
     /// mounted below it as the host can.
     #[doc(alias = "ro")]
-    pub fn read_only_top(mut self) -> Self {
+    pub fn read_only_topmost(mut self) -> Self {
         self.read_only = ReadOnly::Top;
         self
     }
@@ -263,7 +263,7 @@ mod tests {
         assert_eq!(set(volume().devices(), true), 0);
         assert_eq!(set(volume().devices().attrs(MountAttr::NODEV), true), libc::MOUNT_ATTR_NODEV);
         assert_eq!(set(volume().read_only(), false), libc::MOUNT_ATTR_RDONLY);
-        assert_eq!(set(volume().read_only_top(), false), 0);
+        assert_eq!(set(volume().read_only_topmost(), false), 0);
         let userns = || OwnedFd::from(std::fs::File::open("/proc/self/ns/user").expect("open"));
         assert_eq!(set(volume().idmap(userns()), false), libc::MOUNT_ATTR_NOSUID);
         assert_eq!(set(volume().idmap(userns()).set_user_id(), false), 0);

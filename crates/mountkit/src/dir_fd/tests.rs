@@ -296,3 +296,41 @@ fn errors_name_the_path_and_the_root() {
     let same = DirFd::from(OwnedFd::from(top));
     assert!(same.stat("x").expect_err("missing").to_string().contains("\"x\" under \"fd "));
 }
+
+#[test]
+fn a_file_is_there_whole_whatever_had_its_name() {
+    let (dir, outside) = with_links();
+    let path = |name: &str| dir.path().join(name);
+    let fd = open(&dir);
+    fd.write("new", "one", 0o640).expect("write");
+    assert_eq!(fs::metadata(path("new")).expect("stat").mode() & 0o077, 0o040);
+    // What is open already stays as it is, and so do other names of the file.
+    let mut old = fs::File::open(path("new")).expect("open");
+    fs::hard_link(path("new"), outside.path().join("same")).expect("link");
+    fd.write("new", "two", 0o600).expect("write");
+    let mut content = String::new();
+    old.read_to_string(&mut content).expect("read");
+    assert_eq!((content.as_str(), fs::read(path("new")).expect("read")), ("one", b"two".to_vec()));
+    assert_eq!(fs::read(outside.path().join("same")).expect("read"), b"one");
+
+    // Neither followed nor waited for.
+    symlink(outside.path().join("kept"), path("trap")).expect("symlink");
+    fd.write("trap", "mine", 0o600).expect("write");
+    assert!(fs::symlink_metadata(path("trap")).expect("stat").is_file());
+    assert_eq!(fs::read(outside.path().join("kept")).expect("read"), b"kept");
+    fd.mknod("fifo", Node::Fifo, 0o600).expect("mknod");
+    fd.write("fifo", "", 0o600).expect("write");
+    assert_eq!(fs::metadata(path("fifo")).expect("stat").len(), 0);
+    let long = "x".repeat(255);
+    fd.write(&long, "long", 0o600).expect("write");
+
+    let names = || fs::read_dir(dir.path()).expect("read").count();
+    let before = names();
+    let error = fd.write("sub", "x", 0o600).expect_err("a directory");
+    assert!(error.to_string().starts_with("renameat2 \"/sub\" under"), "{error}");
+    refused(Err::<(), _>(error), libc::EISDIR);
+    for (name, mode) in [("a/b", 0o600), ("..", 0o600), (".", 0o600), ("", 0o600), ("a", 0o10600)] {
+        assert_eq!(fd.write(name, "x", mode).expect_err(name).kind(), ErrorKind::Invalid);
+    }
+    assert_eq!(names(), before, "nothing is left");
+}

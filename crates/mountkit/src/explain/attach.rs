@@ -17,10 +17,21 @@ pub(super) fn explain(failure: &Failure<'_>, here: &Here, causes: &mut Causes) {
         ),
         ("mount_setattr", libc::EINVAL) => change(failure, here, causes),
         ("mount_setattr", libc::EPERM) => {
-            locked(failure, here, causes);
+            // About a map the error's own hint says which privileges count; flags have no part in it.
+            if !failure.is_about_id_map() {
+                locked(failure, here, causes);
+            } else if !failure.in_child() && here.is_first_user_namespace() == Some(false) {
+                causes.add(
+                    Reason::IdMap,
+                    Evidence::Seen,
+                    "an id map is given by whoever has CAP_SYS_ADMIN where the file system was mounted, which for a disk is the \
+                     machine's first user namespace, and this process is in another: make the mount there and send it here \
+                     (DetachedMount::send)",
+                );
+            }
             privilege::explain(failure, here, causes);
         }
-        ("mount_setattr", libc::EBUSY) => writers(failure, causes),
+        ("mount_setattr", libc::EBUSY) => writers(failure, here, causes),
         (_, libc::EPERM) => privilege::explain(failure, here, causes),
         _ => {}
     }
@@ -174,9 +185,10 @@ fn locked(failure: &Failure<'_>, here: &Here, causes: &mut Causes) {
     }
 }
 
-fn writers(failure: &Failure<'_>, causes: &mut Causes) {
+fn writers(failure: &Failure<'_>, here: &Here, causes: &mut Causes) {
     let Some(place) = failure.place() else { return };
-    let found = holders::of(place, holders::Use::Writing);
+    let target = here.mount(place.stat.mount_id).map_or(&*place.shown, |mount| &*mount.target);
+    let found = holders::of(place, target, holders::Use::Writing);
     causes.seen(
         Reason::InUse,
         match holders::listed(&found) {

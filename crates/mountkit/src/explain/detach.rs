@@ -37,7 +37,8 @@ pub(super) fn explain(failure: &Failure<'_>, here: &Here, causes: &mut Causes) {
                     ),
                 );
             }
-            if let Some(list) = holders::listed(&holders::of(place, holders::Use::Any)) {
+            let target = here.mount(place.stat.mount_id).map_or(&*place.shown, |mount| &*mount.target);
+            if let Some(list) = holders::listed(&holders::of(place, target, holders::Use::Any)) {
                 causes.seen(Reason::InUse, format!("{shown} is in use by {list}; end them, or detach it (MNT_DETACH)"));
             }
         }

@@ -1,11 +1,13 @@
 //! Who uses a mount: `fuser -m` by the kernel's own files.
 //!
-//! A descriptor tells its mount in `fdinfo`; working directories and roots are looked at as places. Mapped files only tell
-//! the device of their file system, so of two mounts of one file system it cannot be told which. Processes that the caller
-//! may not look into are passed over.
+//! A descriptor tells its mount in `fdinfo`; working directories and roots are looked at as places. A mapped file tells the
+//! device of its file system, which other mounts may show too, and its path: both must be the mount's. Processes that the
+//! caller may not look into are passed over, and so is the descriptor that the mount is looked at by.
 #![forbid(unsafe_code)]
 
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use cellkit_core::{ProcFd, ProcView};
@@ -41,15 +43,16 @@ pub(super) fn listed(holders: &[Holder]) -> Option<String> {
     (!words.is_empty()).then(|| words.join(", "))
 }
 
-/// The processes that use the mount of `place`, at most one more than can be listed.
-pub(super) fn of(place: &Place, wanted: Use) -> Vec<Holder> {
+/// The processes that use the mount of `place`, which is mounted on `target`; at most one more than can be listed.
+pub(super) fn of(place: &Place, target: &Path, wanted: Use) -> Vec<Holder> {
     // The machine's own shows threads by their pid namespace as a private one does, and is read faster.
     let Some(proc) = ProcFd::of_the_machine().or_else(|_| ProcFd::open(ProcView::Processes)).ok() else {
         return Vec::new();
     };
+    let sought = Sought { place, target, thread: proc.this_thread().map(|thread| thread.pid()).ok() };
     let mut found = Vec::new();
     for pid in numbers(&proc, Path::new(".")) {
-        if let Some(how) = uses(&proc, pid, place, wanted) {
+        if let Some(how) = uses(&proc, pid, &sought, wanted) {
             let name = proc.read(Path::new(&format!("{pid}/comm"))).unwrap_or_default();
             let name = String::from_utf8_lossy(&name).trim_end().to_owned();
             found.push(Holder { pid, name, how });
@@ -61,8 +64,24 @@ pub(super) fn of(place: &Place, wanted: Use) -> Vec<Holder> {
     found
 }
 
-fn uses(proc: &ProcFd, pid: i32, place: &Place, wanted: Use) -> Option<&'static str> {
-    let mount = place.stat.mount_id;
+struct Sought<'a> {
+    place: &'a Place,
+    target: &'a Path,
+    /// The calling thread, by its number in the procfs that is read.
+    thread: Option<i32>,
+}
+
+impl Sought<'_> {
+    /// Whether this descriptor of this process is the one that the mount is looked at by.
+    fn is_own(&self, proc: &ProcFd, pid: i32, fd: i32) -> bool {
+        let Some(thread) = self.thread.filter(|_| fd == self.place.as_fd().as_raw_fd()) else { return false };
+        proc.open_file(Path::new(&format!("{pid}/task/{thread}")), libc::O_PATH | libc::O_DIRECTORY).is_ok()
+    }
+}
+
+fn uses(proc: &ProcFd, pid: i32, sought: &Sought<'_>, wanted: Use) -> Option<&'static str> {
+    let stat = &sought.place.stat;
+    let mount = stat.mount_id;
     if wanted == Use::Any {
         let dir: OwnedFd = proc.open_file(Path::new(&pid.to_string()), libc::O_PATH | libc::O_DIRECTORY).ok()?.into();
         for (link, how) in [(c"cwd", "its working directory"), (c"root", "its root")] {
@@ -74,16 +93,17 @@ fn uses(proc: &ProcFd, pid: i32, place: &Place, wanted: Use) -> Option<&'static 
     }
     for fd in numbers(proc, Path::new(&format!("{pid}/fdinfo"))) {
         let Ok(info) = proc.read(Path::new(&format!("{pid}/fdinfo/{fd}"))) else { continue };
-        if is_on(&info, mount) && (wanted == Use::Any || is_for_writing(&info)) {
+        let counts = is_on(&info, mount) && (wanted == Use::Any || is_for_writing(&info));
+        if counts && !sought.is_own(proc, pid, fd) {
             return Some(if wanted == Use::Any { "an open file" } else { "writing" });
         }
     }
     let maps = proc.read(Path::new(&format!("{pid}/maps"))).ok()?;
-    let (major, minor) = place.stat.device;
+    let (major, minor) = stat.device;
     let device = format!(" {major:02x}:{minor:02x} ");
     let is_mapped = maps.split(|&byte| byte == b'\n').any(|line| {
         let found = line.windows(device.len()).any(|part| part == device.as_bytes());
-        found && (wanted == Use::Any || is_written_to(line))
+        found && is_below(line, sought.target) && (wanted == Use::Any || is_written_to(line))
     });
     is_mapped.then_some("a mapped file")
 }
@@ -102,6 +122,12 @@ fn is_for_writing(fdinfo: &[u8]) -> bool {
 fn field<'a>(text: &'a [u8], key: &[u8]) -> Option<&'a str> {
     let value = text.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(key))?;
     std::str::from_utf8(value).ok().map(str::trim)
+}
+
+/// `7f00-7f01 r-xp 00000000 fe:00 7   /path`: no field before the path has a slash.
+fn is_below(line: &[u8], target: &Path) -> bool {
+    let path = line.iter().position(|&byte| byte == b'/').and_then(|start| line.get(start..));
+    path.is_some_and(|path| Path::new(OsStr::from_bytes(path)).starts_with(target))
 }
 
 /// `7f00-7f01 rw-s …`: shared and writable.
@@ -142,6 +168,15 @@ mod tests {
         assert!(is_for_writing(info) && !is_for_writing(b"flags:\t0100000\n") && !is_for_writing(b"flags:\t9\n"));
         // O_PATH has no access mode.
         assert!(!is_for_writing(b"flags:\t012000001\n"));
+    }
+
+    #[test]
+    fn paths_of_mapped_files() {
+        let line = b"7f00-7f01 r-xp 00000000 fe:00 7                /mnt/a b/lib.so";
+        assert!(is_below(line, Path::new("/mnt/a b")) && is_below(line, Path::new("/")));
+        // Another mount of the same file system, and what only begins alike.
+        assert!(!is_below(line, Path::new("/srv")) && !is_below(line, Path::new("/mnt/a")));
+        assert!(!is_below(b"7f00-7f01 rw-p 00000000 00:00 0", Path::new("/")) && !is_below(b"", Path::new("/")));
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Which part of a path it is, and why nothing can be made there.
 #![forbid(unsafe_code)]
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -98,20 +100,29 @@ fn missing(failure: &Failure<'_>, causes: &mut Causes) {
     let Some(name) = &place.missing else { return };
     let shown = place.shown.display();
     let text = match child(place, name) {
-        Some(link) if link.is(libc::S_IFLNK) => {
-            format!("{name:?} in {shown} is a symbolic link that leads nowhere: see readlink -f")
-        }
+        // What `readlink -f` says of it would be right outside, and wrong here.
+        Some((link, body)) if link.is(libc::S_IFLNK) => match failure.subject {
+            Some(Subject::PathUnder { dir, .. }) => format!(
+                "{name:?} in {shown} is a symbolic link to {body:?}, and inside {} that does not exist",
+                dir.display()
+            ),
+            _ => format!("{name:?} in {shown} is a symbolic link to {body:?}, which does not exist"),
+        },
         _ => format!("{shown} is there, and has no {name:?} in it"),
     };
     causes.seen(Reason::Missing, text);
 }
 
-/// What is called `name` in it, without following it.
-fn child(place: &Place, name: &Path) -> Option<sys::Stat> {
+/// What is called `name` in it, without following it, and where it leads if it is a link.
+fn child(place: &Place, name: &Path) -> Option<(sys::Stat, PathBuf)> {
     let path = InRootPath::new("openat2", name).ok()?;
     let flags = libc::O_PATH | libc::O_NOFOLLOW;
     let fd = sys::owned(sys::open_in_root(place.as_fd().as_raw_fd(), path.full(), flags, Links::Inside)).ok()?;
-    sys::statx(fd.as_raw_fd()).ok()
+    let stat = sys::statx(fd.as_raw_fd()).ok()?;
+    let mut body = vec![0; libc::PATH_MAX as usize];
+    let length = sys::fs::readlinkat(fd.as_raw_fd(), c"", &mut body).unwrap_or(0);
+    body.truncate(length);
+    Some((stat, OsString::from_vec(body).into()))
 }
 
 fn links(failure: &Failure<'_>, causes: &mut Causes) {

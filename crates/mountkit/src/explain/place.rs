@@ -43,6 +43,11 @@ impl<'a> Failure<'a> {
         self.step.is_some()
     }
 
+    /// Whether it is one of the refusals of an id map, whose hints all begin so.
+    pub(super) fn is_about_id_map(&self) -> bool {
+        self.hint.is_some_and(|hint| hint.starts_with("id map"))
+    }
+
     /// The type of file system that the call was about, where the error says it.
     pub(super) fn fs_type(&self) -> Option<&'a str> {
         match self.subject? {
@@ -79,10 +84,12 @@ impl Place {
             Subject::PathUnder { path, dir } => {
                 let root = RootFd::open(dir).ok()?;
                 let found = Self::deepest(path, |path| sys_open_in(&root, path));
-                found.map(|place| Self {
+                found.map(|place| {
+                    let inside = place.shown.strip_prefix("/").unwrap_or(&place.shown);
+                    let is_root = inside.as_os_str().is_empty() || inside == Path::new(".");
                     // join: only to be shown.
-                    shown: dir.join(place.shown.strip_prefix("/").unwrap_or(&place.shown)),
-                    ..place
+                    let shown = if is_root { dir.clone() } else { dir.join(inside) };
+                    Self { shown, ..place }
                 })
             }
             _ => None,

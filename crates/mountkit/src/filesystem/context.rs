@@ -41,10 +41,14 @@ impl Context {
     }
 
     fn fail(&self, operation: &'static str, errno: Errno) -> Error {
-        Error::from_errno(operation, errno.0)
+        let error = Error::from_errno(operation, errno.0)
             .on(self.subject.clone())
-            .with_kernel_text(sys::mount::context_text(&self.fd))
-            .with_hints(&HINTS)
+            .with_kernel_text(sys::mount::context_text(&self.fd));
+        // The hint guesses at what the kernel has then said.
+        match error.kernel_text() {
+            Some(_) if errno.0 == libc::EINVAL => error,
+            _ => error.with_hints(&HINTS),
+        }
     }
 
     fn config(&self, command: u32, key: &CStr, value: Option<&CStr>, aux: i32) -> Result<()> {

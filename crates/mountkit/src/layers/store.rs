@@ -72,9 +72,11 @@ pub struct Store {
 ///
 /// ```
 /// use mountkit::layers::Unpacked;
+/// use mountkit::{Overlay, Rootfs};
 ///
-/// fn root(unpacked: &Unpacked) -> mountkit::Overlay {
-///     mountkit::Overlay::new().lowers(unpacked.layers().iter().map(|layer| layer.path()))
+/// // Also of an image with a single layer, of which the kernel makes no overlay without an upper directory.
+/// fn root(unpacked: &Unpacked) -> Rootfs {
+///     Rootfs::overlay_of_layers(Overlay::new().lowers(unpacked.layers().iter().map(|layer| layer.path())))
 /// }
 /// ```
 ///

@@ -78,6 +78,17 @@ impl RootFd {
         dir.create(name, mode)
     }
 
+    /// The regular file `path` with this content, in place of whatever had the name, which is not followed. Readers see the
+    /// old file or the new one: [`DirFd::write`].
+    ///
+    /// # Errors
+    /// As [`open_dir`](Self::open_dir) and [`DirFd::write`].
+    #[doc(alias = "atomic")]
+    pub fn write(&self, path: impl AsRef<Path>, content: impl AsRef<[u8]>, mode: u32) -> Result<()> {
+        let (dir, name) = self.parent_of("renameat2", path.as_ref(), Slash::Refused)?;
+        dir.write(name, content, mode)
+    }
+
     /// `symlinkat`: a new symbolic link `path` with the body `target`: [`DirFd::symlink`].
     ///
     /// # Errors

@@ -53,7 +53,7 @@ fn a_mount_must_not_hide_an_earlier_one() {
     refused(twice.clone().volume(Volume::bind("/usr", "/a")), "hide");
     twice.clone().tmpfs("/a/b/c", Tmpfs::new()).check().expect("below is fine");
     refused(twice.clone().mask(["/a"]), "would hide what is mounted on \"/a/b\"");
-    twice.clone().mask(["/a/b/c"]).readonly_paths(["/a"]).check().expect("hides nothing that was asked for");
+    twice.clone().mask(["/a/b/c"]).read_only_paths(["/a"]).check().expect("hides nothing that was asked for");
     refused(
         twice.volume(Volume::bind("/etc/passwd", "/file")).tmpfs("/file/below", Tmpfs::new()),
         "where a file is mounted",
@@ -125,6 +125,6 @@ fn sources_sizes_and_masks() {
     refused(host().volume(Volume::bind("", "/a")), "empty");
     refused(host().tmpfs("/a", Tmpfs::new().size(0)), "no limit");
     refused(host().mask(["proc/kcore"]), "begin with");
-    refused(host().readonly_paths(["/"]), "root itself");
+    refused(host().read_only_paths(["/"]), "root itself");
     refused(host().tty_gid(u32::MAX), "not a group");
 }

@@ -23,7 +23,7 @@ fn the_part_of_a_path_that_is_wrong() {
     because(&error, libc::ENOTDIR, Reason::NotADirectory, "file is a regular file, not a directory");
     std::os::unix::fs::symlink("nowhere", dir.join("dangling")).expect("symlink");
     let error = mkdir(&dir.join("dangling/b")).expect_err("leads nowhere");
-    because(&error, libc::ENOENT, Reason::Missing, "a symbolic link that leads nowhere");
+    because(&error, libc::ENOENT, Reason::Missing, "a symbolic link to \"nowhere\", which does not exist");
     std::os::unix::fs::symlink("round", dir.join("round")).expect("symlink");
     let error = mkdir(&dir.join("round/b")).expect_err("a circle");
     because(&error, libc::ELOOP, Reason::SymbolicLink, "round is a symbolic link");
@@ -35,12 +35,14 @@ fn the_part_of_a_path_that_is_wrong() {
 fn the_part_of_a_path_inside_a_root() {
     let dir = faultkit::TempDir::new();
     std::fs::write(dir.join("file"), "").expect("write");
-    std::os::unix::fs::symlink("/nowhere", dir.join("dangling")).expect("symlink");
+    // Outside it would lead somewhere.
+    std::os::unix::fs::symlink("/usr", dir.join("dangling")).expect("symlink");
     let root = RootFd::open(&dir).expect("root");
     let error = root.open_dir("etc/x").expect_err("no etc");
-    because(&error, libc::ENOENT, Reason::Missing, "has no \"etc\" in it");
+    because(&error, libc::ENOENT, Reason::Missing, &format!("{} is there, and has no \"etc\" in it", dir.display()));
     let error = root.open_dir("dangling").expect_err("leads nowhere");
-    because(&error, libc::ENOENT, Reason::Missing, "a symbolic link that leads nowhere");
+    let inside = format!("to \"/usr\", and inside {} that does not exist", dir.display());
+    because(&error, libc::ENOENT, Reason::Missing, &inside);
     let error = root.open_dir("file/x").expect_err("a file");
     because(&error, libc::ENOTDIR, Reason::NotADirectory, "file is a regular file");
 }

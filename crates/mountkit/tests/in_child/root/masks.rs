@@ -66,7 +66,7 @@ fn paths_of_the_caller() {
         symlink("../../../../nowhere", dir.join("dangling")).expect("symlink");
         let rootfs = with_usr(Rootfs::overlay(&*dir))
             .mask(["/secret/dir", "/link", "/dangling", "/no/such", "/etc/name/not-a-dir"])
-            .readonly_paths(["/etc", "/nowhere"]);
+            .read_only_paths(["/etc", "/nowhere"]);
         let script = "cat /secret/file /link; ls /secret/dir; touch /etc/a 2>&1; touch /b && cat /etc/name";
         let said = inside(Who::Root, &rootfs, script);
         assert!(said.contains("Read-only") && said.ends_with("skeleton\n") && !said.contains("secret"), "{said}");

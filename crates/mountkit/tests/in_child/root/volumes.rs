@@ -32,7 +32,7 @@ fn options_as_findmnt_sees_them() {
             (volume(), "nodev", "rw,nodev"),
             (volume().devices(), "rw", "rw,relatime"),
             (volume().read_only(), "ro,nodev", "ro,nodev"),
-            (volume().read_only_top(), "ro,nodev", "rw,nodev"),
+            (volume().read_only_topmost(), "ro,nodev", "rw,nodev"),
             (volume().attrs(MountAttr::INERT), "nosuid,nodev,noexec", "rw,nosuid,nodev,noexec"),
             (volume().without_mounts_below(), "nodev", "alone"),
             (volume().atime(Atime::Never), "noatime", "rw,nodev,noatime"),

@@ -3,7 +3,7 @@
 
 use std::process::{Command, Stdio};
 
-use mountkit::Reason;
+use mountkit::{Reason, explain};
 
 use super::{Scratch, host, text};
 use crate::because;
@@ -106,7 +106,38 @@ fn who_keeps_a_mount() {
         let inner = scratch.tmpfs("mount/inner", &[]);
         let error = unmount(&mount, 0).expect_err("a mount below");
         because(&error, libc::EBUSY, Reason::InUse, "there is a mount below");
+        // The look at it is no use of it.
+        assert!(!explain(&error).to_string().contains("in use by"), "{}", explain(&error));
         unmount(&inner, 0).expect("inner");
         unmount(&mount, 0).expect("nobody uses it");
+    });
+}
+
+#[test]
+fn programs_that_run_from_another_mount_do_not_keep_this_one() {
+    faultkit::require!(root, program("mount"));
+    faultkit::isolated!(|| {
+        let scratch = Scratch::new();
+        // The same file system that every process has its program mapped from.
+        let bound = scratch.dir("bound");
+        host("mount", &["--bind", "/usr", super::text(&bound)]);
+        let inner = bound.join("bin");
+        host("mount", &["-t", "tmpfs", "test", super::text(&inner)]);
+        let error = unmount(&bound, 0).expect_err("a mount below");
+        because(&error, libc::EBUSY, Reason::InUse, "there is a mount below");
+        assert!(!explain(&error).to_string().contains("in use by"), "{}", explain(&error));
+        unmount(&inner, 0).expect("inner");
+
+        let mut program = Command::new(bound.join("bin/sleep")).arg("100").spawn().expect("sleep");
+        // It has been started when it has its memory, and only then gets its program into it.
+        let maps = format!("/proc/{}/maps", program.id());
+        while !std::fs::read_to_string(&maps).expect("maps").contains("bound/bin/sleep") {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        let error = unmount(&bound, 0).expect_err("a program runs from it");
+        because(&error, libc::EBUSY, Reason::InUse, &format!("process {} (\"sleep\", a mapped file)", program.id()));
+        program.kill().expect("kill");
+        program.wait().expect("wait");
+        unmount(&bound, 0).expect("nobody uses it");
     });
 }

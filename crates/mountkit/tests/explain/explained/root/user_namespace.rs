@@ -28,6 +28,20 @@ fn flags_and_mounts_that_are_locked() {
 }
 
 #[test]
+fn an_id_map_of_what_the_machine_mounted() {
+    faultkit::require!(root);
+    faultkit::isolated!(|| {
+        in_fork(|| {
+            enter_user_namespace(libc::CLONE_NEWNS);
+            let mine = std::fs::File::open("/proc/self/ns/user").expect("open");
+            let error = mountkit::Bind::new("/usr").recursive().idmap(&mine).mount().expect_err("not its file system");
+            // Flags that are locked have no part in it.
+            because(&error, libc::EPERM, Reason::IdMap, "DetachedMount::send");
+        });
+    });
+}
+
+#[test]
 fn file_systems_that_show_namespaces_of_others() {
     faultkit::require!(root);
     faultkit::isolated!(|| {
