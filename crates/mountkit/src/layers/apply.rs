@@ -102,7 +102,8 @@ pub enum Devices {
 /// # Threads and memory
 /// Unpacking and digests run on the caller's thread, files are made on one other, which ends with the call. Memory is
 /// bounded: about 3 MiB, and the window of zstd (see [`Limits::window`]). Only with [`Whiteouts::Flattened`] in a folder that
-/// is not empty it grows: some 16 bytes for each name that the layer brings into a directory of a lower one.
+/// is not empty it grows: some 16 bytes for each name that the layer brings into a directory of a lower one, and, while a
+/// directory of lower layers is emptied, the names in it.
 ///
 /// # Privileges
 /// None for [`Owner::Caller`] with [`Whiteouts::OverlayUser`] or `Flattened`. Else see [`Owner`], [`Whiteouts`], [`Devices`].

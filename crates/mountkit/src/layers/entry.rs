@@ -78,6 +78,7 @@ pub(crate) struct Entry {
     pub(crate) size: u64,
     /// Where the content goes, in the order it is stored; `None` for a file without holes.
     pub(crate) chunks: Option<Vec<Chunk>>,
+    /// Sorted by name, each name once.
     pub(crate) xattrs: Vec<(CString, Vec<u8>)>,
 }
 

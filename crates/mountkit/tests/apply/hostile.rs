@@ -483,3 +483,62 @@ fn paths_as_deep_as_one_allows() {
     answer.expect("applied");
     assert_eq!(found.split_whitespace().collect::<Vec<_>>(), ["4", "1500"]);
 }
+
+#[test]
+fn names_in_errors_move_no_cursor() {
+    let by_attribute = file("f", "x").pax("LIBARCHIVE.xattr.user.\u{1b}[2J", "no base64!");
+    let mut for_all = Tar::new();
+    for_all.extended(b'g', &record(b"SCHILY.xattr.user.\x1b[2J", b"x"));
+    for layer in [archive([by_attribute]), for_all.with(file("f", "x")).end()] {
+        let error = Ground::new().apply_as_i_may(&layer).expect_err("refused");
+        let text = format!("{error:#} {error:?}");
+        assert!(text.contains("[2J") && !text.contains('\u{1b}'), "{text:?}");
+    }
+}
+
+#[test]
+fn a_link_to_what_came_in_the_place_of_a_device() {
+    let layer = archive([chardev("x", 1, 3), file("x", "file"), hardlink("y", "x"), hardlink("z", "y")]);
+    check("a file after a device", &layer, made(["x file:file", "y file:file", "z file:file"]));
+}
+
+/// What is noted of devices that are left out has an end, and a link to one that is not noted is an error.
+#[test]
+fn devices_without_end() {
+    let devices = (0..10_001).map(|number| chardev(format!("d{number}"), 1, 3));
+    let ground = Ground::new();
+    let link = hardlink("first", "d0");
+    let applied = ground.apply_as_i_may(&archive(devices.clone().chain([link]))).expect("left out");
+    assert_eq!(applied.skipped_count, 10_002);
+    let layer = archive(devices.chain([hardlink("last", "d10000")]));
+    check("the last of many", &layer, Refused(ErrorKind::NotFound, "hard link"));
+}
+
+#[test]
+fn the_target_of_a_hard_link_is_looked_up_in_the_tree_as_it_is() {
+    let begin = [file("a/x", "A"), file("b/x", "B"), symlink("l", "a"), hardlink("1", "l/x")];
+    let then = [symlink("l", "b"), hardlink("2", "l/x"), dir("l"), file("l/x", "C"), hardlink("3", "l/x")];
+    let again = [file("l", "no directory"), dir("l"), file("l/x", "D"), hardlink("4", "l/x")];
+    let ground = Ground::new();
+    ground.apply_as_i_may(&archive(begin.into_iter().chain(then).chain(again))).expect("applied");
+    for (name, content) in [("1", "A"), ("2", "B"), ("3", "C"), ("4", "D")] {
+        assert_eq!(std::fs::read_to_string(ground.layer().join(name)).expect("read"), content, "{name}");
+    }
+}
+
+/// Each attribute once, with the value that came last, however many there are.
+#[test]
+fn attributes_without_end() {
+    let mut member = file("f", "x");
+    for value in ["old", "new"] {
+        for number in 0..2000 {
+            member = member.xattr(&format!("trusted.{number}"), value);
+        }
+        member = member.xattr("user.kept", value);
+    }
+    let ground = Ground::new();
+    let applied = ground.apply_as_i_may(&archive([member])).expect("applied");
+    assert_eq!(applied.skipped_count, 2000);
+    let value = crate::run("getfattr", &["--only-values", "-n", "user.kept", "f"], &ground.layer());
+    assert_eq!(value, "new");
+}

@@ -247,3 +247,56 @@ mod root {
         });
     }
 }
+
+/// Gives one part of a layer, waits for a file that comes of it, makes another one, and gives the rest.
+struct Halting {
+    parts: [std::io::Cursor<Vec<u8>>; 2],
+    awaited: std::path::PathBuf,
+    planted: std::path::PathBuf,
+}
+
+impl std::io::Read for Halting {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let [first, second] = &mut self.parts;
+        let read = first.read(buffer)?;
+        if read > 0 {
+            return Ok(read);
+        }
+        while !self.awaited.exists() {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        if !self.planted.exists() && second.position() == 0 {
+            std::fs::write(&self.planted, "")?;
+        }
+        second.read(buffer)
+    }
+}
+
+/// A layer that says it a million times is not a million looks at a million names.
+#[test]
+fn a_directory_is_emptied_once() {
+    for (again, dir_is_named) in
+        [("d/.wh..wh..opq", false), ("d/.wh..wh..opq", true), (".wh.d", true), (".wh.d", false)]
+    {
+        let ground = Ground::new();
+        ground.apply(&flattened(), &archive([file("d/old", ""), file("d/sub/old", "")])).expect("the lower layer");
+        // More than is read at once.
+        let padding = file("padding", vec![b'x'; 400 << 10]);
+        let named = dir_is_named.then(|| dir("d"));
+        let first =
+            named.into_iter().chain([file("d/.wh..wh..opq", ""), file("d/sub/new", ""), file("d/new", ""), padding]);
+        let mut first = archive(first);
+        // Without the end of an archive.
+        first.truncate(first.len() - 1024);
+        let reader = Halting {
+            parts: [first, archive([file(again, "")])].map(std::io::Cursor::new),
+            awaited: ground.layer().join("d/new"),
+            planted: ground.layer().join("d/planted"),
+        };
+        flattened().apply(reader, &mountkit::RootFd::open(ground.layer()).expect("open")).expect("applied");
+        let mut left = tree::listing(&ground.layer());
+        left.retain(|line| !line.starts_with("padding"));
+        let wanted = ["d dir", "d/new file:", "d/planted file:", "d/sub dir", "d/sub/new file:"];
+        assert_eq!(left, wanted, "{again} {dir_is_named}");
+    }
+}

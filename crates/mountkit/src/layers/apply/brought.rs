@@ -13,19 +13,24 @@ pub(super) type DirId = ((u32, u32), u64);
 /// each name its directory and itself, as a hash of 64 bits with a secret key (two that are taken for one another cost a
 /// file that should have gone: nobody can bring it about, and chance takes 10^12 entries to do it once in a million layers).
 ///
-/// Of a directory that this layer made only that is noted: all in it is its own. In an empty folder nothing is noted at
-/// all, and the first layer is mostly the largest.
+/// Of a directory that this layer made, or emptied of all that lower layers had in it, only that is noted: all in it is
+/// its own. In an empty folder nothing is noted at
+/// all but devices that were left out, and the first layer is mostly the largest.
 #[derive(Debug, Default)]
 pub(super) struct Brought {
     seen: HashSet<u64>,
     keys: RandomState,
+    skipped: u32,
 }
+
+/// How many devices that were left out are noted: an image has a few dozen. A link to one that is not noted is an error.
+const MOST_SKIPPED: u32 = 10_000;
 
 #[derive(Clone, Copy, Hash)]
 enum What<'a> {
     /// A name in a directory.
     Name(DirId, &'a [u8]),
-    /// A directory that this layer made.
+    /// A directory that this layer made or emptied.
     Made(DirId),
     /// A directory of a lower layer that this one has brought something into, or below.
     Entered(DirId),
@@ -67,7 +72,10 @@ impl Brought {
     }
 
     pub(super) fn note_skipped(&mut self, path: &[u8]) {
-        self.note(What::Skipped(path));
+        if self.skipped < MOST_SKIPPED {
+            self.skipped += 1;
+            self.note(What::Skipped(path));
+        }
     }
 
     pub(super) fn skipped(&self, path: &[u8]) -> bool {

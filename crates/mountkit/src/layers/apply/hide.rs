@@ -48,9 +48,13 @@ impl Work<'_> {
             None => {
                 if self.tree.go(path, parent, Missing::Leave)? && !self.tree.here().fresh {
                     self.tree.here().change();
+                    self.last_target = None;
                     let Work { tree, .. } = self;
                     let (dir, id) = (tree.here().dir.open_dir(".")?, tree.here().id);
-                    prune_all(&tree.brought, &dir, id, 0)?;
+                    prune_all(&mut tree.brought, &dir, id, 0)?;
+                    // A layer may say it again and again.
+                    tree.brought.note_made(id);
+                    tree.here().fresh = true;
                 }
                 Ok(())
             }
@@ -60,8 +64,9 @@ impl Work<'_> {
     /// Removes what lower layers have of `name` in the directory at hand.
     fn prune(&mut self, name: &[u8]) -> Result<()> {
         self.tree.here().change();
+        self.last_target = None;
         let (dir, id) = (self.tree.here().dir.open_dir(".")?, self.tree.here().id);
-        let pruned = prune(&self.tree.brought, &dir, id, name, 0)?;
+        let pruned = prune(&mut self.tree.brought, &dir, id, name, 0)?;
         if pruned == Pruned::Passed {
             // A directory of a lower layer that is left because this one brought something below it. It is this layer's
             // now, and looks as if it had been made for that.
@@ -81,7 +86,7 @@ enum Pruned {
     Passed,
 }
 
-fn prune(brought: &Brought, dir: &DirFd, dir_id: DirId, name: &[u8], depth: usize) -> Result<Pruned> {
+fn prune(brought: &mut Brought, dir: &DirFd, dir_id: DirId, name: &[u8], depth: usize) -> Result<Pruned> {
     let found = match dir.stat(os(name)) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Pruned::Gone),
         found => found?,
@@ -94,14 +99,16 @@ fn prune(brought: &Brought, dir: &DirFd, dir_id: DirId, name: &[u8], depth: usiz
         return Ok(if own { Pruned::Kept } else { Pruned::Gone });
     }
     let id = id(&found);
-    if own && brought.made(id) {
-        return Ok(Pruned::Kept);
-    }
-    if !own && !brought.entered(id) {
+    let made = brought.made(id);
+    if !own && !made && !brought.entered(id) {
         remove(dir, name)?;
         return Ok(Pruned::Gone);
     }
-    prune_all(brought, &dir.open_dir(os(name))?, id, depth + 1)?;
+    if !made {
+        prune_all(brought, &dir.open_dir(os(name))?, id, depth + 1)?;
+        // What is left in it is this layer's, and not looked through again.
+        brought.note_made(id);
+    }
     if own {
         return Ok(Pruned::Kept);
     }
@@ -111,7 +118,7 @@ fn prune(brought: &Brought, dir: &DirFd, dir_id: DirId, name: &[u8], depth: usiz
     }
 }
 
-fn prune_all(brought: &Brought, dir: &DirFd, id: DirId, depth: usize) -> Result<()> {
+fn prune_all(brought: &mut Brought, dir: &DirFd, id: DirId, depth: usize) -> Result<()> {
     if depth > DEEPEST {
         return Err(limit(format!("a whiteout above what the layer brings {DEEPEST} directories deeper")));
     }

@@ -28,8 +28,8 @@ pub(super) struct Work<'a> {
     pub(super) report: Report,
     path: EntryPath,
     target: EntryPath,
-    /// The directory that the last hard link's target was in.
-    last_target: Option<(PathBuf, DirFd)>,
+    /// The directory that the last hard link's target was in; forgotten when something is removed that may have led there.
+    pub(super) last_target: Option<(PathBuf, DirFd)>,
 }
 
 impl<'a> Work<'a> {
@@ -127,6 +127,9 @@ impl<'a> Work<'a> {
 
     fn directory(&mut self, name: &[u8], entry: &Entry) -> Result<()> {
         let (found, made) = self.tree.make_dir(name)?;
+        if made == Made::Now {
+            self.last_target = None;
+        }
         self.tree.enter(name, made, &found)?;
         self.finish_here(entry, made)
     }
@@ -136,6 +139,7 @@ impl<'a> Work<'a> {
         self.tree.note(name);
         match make(&self.tree.here().dir) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                self.last_target = None;
                 self.tree.clear(name)?;
                 make(&self.tree.here().dir)
             }
@@ -189,7 +193,7 @@ impl<'a> Work<'a> {
             return Err(Error::invalid("apply", "a hard link to the root"));
         };
         let whole = |path: &EntryPath| path.prefix(path.depth()).as_os_str().as_encoded_bytes().to_vec();
-        if self.tree.brought.skipped(&whole(target)) {
+        if self.tree.brought.skipped(&whole(target)) && !self.tree.exists(target)? {
             self.report.skip(entry.shown(), SkippedWhat::Device);
             self.tree.brought.note_skipped(&whole(path));
             return Ok(());

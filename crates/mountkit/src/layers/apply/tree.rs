@@ -156,6 +156,19 @@ impl<'a> Tree<'a> {
         self.root
     }
 
+    /// Whether there is something at `path`: a link itself, not what it leads to.
+    pub(super) fn exists(&self, path: &EntryPath) -> Result<bool> {
+        let is_there = match path.split() {
+            None => return Ok(true),
+            Some((parent, name)) => self.root.open_dir(path.prefix(parent)).and_then(|dir| dir.stat(os(name))),
+        };
+        match is_there {
+            Ok(_) => Ok(true),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The directory at hand.
     pub(super) fn here(&mut self) -> &mut Level {
         self.open.back_mut().unwrap_or(&mut self.top)

@@ -32,8 +32,7 @@ impl Extended {
         let mut sparse_name = None;
         for record in Records(body) {
             let (key, value) = record?;
-            let key_shown = || String::from_utf8_lossy(key.get(..64).unwrap_or(key)).into_owned();
-            let refuse = || Error::parse("tar", format!("a PAX header's {} has no good value", key_shown()));
+            let refuse = || Error::parse("tar", format!("a PAX header's {} has no good value", shown(key)));
             match key {
                 // An empty value takes back what another header said, and here there is none.
                 b"path" => self.path = Some(value.to_vec()).filter(|path| !path.is_empty()),
@@ -52,7 +51,6 @@ impl Extended {
                             return Err(limit(why));
                         }
                         let name = CString::new(name).ok().filter(|name| !name.is_empty()).ok_or_else(refuse)?;
-                        self.xattrs.retain(|(other, _)| *other != name);
                         self.xattrs.push((name, value));
                     } else if let Some(key) = key.strip_prefix(b"GNU.sparse.") {
                         self.sparse.get_or_insert_default().record(key, value)?;
@@ -61,6 +59,10 @@ impl Extended {
                 }
             }
         }
+        // The last one of a name, at the cost of a sort: a header has room for sixty thousand.
+        self.xattrs.reverse();
+        self.xattrs.sort_by(|(one, _), (other, _)| one.cmp(other));
+        self.xattrs.dedup_by(|(one, _), (other, _)| one == other);
         // There `path` is a name for programs that know no holes.
         if let Some(name) = sparse_name.filter(|name| !name.is_empty()) {
             self.path = Some(name);
@@ -81,13 +83,18 @@ pub(super) fn refuse_global(body: &[u8]) -> Result<()> {
         let changes = [&b"path"[..], b"linkpath", b"size", b"uid", b"gid", b"mtime"].contains(&key)
             || [&b"GNU.sparse."[..], b"SCHILY.xattr.", b"LIBARCHIVE.xattr."].iter().any(|start| key.starts_with(start));
         if changes {
-            let key = String::from_utf8_lossy(key.get(..64).unwrap_or(key)).into_owned();
+            let key = shown(key);
             let why =
                 format!("a PAX header gives {key} to all entries that follow: readers disagree whether it counts");
             return Err(Error::parse("tar", why));
         }
     }
     Ok(())
+}
+
+/// A key as errors show it, with nothing in it that a terminal would act by.
+fn shown(key: &[u8]) -> String {
+    key.get(..64).unwrap_or(key).escape_ascii().to_string()
 }
 
 /// The records of a header.

@@ -78,7 +78,7 @@ fn pax_over_the_header() {
     assert_eq!(entry.uid, 4_000_000_000);
     assert_eq!(entry.modified, Time { seconds: 1, nanoseconds: 250_000_000 });
     let xattrs: Vec<_> = entry.xattrs.iter().map(|(key, value)| (key.to_bytes(), value.as_slice())).collect();
-    assert_eq!(xattrs, [(&b"user.empty"[..], &b""[..]), (b"user.two", b"\0new\n"), (b"user.=", b"\0\x01")]);
+    assert_eq!(xattrs, [(&b"user.="[..], &b"\0\x01"[..]), (b"user.empty", b""), (b"user.two", b"\0new\n")]);
 }
 
 #[test]
