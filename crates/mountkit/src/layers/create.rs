@@ -117,8 +117,10 @@ pub struct Created {
     pub unpacked_size: u64,
     /// How many entries it has, with whiteouts and markers.
     pub entries: u64,
-    /// What no layer can hold.
+    /// What no layer can hold, the first thousand; what has a path of more than 4,096 bytes is only counted.
     pub left_out: Vec<LeftOut>,
+    /// How much was left out in all.
+    pub left_out_count: u64,
 }
 
 /// What is in the directory and not in the layer.

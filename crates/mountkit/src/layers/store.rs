@@ -130,31 +130,48 @@ fn io(operation: &'static str, path: &Path) -> impl Fn(std::io::Error) -> Error 
     move |error| Error::from_io(operation, &error).on(path).with_hints(&HINTS)
 }
 
+fn ensure_dir(path: &Path) -> Result<()> {
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != Io::AlreadyExists => Err(io("mkdir", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses what is not a directory of the caller's that nobody else may enter. A link is none.
+fn check_owner(dir: &Path) -> Result<()> {
+    let found = fs::symlink_metadata(dir).map_err(io("stat", dir))?;
+    let refuse = |why: String| Error::invalid("open store", why).on(dir);
+    if !found.is_dir() {
+        return Err(refuse("it is not a directory".to_owned()));
+    }
+    if found.mode() & 0o077 != 0 {
+        let why = format!("its mode is {:#o}: others reach the set-user-id programs of images", found.mode() & 0o7777);
+        return Err(refuse(why).with_hint("take a new folder, or make a new one within it"));
+    }
+    if found.uid() != crate::sys::effective_uid() {
+        return Err(refuse(format!("it belongs to user {}", found.uid())));
+    }
+    Ok(())
+}
+
 impl Store {
     /// Opens the store in `dir`, which is made (0700) if it is missing, and removes what processes that were killed have left
-    /// there.
+    /// there. Links in `dir` are followed now, and never again. The directories above it are the caller's to choose: nobody
+    /// else should be able to rename in them.
     ///
     /// # Errors
     /// Invalid when others may enter the directory, or it is somebody else's. NotFound when the directory above is
     /// missing. What mkdir(2), open(2), flock(2) and unlinkat(2) answer.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
-        let dir = std::path::absolute(&dir).map_err(io("open", dir.as_ref()))?;
-        for path in [&dir, &dir.join("layers")] {
-            match fs::DirBuilder::new().mode(0o700).create(path) {
-                Err(error) if error.kind() != Io::AlreadyExists => return Err(io("mkdir", path)(error)),
-                _ => {}
-            }
-        }
-        let found = fs::metadata(&dir).map_err(io("stat", &dir))?;
-        let refuse = |why: String| Error::invalid("open store", why).on(dir.as_path());
-        if found.mode() & 0o077 != 0 {
-            let why =
-                format!("its mode is {:#o}: others reach the set-user-id programs of images", found.mode() & 0o7777);
-            return Err(refuse(why).with_hint("chmod 700, or a new folder within it"));
-        }
-        if found.uid() != crate::sys::effective_uid() {
-            return Err(refuse(format!("it belongs to user {}", found.uid())));
-        }
+        let dir = dir.as_ref();
+        ensure_dir(dir)?;
+        // Links are followed once: whoever could turn one elsewhere later gains nothing.
+        let dir = fs::canonicalize(dir).map_err(io("realpath", dir))?;
+        check_owner(&dir)?;
+        let layers = dir.join("layers");
+        ensure_dir(&layers)?;
+        // Of somebody who could write here before, it has who knows what in it.
+        check_owner(&layers)?;
         let store = Self { dir, on_disk: true };
         store.each_place(|place| place.remove_unused(true).map(drop))?;
         Ok(store)
@@ -183,10 +200,7 @@ impl Store {
     /// the layer that is the error's context; nothing is left of it then, and what was unpacked before stays.
     pub fn unpack(&self, image: &Image, apply: &Apply) -> Result<Unpacked> {
         let form = self.dir.join("layers").join(form(apply)?);
-        match fs::DirBuilder::new().mode(0o700).create(&form) {
-            Err(error) if error.kind() != Io::AlreadyExists => return Err(io("mkdir", &form)(error)),
-            _ => {}
-        }
+        ensure_dir(&form)?;
         let mut seen = BTreeSet::new();
         let mut layers = Vec::new();
         for layer in image.layers().iter().rev() {

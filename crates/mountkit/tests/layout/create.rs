@@ -149,7 +149,12 @@ fn sockets_are_left_out_and_told_and_nobody_waits_for_a_fifo() {
     assert!(Command::new("mkfifo").arg(dir.join("fifo")).status().expect("mkfifo").success());
     let (tar, created) = layer_of(&dir, &plain());
     assert_eq!(names(&tar), ["./", "fifo"]);
-    assert_eq!(created.left_out, [LeftOut::Socket("socket".into())]);
+    assert_eq!((created.left_out, created.left_out_count), (vec![LeftOut::Socket("socket".into())], 1));
+    for number in 0..1100 {
+        std::os::unix::net::UnixListener::bind(dir.join(format!("s{number}"))).expect("bind");
+    }
+    let (_, created) = layer_of(&dir, &plain());
+    assert_eq!((created.left_out.len(), created.left_out_count), (1000, 1101));
 }
 
 /// A file with data at both ends of a large hole.

@@ -216,6 +216,41 @@ fn a_store_is_its_owners_alone() {
         fs::remove_dir_all(&dir).expect("rm");
     }
     assert_eq!(Store::open(temp.join("no/store")).expect_err("nothing").kind(), ErrorKind::NotFound);
+    // What cannot be a store is left as it was.
+    let open = temp.join("open");
+    fs::create_dir(&open).expect("mkdir");
+    Store::open(&open).expect_err("others may enter");
+    assert_eq!(fs::read_dir(&open).expect("readdir").count(), 0);
+    fs::write(temp.join("file"), "").expect("write");
+    assert_eq!(Store::open(temp.join("file")).expect_err("a file").kind(), ErrorKind::Invalid);
+    // Others could write to it once.
+    for (number, put) in [|path: &Path| std::os::unix::fs::symlink("/", path), |path: &Path| fs::create_dir(path)]
+        .into_iter()
+        .enumerate()
+    {
+        let dir = temp.join(format!("once-{number}"));
+        fs::create_dir(&dir).expect("mkdir");
+        put(&dir.join("layers")).expect("put");
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).expect("chmod");
+        let error = Store::open(&dir).expect_err("what is in it is not ours");
+        assert!(error.kind() == ErrorKind::Invalid && format!("{error}").contains("layers"), "{error:#}");
+    }
+}
+
+#[test]
+fn a_link_to_a_store_is_followed_once() {
+    faultkit::require!(program("tar"), program("gzip"));
+    let (made, temp) = (Made::image(&[OTHER]), TempDir::new());
+    let [ours, theirs, link] = ["ours", "theirs", "link"].map(|name| temp.join(name));
+    fs::create_dir(&theirs).expect("mkdir");
+    Store::open(&ours).expect("store");
+    std::os::unix::fs::symlink(&ours, &link).expect("symlink");
+    let store = Store::open(&link).expect("store");
+    fs::remove_file(&link).expect("rm");
+    std::os::unix::fs::symlink(&theirs, &link).expect("symlink");
+    let found = unpacked(&store, &image_of(&made));
+    assert!(paths(&found).iter().all(|path| path.starts_with(fs::canonicalize(&ours).expect("realpath"))));
+    assert_eq!(fs::read_dir(&theirs).expect("readdir").count(), 0);
 }
 
 #[test]

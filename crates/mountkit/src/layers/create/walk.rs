@@ -32,6 +32,11 @@ use crate::sys::upper::{self, Attribute, FullStat};
 const DEEPEST: usize = 4096;
 /// How many of their descriptors are open at once.
 const OPEN: usize = 64;
+/// How much of what is left out is told by name, and by no longer one.
+const TOLD: usize = 1000;
+const LONGEST_TOLD: usize = 4096;
+/// How many bytes the paths may have that are kept of files with several names.
+const MOST_OF_LINKS: usize = 256 << 20;
 const OPAQUE: &[u8] = b".wh..wh..opq";
 
 type Inode = ((u32, u32), u64);
@@ -60,9 +65,11 @@ pub(super) struct Walk<'a, W: Write> {
     mount: u64,
     /// The first path of each file that has several.
     links: BTreeMap<Inode, Vec<u8>>,
+    linked: usize,
     entries: u64,
     bytes: u64,
     left_out: Vec<LeftOut>,
+    left_out_count: u64,
     buffer: Vec<u8>,
 }
 
@@ -76,9 +83,11 @@ impl<'a, W: Write> Walk<'a, W> {
             levels: Vec::new(),
             mount: 0,
             links: BTreeMap::new(),
+            linked: 0,
             entries: 0,
             bytes: 0,
             left_out: Vec::new(),
+            left_out_count: 0,
             buffer: vec![0; 256 << 10],
         }
     }
@@ -105,6 +114,7 @@ impl<'a, W: Write> Walk<'a, W> {
             unpacked_size: sums.unpacked_size,
             entries: self.entries,
             left_out: self.left_out,
+            left_out_count: self.left_out_count,
         })
     }
 
@@ -191,7 +201,7 @@ impl<'a, W: Write> Walk<'a, W> {
             libc::S_IFBLK => Kind::BlockDevice,
             libc::S_IFIFO => Kind::Fifo,
             libc::S_IFSOCK => {
-                self.left_out.push(LeftOut::Socket(self.shown()));
+                self.leave_out(LeftOut::Socket);
                 return Ok(());
             }
             _ => return Err(Error::unsupported("statx", "this kind of file", None).on(self.shown())),
@@ -305,6 +315,12 @@ impl<'a, W: Write> Walk<'a, W> {
             return Ok(false);
         }
         let Some(first) = self.links.get(&inode(stat)).cloned() else {
+            self.linked += self.path.len();
+            if self.linked > MOST_OF_LINKS {
+                return Err(
+                    self.too_much(format!("more than {MOST_OF_LINKS} bytes of paths of files with several names"))
+                );
+            }
             self.links.insert(inode(stat), self.path.clone());
             return Ok(false);
         };
@@ -330,9 +346,18 @@ impl<'a, W: Write> Walk<'a, W> {
             let hint = "mount overlays whose changes are to become layers with redirect_dir=nofollow and metacopy=off";
             return Err(Error::unsupported("create layer", feature, None).on(self.shown()).with_hint(hint));
         }
-        let path = self.shown();
-        self.left_out.extend(left.into_iter().map(|key| LeftOut::Attribute(path.clone(), key)));
+        for key in left {
+            self.leave_out(|path| LeftOut::Attribute(path, key));
+        }
         Ok((attributes, marks))
+    }
+
+    /// Tells of what is left out. How much there is, and how long its paths are, is the container's to choose.
+    fn leave_out(&mut self, what: impl FnOnce(PathBuf) -> LeftOut) {
+        self.left_out_count += 1;
+        if self.left_out.len() < TOLD && self.path.len() <= LONGEST_TOLD {
+            self.left_out.push(what(self.shown()));
+        }
     }
 
     fn described<'e>(

@@ -16,6 +16,11 @@ use crate::hint::HINTS;
 use crate::layers::entry::{Archive, Entry, Kind};
 use crate::layers::{Compression, Digest, Limits};
 
+/// What is asked for beside blobs, and the longest name of one: `blobs/sha512/` and 128 digits.
+const NAMES: [&[u8]; 3] = [b"oci-layout", b"index.json", b"manifest.json"];
+const LONGEST_NAME: usize = 160;
+/// How many blobs an archive may have: their names are kept.
+const MOST_BLOBS: usize = 50_000;
 /// The most files that an archive of a layout may have.
 const MOST_FILES: u64 = 1_000_000;
 
@@ -141,6 +146,13 @@ fn places(file: &File) -> Result<BTreeMap<Vec<u8>, (u64, u64)>> {
             continue;
         }
         let path = entry.path.strip_prefix(b"./").unwrap_or(&entry.path).to_owned();
+        // What is asked for is never longer, and whoever fills an archive with names does not fill memory.
+        if path.len() > LONGEST_NAME || !(path.starts_with(b"blobs/") || NAMES.contains(&path.as_slice())) {
+            continue;
+        }
+        if places.len() == MOST_BLOBS {
+            return Err(Error::limit("read image", format!("the archive has more than {MOST_BLOBS} blobs")));
+        }
         if places.insert(path, (archive.position(), entry.size)).is_some() {
             return Err(Error::parse("read image", "there are two files of one name").on(entry.shown()));
         }
