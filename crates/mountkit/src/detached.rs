@@ -8,6 +8,7 @@ use std::path::Path;
 use cellkit_core::{Errno, Error, Result, Subject};
 
 use crate::hint::HINTS;
+use crate::peers::{self, Seen, Which};
 use crate::{Attach, Kept, Mount, MountAttr, MountChange, Propagation, RootFd, idmap, sys};
 
 /// A mount, or a tree of mounts, that is nowhere in the directory tree: a descriptor is all that holds it.
@@ -211,7 +212,8 @@ impl DetachedMount {
     /// `recvmsg(SCM_RIGHTS)`: takes a mount that another process has [sent](Self::send). Blocks until there is one.
     ///
     /// # Errors
-    /// Invalid: what came is not one descriptor of the root of a mount; all that came is closed then. Gone: the other
+    /// Invalid: what came is not one descriptor of the root of a mount, or of one that is attached in the caller's mount
+    /// namespace; all that came is closed then. Gone: the other
     /// end was closed.
     #[doc(alias("recvmsg", "SCM_RIGHTS"))]
     pub fn receive(socket: &UnixStream) -> Result<Self> {
@@ -227,6 +229,10 @@ impl DetachedMount {
         let stat = sys::statx(fd.as_raw_fd()).map_err(|errno| Error::from_errno("statx", errno.0).on(subject()))?;
         if !stat.is_mount_root {
             return Err(refuse("the descriptor that came is not the root of a mount"));
+        }
+        // To attach it would be to move it: the sender would move mounts of the receiver's.
+        if peers::seen(fd.as_fd(), Which::Own)? != Seen::Nowhere {
+            return Err(refuse("the mount that came is attached in this mount namespace already"));
         }
         Ok(Self::new(fd, Subject::Thing("a mount that was sent".into())))
     }

@@ -362,7 +362,12 @@ struct Causes {
 
 impl Causes {
     fn add(&mut self, reason: Reason, evidence: Evidence, text: impl Into<String>) {
-        let text = text.into();
+        // Paths, names of file systems and the kernel's words are others' to choose, and a terminal acts by some characters.
+        let text: String = text
+            .into()
+            .chars()
+            .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
+            .collect();
         if !self.found.iter().any(|cause| cause.text == text) {
             self.found.push(Cause { reason, evidence, text });
         }

@@ -1,7 +1,7 @@
 //! A mount that can be seen.
 #![forbid(unsafe_code)]
 
-use std::ffi::{CString, OsStr};
+use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -105,9 +105,11 @@ impl Mount {
 
     /// `umount2`: takes it away, if nobody uses it.
     ///
-    /// Where it is by now is asked of the kernel, up to 128 times where somebody renames on the way, and unmounted is what this
-    /// is a handle of, or nothing. The call is made on
-    /// a thread of its own, since it takes no descriptor, only a path or the thread's own directory.
+    /// Where it is by now is asked of the kernel, up to 128 times where somebody renames on the way. The call is made on a
+    /// thread of its own, since it takes no descriptor, only a path or the thread's own directory; and as it would be in use by
+    /// such a directory, the last name is the kernel's to look up once more. Whoever renames in the directory above at that
+    /// very moment, from a mount namespace where nothing is mounted there, can have another mount that is there unmounted, if
+    /// nobody uses it. Where somebody hostile can rename, [`detach`](Self::detach) it.
     ///
     /// # Errors
     /// Busy (EBUSY): a file on it is open, it is somebody's working directory, or something is mounted below or on top of
@@ -120,6 +122,9 @@ impl Mount {
     }
 
     /// `umount2(MNT_DETACH)`: nobody finds it any more, nor what is mounted below it; it goes away when nobody uses it.
+    ///
+    /// Of a directory it is the mount that this is a handle of, whatever is renamed meanwhile. Of a file see
+    /// [`unmount`](Self::unmount).
     ///
     /// # Errors
     /// As [`unmount`](Self::unmount). Busy only when something is mounted on top of it.
@@ -150,6 +155,11 @@ impl Mount {
     fn take_away(self, flags: i32) -> Result<()> {
         let Located { parent, name } = self.locate()?;
         let Self { fd, subject } = self;
+        let is_dir = sys::statx(fd.as_raw_fd()).is_ok_and(|stat| stat.is(libc::S_IFDIR));
+        if flags & libc::MNT_DETACH != 0 && is_dir {
+            // From within it, as it may be in use: so it is this one, whatever is renamed meanwhile.
+            return unmount_at(&fd, c".", flags, &subject);
+        }
         // It would be in use by this very descriptor.
         drop(fd);
         unmount_at(&parent, &name, flags, &subject)
@@ -232,7 +242,7 @@ struct Located {
     name: CString,
 }
 
-fn unmount_at(parent: &OwnedFd, name: &CString, flags: i32, subject: &Subject) -> Result<()> {
+fn unmount_at(parent: &OwnedFd, name: &CStr, flags: i32, subject: &Subject) -> Result<()> {
     sys::unmount::unmount_at(parent.as_fd(), name, flags).map_err(|(operation, errno)| {
         let error = Error::from_errno(operation, errno.0).on(subject.clone()).with_hints(&HINTS);
         if errno == Errno(libc::ENOENT) { error.or_gone() } else { error }

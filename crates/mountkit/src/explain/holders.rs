@@ -13,7 +13,8 @@ use std::path::Path;
 use cellkit_core::{ProcFd, ProcView};
 
 use super::place::Place;
-use crate::sys::{self, look};
+use crate::sys::look;
+use crate::sys::statmount::{self, MountId};
 
 /// More would be no sentence.
 const MOST: usize = 5;
@@ -85,8 +86,9 @@ fn uses(proc: &ProcFd, pid: i32, sought: &Sought<'_>, wanted: Use) -> Option<&'s
     if wanted == Use::Any {
         let dir: OwnedFd = proc.open_file(Path::new(&pid.to_string()), libc::O_PATH | libc::O_DIRECTORY).ok()?.into();
         for (link, how) in [(c"cwd", "its working directory"), (c"root", "its root")] {
-            let behind = look::behind_link(dir.as_fd(), link).and_then(|fd| sys::statx(fd.as_raw_fd()));
-            if behind.is_ok_and(|stat| stat.mount_id == mount) {
+            // Nothing is asked of the file system there, whose server may be dead, or never answer.
+            let behind = look::behind_link(dir.as_fd(), link).and_then(|fd| statmount::old_mount_of(fd.as_fd()));
+            if behind.is_ok_and(|id| id == MountId::Old(mount)) {
                 return Some(how);
             }
         }

@@ -54,6 +54,8 @@ impl Context {
     fn config(&self, command: u32, key: &CStr, value: Option<&CStr>, aux: i32) -> Result<()> {
         fsconfig(self.fd.as_raw_fd(), command, Some(key), value, aux).map_err(|errno| {
             let option = match value {
+                // Errors go to logs.
+                Some(_) if is_secret(key) => format!("{}=…", key.to_string_lossy()),
                 Some(value) => format!("{}={}", key.to_string_lossy(), value.to_string_lossy()),
                 None => key.to_string_lossy().into_owned(),
             };
@@ -108,4 +110,10 @@ impl Context {
             Err(errno) => Err(self.fail("fsmount", errno)),
         }
     }
+}
+
+/// Whether the value of an option is nobody's to see: `password` of cifs, `secret` of ceph.
+fn is_secret(key: &CStr) -> bool {
+    let key = key.to_bytes().to_ascii_lowercase();
+    [&b"pass"[..], b"secret", b"key", b"cred"].iter().any(|word| key.windows(word.len()).any(|part| part == *word))
 }

@@ -85,11 +85,13 @@ unsafe impl ChildStep for Step {
                     Target::Dir => super::ensure_dir(root, path, 0o755, Links::Inside),
                     Target::File => super::ensure_file(root, path, 0o644),
                 }?;
-                if is_same_place(root, fd)? {
-                    super::shut(fd);
-                    return Err(Errno(libc::EBUSY));
+                match is_same_place(root, fd) {
+                    Ok(false) => fds.set(*into, fd),
+                    answer => {
+                        super::shut(fd);
+                        Err(answer.err().unwrap_or(Errno(libc::EBUSY)))
+                    }
                 }
-                fds.set(*into, fd)
             }
             Call::CopyUp { root, path, to } => {
                 let flags = libc::O_RDONLY | libc::O_DIRECTORY;

@@ -32,6 +32,14 @@ fn the_part_of_a_path_that_is_wrong() {
 }
 
 #[test]
+fn names_move_no_cursor() {
+    let dir = faultkit::TempDir::new();
+    std::fs::create_dir(dir.join("a\u{1b}[2J\nb")).expect("mkdir");
+    let error = RootFd::open(&dir).expect("root").open_dir("a\u{1b}[2J\nb/c").expect_err("no c");
+    because(&error, libc::ENOENT, Reason::Missing, r"a\u{1b}[2J\nb is there, and has no");
+}
+
+#[test]
 fn the_part_of_a_path_inside_a_root() {
     let dir = faultkit::TempDir::new();
     std::fs::write(dir.join("file"), "").expect("write");

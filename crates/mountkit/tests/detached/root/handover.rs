@@ -103,6 +103,14 @@ fn what_is_no_mount_is_refused_and_closed() {
         DetachedMount::from(std::os::fd::OwnedFd::from(plain)).send(&ours).expect("send");
         let error = DetachedMount::receive(&theirs).expect_err("a plain directory");
         assert!(error.to_string().contains("not the root of a mount"), "{error}");
+        // A mount of the receiver's own, which it would move.
+        let attached = Tmpfs::new().mount().expect("mount").attach(&RootFd::open(&dir).expect("root"), "plain");
+        let attached = std::os::fd::OwnedFd::from(attached.expect("attach"));
+        DetachedMount::from(attached).send(&ours).expect("send");
+        let error = DetachedMount::receive(&theirs).expect_err("an attached mount");
+        assert!(error.to_string().contains("is attached"), "{error}");
+        assert!(table().contains("/plain "), "it is where it was");
+        host("umount", &[text(&dir.join("plain"))]);
         drop(ours);
         assert_eq!(DetachedMount::receive(&theirs).expect_err("the end").kind(), ErrorKind::Gone);
         let error = Tmpfs::new().mount().expect("mount").send(&theirs).expect_err("nobody is there");

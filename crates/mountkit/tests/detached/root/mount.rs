@@ -3,6 +3,8 @@
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use mountkit::{Attach, Bind, ErrorKind, Mount, MountAttr, MountChange, Propagation, Rename, RootFd, Tmpfs, Unmounted};
@@ -201,5 +203,56 @@ fn beside_somebody_who_renames_on_the_way_every_one_is_taken_away() {
             outcome.expect("every round");
         });
         assert!(exchanges.load(Ordering::Relaxed) > rounds, "there was no race");
+    });
+}
+
+/// Where the other process finds the folders; it runs [`the_renamer`].
+const RENAMES: &str = "CELLKIT_TEST_RENAMES";
+
+/// Not a test of its own: the process that exchanges two folders, in a mount namespace where nothing is mounted on them.
+#[test]
+#[ignore = "run by another test, in another mount namespace"]
+fn the_renamer() {
+    let Some(dir) = std::env::var_os(RENAMES).map(PathBuf::from) else { return };
+    fs::write(dir.join("ready"), "").expect("write");
+    while !dir.join("stop").exists() {
+        for (from, to) in [("a", "t"), ("b", "a"), ("t", "b")] {
+            fs::rename(dir.join(from), dir.join(to)).expect("rename");
+        }
+    }
+}
+
+#[test]
+fn what_is_detached_is_what_was_meant_whatever_is_renamed_meanwhile() {
+    faultkit::require!(root, program("unshare"));
+    faultkit::isolated!(|| {
+        let dir = dir_with(&["a", "b"]);
+        let mut command = Command::new("unshare");
+        command.args(["-m", "--propagation", "private"]).arg(std::env::current_exe().expect("exe"));
+        command.args(["root::mount::the_renamer", "--exact", "--ignored", "--test-threads=1"]);
+        let mut renamer = command.env(RENAMES, &*dir).stdout(Stdio::null()).spawn().expect("unshare");
+        while !dir.join("ready").exists() {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        let root = RootFd::open(&*dir).expect("root");
+        let of_dir = || table().lines().filter(|line| line.contains(text(&dir))).map(str::to_owned).collect::<Vec<_>>();
+        // Between two renames there is no such folder.
+        let attached = || Tmpfs::new().mount().expect("mount").attach(&root, "a").ok();
+        let kept = (0..1000).find_map(|_| attached()).expect("attach");
+        let line = of_dir().pop().expect("a line");
+        let id = line.split_once(' ').expect("an id").0;
+        let mut detached = 0;
+        for _ in 0..1000 {
+            detached += usize::from(attached().is_some_and(|mount| mount.detach().is_ok()));
+            let is_there = of_dir().iter().any(|line| line.split_once(' ').is_some_and(|(first, _)| first == id));
+            assert!(is_there, "another one was detached, after {detached}");
+        }
+        assert!(detached > 50, "{detached}");
+        fs::write(dir.join("stop"), "").expect("write");
+        assert!(renamer.wait().expect("wait").success());
+        drop(kept);
+        while let Some(mount) = ["a", "b"].iter().find_map(|name| Mount::open(&root, name).ok()) {
+            mount.detach().expect("umount");
+        }
     });
 }

@@ -67,6 +67,9 @@ fn the_kernels_words_are_in_the_error() {
         assert_eq!((error.operation(), error.kind()), ("fsconfig", ErrorKind::Invalid));
         assert_eq!(error.kernel_text(), Some("tmpfs: Unknown parameter 'colour'"));
         assert!(format!("{error:#}").contains("set colour=red"), "{error:#}");
+        let error = Filesystem::new("tmpfs").set("password2", "hunter2").mount().expect_err("no such option");
+        let text = format!("{error:#} {error:?}");
+        assert!(text.contains("set password2=…") && !text.contains("hunter"), "{text}");
         let error = Filesystem::new("no_such_fs").mount().expect_err("no such type");
         assert_eq!((error.operation(), error.kind()), ("fsopen", ErrorKind::NotFound));
         assert!(error.hint().is_some_and(|hint| hint.contains("/proc/filesystems")));
