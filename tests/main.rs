@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod examples;
+mod start;
 
 /// The program in README.md is the example that is compiled, word for word.
 #[test]
