@@ -145,7 +145,8 @@ impl Overlay {
     ///
     /// An upper directory belongs to one overlay at a time. The kernel would let two have it and only log that what
     /// happens then is undefined; [`mount`](Self::mount) refuses. To find out it has the kernel refuse a mount on purpose when
-    /// the directory was used before, which is one line in the kernel's log.
+    /// a directory was used before, which is a line or two in the kernel's log. Before Linux 6.6 an upper directory that
+    /// nothing was written to yet does not show that it was.
     #[doc(alias = "upperdir")]
     #[doc(alias = "workdir")]
     pub fn upper(mut self, upper: impl AsRef<Path>, work: impl AsRef<Path>) -> Self {
@@ -352,16 +353,17 @@ fn in_the_first_user_namespace() -> Result<bool> {
     Ok(inode == FIRST_USER_NAMESPACE)
 }
 
-/// An upper directory that another overlay has, in whatever mount namespace.
+/// An upper or work directory that another overlay has, in whatever mount namespace.
 ///
 /// The kernel knows; with `index=on` it says EBUSY, and otherwise only logs a warning. So it is asked with `index=on` for
 /// an overlay that cannot be, as its work directory is its upper directory: that is refused (EINVAL) right after the look,
-/// before anything is written. A directory in which nothing was ever written is not asked about.
+/// before anything is written. A directory that no overlay has left a trace in is not asked about.
 fn refuse_in_use(upper: &Upper, lowers: &[Dir], xattrs: OverlayXattrs, mechanism: Mechanism) -> Result<()> {
-    if !upper.was_used()? {
-        return Ok(());
-    }
-    let impossible = Upper { dir: upper.dir.clone(), work: upper.dir.clone() };
+    upper.used(xattrs)?.into_iter().try_for_each(|dir| refuse_if_in_use(dir, lowers, xattrs, mechanism))
+}
+
+fn refuse_if_in_use(dir: &Dir, lowers: &[Dir], xattrs: OverlayXattrs, mechanism: Mechanism) -> Result<()> {
+    let impossible = Upper { dir: dir.clone(), work: dir.clone() };
     let index = Setting { key: c"index", value: Some(c"on"), since: None };
     let user = Setting { key: c"userxattr", value: None, since: None };
     let settings = [index, user];

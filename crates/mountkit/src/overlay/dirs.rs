@@ -247,9 +247,20 @@ impl Upper {
         }
     }
 
-    /// Whether an overlay has been here before, which may be mounted still.
-    pub(crate) fn was_used(&self) -> Result<bool> {
-        Ok(!self.work.names()?.is_empty() || !self.dir.names()?.is_empty())
+    /// Those of the two that an overlay has been in before, which may be mounted still. From Linux 6.6 on it marks an upper
+    /// directory that is empty, too.
+    pub(crate) fn used(&self, xattrs: OverlayXattrs) -> Result<Vec<&Dir>> {
+        let mark = match xattrs {
+            OverlayXattrs::Trusted => c"trusted.overlay.uuid",
+            OverlayXattrs::User => c"user.overlay.uuid",
+        };
+        let is_marked = || self.dir.readable().is_some_and(|file| sys::overlay::has_xattr(file.as_fd(), mark));
+        let (upper, work) = (!self.dir.names()?.is_empty() || is_marked(), !self.work.names()?.is_empty());
+        // A work directory belongs to an upper one: where it was used, so was that.
+        Ok([(&self.dir, upper || work), (&self.work, work)]
+            .into_iter()
+            .filter_map(|(dir, used)| used.then_some(dir))
+            .collect())
     }
 }
 

@@ -42,6 +42,12 @@ pub(crate) fn open_below(dir: BorrowedFd<'_>, path: &CStr, flags: i32) -> Result
     open_in(dir, path, &OpenHow { flags: (flags | libc::O_CLOEXEC) as u64, mode: 0, resolve })
 }
 
+/// fgetxattr(2): whether the file has the attribute, as far as the caller may see it.
+pub(crate) fn has_xattr(file: BorrowedFd<'_>, name: &CStr) -> bool {
+    // SAFETY: name ends in NUL, and nothing is written: the buffer has no bytes.
+    unsafe { libc::fgetxattr(file.as_raw_fd(), name.as_ptr(), std::ptr::null_mut(), 0) >= 0 }
+}
+
 /// Whether the file system of `file` can hold an extended attribute of that name: fgetxattr(2).
 pub(crate) fn can_hold_xattr(file: BorrowedFd<'_>, name: &CStr) -> bool {
     // SAFETY: name ends in NUL, and nothing is written: the buffer has no bytes.

@@ -153,3 +153,38 @@ fn what_is_missing_is_named() {
         assert!(Path::new(&dirs.path("at")).read_dir().expect("readdir").next().is_none());
     });
 }
+
+#[test]
+fn directories_that_another_overlay_has() {
+    faultkit::require!(root, program("mount"), program("getfattr"));
+    faultkit::isolated!(|| {
+        let dirs = Dirs::new();
+        for name in ["other", "other-work", "seen"] {
+            fs::create_dir(dirs.path(name)).expect("mkdir");
+        }
+        let with = |upper: &str, work: &str| dirs.lowers().upper(dirs.path(upper), dirs.path(work));
+        // By another program, and nothing is written to it.
+        let lowers = text(&dirs.path("top")).to_owned();
+        let (upper, work) = (dirs.path("upper"), dirs.path("work"));
+        let options = format!("lowerdir={lowers},upperdir={},workdir={}", text(&upper), text(&work));
+        run("mount", &["-t", "overlay", "x", "-o", &options, text(&dirs.path("seen"))]);
+
+        let busy = |overlay: Overlay| {
+            let error = overlay.mount().expect_err("two overlays");
+            assert_eq!(error.kind(), ErrorKind::Busy, "{error:#}");
+            assert!(format!("{error:#}").contains("belongs to another overlay"), "{error:#}");
+        };
+        busy(with("upper", "work"));
+        busy(with("other", "work"));
+        // The mark of Linux 6.6 and newer.
+        if !run("getfattr", &["-d", "-m", "-", text(&upper)]).is_empty() {
+            busy(with("upper", "other-work"));
+        }
+        fs::write(dirs.path("seen/file"), "").expect("write");
+        busy(with("upper", "other-work"));
+        assert_eq!(names(&dirs.path("other-work")).len() + names(&dirs.path("other")).len(), 0, "nothing was made");
+
+        run("umount", &[text(&dirs.path("seen"))]);
+        drop(with("upper", "work").mount().expect("nobody has it now"));
+    });
+}
