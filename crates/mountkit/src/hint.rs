@@ -394,6 +394,12 @@ pub static HINTS: HintTable = HintTable(&[
         errno: libc::EACCES,
         hint: "the caller may not pass that directory: its owner is not mapped, or its mode is too strict",
     },
+    HintRow {
+        operation: "setxattrat",
+        errno: libc::EOPNOTSUPP,
+        hint: "the file system keeps no such attributes: tmpfs has those of users (user.*) since Linux 6.6; take another file \
+               system, or, as root, another form of whiteouts",
+    },
 ]);
 
 #[cfg(test)]
@@ -405,6 +411,7 @@ mod tests {
     fn each_row_is_found_and_says_its_word() {
         let rows = [
             ("open", libc::ENOENT, "must exist"),
+            ("setxattrat", libc::EOPNOTSUPP, "6.6"),
             ("open", libc::ENOTDIR, "is a directory"),
             ("open", libc::EACCES, "modes"),
             ("mount_setattr", libc::EPERM, "locked"),

@@ -19,6 +19,8 @@ pub(crate) enum Who {
     Root,
     /// uid 12345, as root of a new user namespace that maps this one id.
     Ordinary,
+    /// Whoever runs the test, in the same way.
+    Myself,
 }
 
 /// What a script said, and its exit status.
@@ -54,7 +56,7 @@ pub(crate) fn run(who: Who, steps: ChildSteps, script: &str) -> Result<Said, Err
     if who == Who::Ordinary {
         command.uid(12345).gid(12345);
     }
-    sys::in_new_root(&mut command, steps, who == Who::Ordinary, writer.as_raw_fd());
+    sys::in_new_root(&mut command, steps, who != Who::Root, writer.as_raw_fd());
     let output = command.output().expect("start the child");
     drop((command, writer));
     let mut fault = Vec::new();

@@ -6,3 +6,4 @@ mod sys;
 mod tree;
 
 mod root;
+mod rootless;

@@ -284,3 +284,29 @@ fn a_layer_that_is_there_twice_and_one_that_hides_all() {
         assert_eq!(count, new_ones);
     }
 }
+
+#[test]
+fn an_overlay_of_an_image_of_an_ordinary_user() {
+    // tmpfs, which the folder for temporary files may be on, has user attributes since then.
+    faultkit::require!(userns, kernel(6.6), program("tar"), program("gzip"), program("unshare"));
+    let (made, temp) = (Made::image(&[BASE, APP]), TempDir::new());
+    let store = Store::open(temp.join("store")).expect("store");
+    let unpacked = unpacked(&store, &image_of(&made));
+    let lower: Vec<_> = paths(&unpacked).iter().map(|path| path.display().to_string()).collect();
+    let script = format!(
+        "mount -t tmpfs state {0} && mkdir {0}/upper {0}/work {0}/merged &&
+         mount -t overlay -o userxattr,lowerdir={1},upperdir={0}/upper,workdir={0}/work none {0}/merged && cd {0}/merged &&
+         cat bin/sh srv/app && ls etc && echo 2 >srv/app && cat {0}/upper/srv/app",
+        temp.join("state").display(),
+        lower.join(":"),
+    );
+    fs::create_dir(temp.join("state")).expect("mkdir");
+    let output = std::process::Command::new("unshare")
+        .args(["-Urm", "--propagation", "private", "sh", "-c", &script])
+        .output()
+        .expect("unshare");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // `etc` is there, and what the upper layer hides in it is not.
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "#!12\n");
+    assert_eq!(fs::read(paths(&unpacked)[0].join("srv/app")).expect("read"), b"1", "the layer is as it was");
+}

@@ -2,6 +2,7 @@
 #![deny(unsafe_code)]
 
 mod dirs;
+mod rootless;
 mod user_namespace;
 
 mod root;

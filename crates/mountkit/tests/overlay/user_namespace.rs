@@ -1,6 +1,8 @@
 //! A test's body as root of a user namespace that an ordinary user made.
 #![forbid(unsafe_code)]
 
+use std::os::unix::fs::MetadataExt;
+
 const MARK: &str = "MOUNTKIT_OVERLAY_IN_USER_NAMESPACE";
 
 /// Whether this process is there.
@@ -12,9 +14,14 @@ pub(crate) fn is_here() -> bool {
 /// meanwhile would hold the copy of this one open for writing.
 #[track_caller]
 pub(crate) fn run_again(test: &str) {
-    let user = faultkit::ordinary_user();
-    let program = user.copy_of(std::env::current_exe().expect("this program"));
-    let mut command = user.command("unshare");
+    let program = std::env::current_exe().expect("this program");
+    let root = std::fs::metadata("/proc/self").expect("stat").uid() == 0;
+    // Root has to become one first, who may not reach what cargo builds; an ordinary user is one.
+    let user = root.then(faultkit::ordinary_user);
+    let (mut command, program) = match &user {
+        Some(user) => (user.command("unshare"), user.copy_of(program)),
+        None => (std::process::Command::new("unshare"), program),
+    };
     command.args(["--user", "--map-root-user", "--mount", "--propagation", "private"]).arg(program);
     let output = command.args([test, "--exact", "--nocapture"]).env(MARK, "1").output().expect("unshare");
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

@@ -3,6 +3,5 @@
 mod lookups;
 mod planted;
 mod refused;
-mod rootless;
 mod survival;
 mod volatile;

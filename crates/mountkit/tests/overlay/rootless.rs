@@ -1,4 +1,4 @@
-//! As root of a user namespace that an ordinary user made.
+//! As root of a user namespace that an ordinary user made: whoever runs the test, or one that root becomes.
 #![forbid(unsafe_code)]
 
 use std::fs;
@@ -10,9 +10,9 @@ use crate::user_namespace;
 
 #[test]
 fn notes_are_kept_in_user_attributes() {
-    faultkit::require!(root, kernel(6.6), program("unshare"), program("getfattr"), program("findmnt"));
+    faultkit::require!(userns, kernel(6.6), program("unshare"), program("getfattr"), program("findmnt"));
     if !user_namespace::is_here() {
-        return faultkit::isolated!(|| user_namespace::run_again("root::rootless::notes_are_kept_in_user_attributes"));
+        return faultkit::isolated!(|| user_namespace::run_again("rootless::notes_are_kept_in_user_attributes"));
     }
     let dirs = Dirs::new();
     dirs.write("base/dir/old", "old");
@@ -35,10 +35,10 @@ fn notes_are_kept_in_user_attributes() {
 
 #[test]
 fn a_file_system_without_user_attributes_is_told_of() {
-    faultkit::require!(root, program("unshare"));
+    faultkit::require!(userns, program("unshare"));
     if !user_namespace::is_here() {
         return faultkit::isolated!(|| user_namespace::run_again(
-            "root::rootless::a_file_system_without_user_attributes_is_told_of"
+            "rootless::a_file_system_without_user_attributes_is_told_of"
         ));
     }
     let dirs = Dirs::new();
@@ -60,31 +60,7 @@ fn a_file_system_without_user_attributes_is_told_of() {
 
 #[test]
 fn without_privilege_it_is_not_allowed() {
-    faultkit::require!(root);
-    faultkit::isolated!(|| {
-        let user = faultkit::ordinary_user();
-        let program = user.copy_of(std::env::current_exe().expect("this program"));
-        let output = user
-            .command(program)
-            .args(["root::rootless::as_an_ordinary_user", "--exact", "--nocapture"])
-            .env("MOUNTKIT_OVERLAY_ORDINARY", "1")
-            .output()
-            .expect("start");
-        let text = String::from_utf8_lossy(&output.stdout);
-        assert!(
-            output.status.success() && text.contains("1 passed"),
-            "{text}{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-    });
-}
-
-/// What the test above runs as somebody without any capability.
-#[test]
-fn as_an_ordinary_user() {
-    if std::env::var_os("MOUNTKIT_OVERLAY_ORDINARY").is_none() {
-        faultkit::require!(user);
-    }
+    faultkit::require!(user);
     let error = mountkit::Overlay::new().lowers(["/usr", "/etc"]).mount().expect_err("not allowed");
     assert_eq!((error.kind(), error.operation()), (ErrorKind::Permission, "fsopen"), "{error:#}");
     assert!(error.hint().is_some_and(|hint| hint.contains("CAP_SYS_ADMIN")), "{error:#}");
