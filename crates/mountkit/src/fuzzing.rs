@@ -21,3 +21,28 @@ pub fn image_documents(json: &[u8]) {
         assert_eq!(platform.parse().ok(), Some(document.platform));
     }
 }
+
+#[cfg(feature = "layers")]
+pub fn layer_entries(archive: &[u8]) {
+    use crate::layers::{Limits, entry};
+
+    let limits = || Limits::new().bytes(1 << 24).entries(1000);
+    let mut reader = entry::Archive::new(archive, limits());
+    let mut entry = entry::Entry::default();
+    while let Ok(true) = reader.next(&mut entry) {
+        assert!(!entry.path.contains(&0) && !entry.link.contains(&0), "{entry:?}");
+        assert!(entry.modified.nanoseconds < 1_000_000_000, "{entry:?}");
+        assert!(entry.kind == entry::Kind::File || entry.size == 0, "{entry:?}");
+        let mut stored = 0;
+        while let Ok(part) = reader.content() {
+            let length = part.len();
+            if length == 0 {
+                break;
+            }
+            stored += length as u64;
+            reader.used(length);
+        }
+        assert!(stored <= entry.size, "{stored} bytes of {entry:?}");
+        assert!(reader.position() <= archive.len() as u64);
+    }
+}

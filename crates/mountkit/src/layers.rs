@@ -23,7 +23,7 @@ mod compression;
 mod create;
 mod decompress;
 mod digest;
-mod entry;
+pub(crate) mod entry;
 pub(crate) mod image;
 mod limits;
 mod store;
