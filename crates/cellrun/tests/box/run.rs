@@ -60,17 +60,18 @@ impl Said {
     }
 
     /// The one line of a failure, without the hint, after the rules of failures were checked: one line that begins with
-    /// the program's name and perhaps a hint, and nothing on standard output.
+    /// the program's name, perhaps a hint and what the machine shows of the reason, and nothing on standard output.
     #[track_caller]
     pub fn failure(&self) -> &str {
         let lines: Vec<&str> = self.err.lines().collect();
-        let well_formed = match lines.as_slice() {
-            [line] => line.starts_with("cellrun: "),
-            [line, hint] => line.starts_with("cellrun: ") && hint.starts_with("  hint: "),
-            _ => false,
+        let [first, rest @ ..] = lines.as_slice() else { panic!("it said nothing: {self:#?}") };
+        let whys = match rest {
+            [hint, whys @ ..] if hint.starts_with("  hint: ") => whys,
+            whys => whys,
         };
-        assert!(well_formed && self.out.is_empty(), "not one line and a hint: {self:#?}");
-        lines[0].trim_start_matches("cellrun: ")
+        let well_formed = first.starts_with("cellrun: ") && whys.iter().all(|line| line.starts_with("  why: "));
+        assert!(well_formed && self.out.is_empty(), "not one line, a hint and reasons: {self:#?}");
+        first.trim_start_matches("cellrun: ")
     }
 }
 
