@@ -400,6 +400,34 @@ pub static HINTS: HintTable = HintTable(&[
         hint: "the file system keeps no such attributes: tmpfs has those of users (user.*) since Linux 6.6; take another file \
                system, or, as root, another form of whiteouts",
     },
+    HintRow { operation: "write", errno: libc::ENOSPC, hint: "the file system that is written to is full: see `df`" },
+    HintRow { operation: "write", errno: libc::EDQUOT, hint: "the owner's disk quota is used up: see `quota -u USER`" },
+    HintRow {
+        operation: "setxattrat",
+        errno: libc::EPERM,
+        hint: "trusted attributes need CAP_SYS_ADMIN in the first user namespace (a layer: Whiteouts::OverlayUser does without), \
+               and user ones are for files and directories only",
+    },
+    HintRow {
+        operation: "setxattrat",
+        errno: libc::ENOSPC,
+        hint: "the file system is full, or ext4 has no room for more attributes of one file than a block",
+    },
+    HintRow {
+        operation: "linkat",
+        errno: libc::EPERM,
+        hint: "a directory can have one name only, and fs.protected_hardlinks keeps files of others from being linked",
+    },
+    HintRow {
+        operation: "linkat",
+        errno: libc::EMLINK,
+        hint: "the file has as many names as its file system allows: 65,000 on ext4",
+    },
+    HintRow {
+        operation: "linkat",
+        errno: libc::EXDEV,
+        hint: "a hard link stays in one mount: something is mounted between the two names, also when it is the same file system",
+    },
 ]);
 
 #[cfg(test)]
@@ -492,6 +520,13 @@ mod tests {
             ("pivot_root", libc::ENOTDIR, "a directory"),
             ("chdir", libc::EACCES, "not mapped"),
             ("fchdir", libc::EACCES, "not mapped"),
+            ("write", libc::ENOSPC, "is full"),
+            ("write", libc::EDQUOT, "quota"),
+            ("setxattrat", libc::EPERM, "OverlayUser"),
+            ("setxattrat", libc::ENOSPC, "a block"),
+            ("linkat", libc::EPERM, "protected_hardlinks"),
+            ("linkat", libc::EMLINK, "65,000"),
+            ("linkat", libc::EXDEV, "one mount"),
         ];
         assert_eq!(HINTS.0.len(), rows.len(), "a row without a line above");
         for (operation, errno, word) in rows {

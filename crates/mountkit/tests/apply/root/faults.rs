@@ -55,7 +55,6 @@ fn whatever_call_fails_it_is_said() {
         };
         for errno in [libc::EIO, libc::ENOMEM] {
             let swept = Sweep::new(body)
-                .stride(2)
                 .spare("memory and threads of the standard library", |call| {
                     !matches!(
                         call.name.as_str(),

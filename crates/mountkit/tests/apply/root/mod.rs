@@ -2,4 +2,5 @@
 
 mod faults;
 mod gnu_tar;
+mod many;
 mod owners;
