@@ -324,10 +324,7 @@ impl DirFd {
     #[doc(alias = "readlinkat")]
     pub fn read_link(&self, name: impl AsRef<OsStr>) -> Result<PathBuf> {
         let name = Name::new("readlinkat", name.as_ref())?;
-        let mut body = vec![0; LONGEST_LINK];
-        let length = fs::readlinkat(self.raw(), name.as_c_str(), &mut body)
-            .map_err(|errno| self.fail("readlinkat", errno, &name))?;
-        body.truncate(length);
+        let body = fs::read_link(self.raw(), name.as_c_str()).map_err(|errno| self.fail("readlinkat", errno, &name))?;
         Ok(OsString::from_vec(body).into())
     }
 

@@ -31,153 +31,9 @@ pub static HINTS: HintTable = HintTable(&[
         hint: "the caller may not read this, or may not pass a directory on the way: see the modes along the path",
     },
     HintRow {
-        operation: "mount_setattr",
-        errno: libc::EPERM,
-        hint: "the mount's flags (ro, nosuid, nodev, noexec, propagation) are locked by the user namespace that made it, \
-               or CAP_SYS_ADMIN is missing: ask for no fewer flags than the host's mount has",
-    },
-    HintRow {
-        operation: "mount_setattr",
-        errno: libc::EINVAL,
-        hint: "\"/\" is not a mount point, as after chroot: start from a process whose root is a mount",
-    },
-    HintRow {
-        operation: "mount_setattr",
-        errno: libc::ENOSYS,
-        hint: "Linux 5.12 or newer is needed, or a seccomp filter of an outer container hides the call",
-    },
-    HintRow {
-        operation: "fsconfig",
-        errno: libc::EINVAL,
-        hint: "it has no such option, or takes no such value. overlay: in a user namespace say Rootfs::unprivileged(), and \
-               the lower directory must have no mounts below it; overlays stack two deep at most; `dmesg | tail` may say \
-               more. devpts: its gid must be mapped in the user namespace",
-    },
-    HintRow {
-        operation: "fsconfig",
-        errno: libc::ELOOP,
-        hint: "overlay: the lower, upper and work directories overlap, or one is in use by another overlay",
-    },
-    HintRow {
-        operation: "fsconfig",
-        errno: libc::EBUSY,
-        hint: "overlay: the upper or work directory is in use by another overlay mount",
-    },
-    HintRow {
-        operation: "fsconfig",
-        errno: libc::EPERM,
-        hint: "the file system may not be mounted from this user namespace: proc needs an own pid namespace, sysfs an own \
-               network namespace, mqueue an own ipc namespace, cgroup2 an own cgroup namespace; overlay needs \
-               Linux 5.11",
-    },
-    HintRow {
-        operation: "mount",
-        errno: libc::EINVAL,
-        hint: "overlay: `dmesg | tail` has the kernel's reason; from Linux 6.8 on it is told here",
-    },
-    HintRow {
-        operation: "unshare",
-        errno: libc::ENOSPC,
-        hint: "an overlay of many layers needs a mount namespace for a moment before Linux 6.8, and there are too many: see \
-               /proc/sys/user/max_mnt_namespaces",
-    },
-    HintRow {
-        operation: "fsmount",
-        errno: libc::EPERM,
-        hint: "a part of the host's own /proc or /sys is covered by another mount, as in a container: the kernel then \
-               allows no fresh one in a user namespace; uncover it, or use a bind of the host's",
-    },
-    HintRow {
-        operation: "fspick",
-        errno: libc::EINVAL,
-        hint: "a file system is named by the root of a mount of it, and this is another directory or file",
-    },
-    HintRow {
-        operation: "fsopen",
-        errno: libc::ENODEV,
-        hint: "this kernel has no such file system: see /proc/filesystems, or load its module (`modprobe overlay`)",
-    },
-    HintRow {
-        operation: "fsopen",
-        errno: libc::EPERM,
-        hint: "CAP_SYS_ADMIN in the user namespace of the mount namespace is missing, or a seccomp filter forbids it",
-    },
-    HintRow {
-        operation: "open_tree",
-        errno: libc::EINVAL,
-        hint: "the source has mounts below it that a user namespace may not uncover, or is an unbindable mount: see \
-               /proc/self/mountinfo",
-    },
-    HintRow {
-        operation: "move_mount",
-        errno: libc::EINVAL,
-        hint: "the target is not in this mount namespace or is below a shared mount, a file was to be mounted on a \
-               directory, or a detached mount was attached before: it serves one start",
-    },
-    HintRow {
-        operation: "move_mount",
-        errno: libc::ENOTDIR,
-        hint: "a directory can only be mounted on a directory and a file only on a file: look at what the root has there",
-    },
-    HintRow {
-        operation: "move_mount",
-        errno: libc::EAGAIN,
-        hint: "what is at the path afterwards is not the mask: somebody keeps renaming or mounting on the way to it",
-    },
-    HintRow {
-        operation: "mount_setattr",
-        errno: libc::EAGAIN,
-        hint: "what is at the path afterwards is not read-only: somebody keeps renaming or mounting on the way to it",
-    },
-    HintRow {
-        operation: "move_mount",
-        errno: libc::ENOSPC,
-        hint: "the mount namespace is full: see /proc/sys/fs/mount-max",
-    },
-    HintRow { operation: "move_mount", errno: libc::ELOOP, hint: "a mount cannot be moved to a place below itself" },
-    HintRow {
-        operation: "umount2",
-        errno: libc::EBUSY,
-        hint: "a file on it is open, it is somebody's working directory, or something is mounted below it: see `fuser -vm` \
-               and `findmnt -R`; or detach it",
-    },
-    HintRow {
-        operation: "umount2",
-        errno: libc::EINVAL,
-        hint: "the mount came from a more privileged mount namespace and is locked here: it can only be unmounted \
-               together with what it is mounted on",
-    },
-    HintRow { operation: "mkdirat", errno: libc::ENOSPC, hint: SCRATCH_IS_FULL },
-    HintRow { operation: "mknodat", errno: libc::ENOSPC, hint: SCRATCH_IS_FULL },
-    HintRow {
         operation: "openat2",
         errno: libc::ELOOP,
         hint: "a symbolic link is in the way: /proc, /sys and /dev of a root must be real directories",
-    },
-    HintRow {
-        operation: "copy_up",
-        errno: libc::ENOSPC,
-        hint: "the tmpfs is smaller than what the directory holds: give tmpfs_copy_up a larger size",
-    },
-    HintRow {
-        operation: "copy_up",
-        errno: libc::ELOOP,
-        hint: "there are more than 64 directories within one another: name one that is further down",
-    },
-    HintRow {
-        operation: "copy_up",
-        errno: libc::EAGAIN,
-        hint: "a file was exchanged for something else while it was copied: somebody changes the root meanwhile",
-    },
-    HintRow {
-        operation: "copy_up",
-        errno: libc::EACCES,
-        hint: "something in it belongs to an id that the child's user namespace does not map, and its mode is strict",
-    },
-    HintRow {
-        operation: "copy_up",
-        errno: libc::EINVAL,
-        hint: "something in it belongs to an id that the child's user namespace does not map, and a tmpfs of it cannot keep",
     },
     HintRow {
         operation: "openat2",
@@ -213,108 +69,26 @@ pub static HINTS: HintTable = HintTable(&[
         hint: "Linux 5.6 or newer is needed, or a seccomp filter of an outer container hides the call",
     },
     HintRow {
-        operation: "mknodat",
+        operation: "openat2",
+        errno: libc::EXDEV,
+        hint: "the path leads out of the directory that it must stay in, or to another mount",
+    },
+    HintRow {
+        operation: "openat2",
         errno: libc::EPERM,
-        hint: "device nodes need CAP_MKNOD in the first user namespace: say `unprivileged()` and they are bind mounts",
+        hint: "a seccomp filter forbids it, or the file may not be opened so",
     },
     HintRow {
-        operation: "statx",
-        errno: libc::ENODEV,
-        hint: "the host's device node is not the device of that name: see `ls -l /dev/null` and its like",
-    },
-    HintRow {
-        operation: "pivot_root",
-        errno: libc::EINVAL,
-        hint: "the process's root is not a mount point (chroot), or is the initramfs, which cannot be left: start from a root \
-               that was mounted, or accept what Rootfs::without_pivot_root says",
-    },
-    HintRow {
-        operation: "pivot_root",
-        errno: libc::EPERM,
-        hint: "CAP_SYS_ADMIN in the user namespace of the mount namespace is missing",
-    },
-    HintRow {
-        operation: "mount_setattr",
-        errno: libc::EBUSY,
-        hint: "the mount has files open for writing, so it cannot become read-only: end who has (fuser -vm)",
-    },
-    HintRow {
-        operation: "mount_setattr",
-        errno: libc::ENOSPC,
-        hint: "the kernel has no more peer groups: make the mount private or a slave, not shared",
-    },
-    HintRow {
-        operation: "fsconfig",
-        errno: libc::ENOENT,
-        hint: "a directory or device that the file system is made of does not exist: make it before",
-    },
-    HintRow {
-        operation: "fsconfig",
-        errno: libc::ENODEV,
-        hint: "the file system is built without what was asked for, or its device is gone",
-    },
-    HintRow {
-        operation: "fsconfig",
-        errno: libc::ENOSPC,
-        hint: "the file system that it is made on is full, or the kernel has no more of what it is made of",
-    },
-    HintRow {
-        operation: "fsopen",
-        errno: libc::ENOSYS,
-        hint: "Linux 5.2 or newer is needed, or a seccomp filter of an outer container hides the call",
-    },
-    HintRow {
-        operation: "fsmount",
-        errno: libc::EBUSY,
-        hint: "the file system context was mounted already, or has failed before: make a new one",
-    },
-    HintRow {
-        operation: "open_tree",
-        errno: libc::ENOENT,
-        hint: "the source does not exist: make it before, or mend the path",
-    },
-    HintRow {
-        operation: "open_tree",
-        errno: libc::ENOTDIR,
-        hint: "something on the way to the source is not a directory",
-    },
-    HintRow {
-        operation: "open_tree",
+        operation: "chdir",
         errno: libc::EACCES,
-        hint: "the caller may not pass a directory on the way to the source: see the modes along the path",
+        hint: "the caller may not pass that directory: its owner is not mapped, or its mode is too strict",
     },
     HintRow {
-        operation: "open_tree",
-        errno: libc::ELOOP,
-        hint: "the path of the source has more than forty symbolic links, or they lead round in a circle",
+        operation: "fchdir",
+        errno: libc::EACCES,
+        hint: "the caller may not pass that directory: its owner is not mapped, or its mode is too strict",
     },
-    HintRow {
-        operation: "open_tree",
-        errno: libc::EPERM,
-        hint: "CAP_SYS_ADMIN in the user namespace of the mount namespace is missing, or a seccomp filter forbids it",
-    },
-    HintRow {
-        operation: "open_tree",
-        errno: libc::ENOSYS,
-        hint: "Linux 5.2 or newer is needed, or a seccomp filter of an outer container hides the call",
-    },
-    HintRow {
-        operation: "move_mount",
-        errno: libc::EPERM,
-        hint: "CAP_SYS_ADMIN in the user namespace of the mount namespace is missing, or a seccomp filter forbids it",
-    },
-    HintRow {
-        operation: "move_mount",
-        errno: libc::ELOOP,
-        hint: "the target is below the mount that is to be moved, or the mount is a mount namespace's own file",
-    },
-    HintRow { operation: "move_mount", errno: libc::ENOENT, hint: "the target was removed after it was looked up" },
-    HintRow { operation: "move_mount", errno: libc::EBUSY, hint: "the same is mounted there already" },
-    HintRow {
-        operation: "umount2",
-        errno: libc::EPERM,
-        hint: "CAP_SYS_ADMIN in the user namespace of the mount namespace is missing",
-    },
+    HintRow { operation: "mkdirat", errno: libc::ENOSPC, hint: SCRATCH_IS_FULL },
     HintRow {
         operation: "mkdirat",
         errno: libc::EROFS,
@@ -335,6 +109,12 @@ pub static HINTS: HintTable = HintTable(&[
         operation: "mkdirat",
         errno: libc::EOVERFLOW,
         hint: "the caller's id has no number on this mount: its id map, or the file system's user namespace, leaves it out",
+    },
+    HintRow { operation: "mknodat", errno: libc::ENOSPC, hint: SCRATCH_IS_FULL },
+    HintRow {
+        operation: "mknodat",
+        errno: libc::EPERM,
+        hint: "device nodes need CAP_MKNOD in the first user namespace: say `unprivileged()` and they are bind mounts",
     },
     HintRow {
         operation: "mknodat",
@@ -369,39 +149,11 @@ pub static HINTS: HintTable = HintTable(&[
         hint: "the owner is an id that the user namespace or the id map of the mount leaves out",
     },
     HintRow {
-        operation: "openat2",
-        errno: libc::EXDEV,
-        hint: "the path leads out of the directory that it must stay in, or to another mount",
-    },
-    HintRow {
-        operation: "openat2",
-        errno: libc::EPERM,
-        hint: "a seccomp filter forbids it, or the file may not be opened so",
-    },
-    HintRow {
-        operation: "pivot_root",
-        errno: libc::EBUSY,
-        hint: "the new root is on the mount that is the root already: bind it onto itself first",
-    },
-    HintRow { operation: "pivot_root", errno: libc::ENOTDIR, hint: "a root is a directory" },
-    HintRow {
-        operation: "chdir",
-        errno: libc::EACCES,
-        hint: "the caller may not pass that directory: its owner is not mapped, or its mode is too strict",
-    },
-    HintRow {
-        operation: "fchdir",
-        errno: libc::EACCES,
-        hint: "the caller may not pass that directory: its owner is not mapped, or its mode is too strict",
-    },
-    HintRow {
         operation: "setxattrat",
         errno: libc::EOPNOTSUPP,
         hint: "the file system keeps no such attributes: tmpfs has those of users (user.*) since Linux 6.6; take another file \
                system, or, as root, another form of whiteouts",
     },
-    HintRow { operation: "write", errno: libc::ENOSPC, hint: "the file system that is written to is full: see `df`" },
-    HintRow { operation: "write", errno: libc::EDQUOT, hint: "the owner's disk quota is used up: see `quota -u USER`" },
     HintRow {
         operation: "setxattrat",
         errno: libc::EPERM,
@@ -413,6 +165,249 @@ pub static HINTS: HintTable = HintTable(&[
         errno: libc::ENOSPC,
         hint: "the file system is full, or ext4 has no room for more attributes of one file than a block",
     },
+    HintRow {
+        operation: "statx",
+        errno: libc::ENODEV,
+        hint: "the host's device node is not the device of that name: see `ls -l /dev/null` and its like",
+    },
+    HintRow {
+        operation: "copy_up",
+        errno: libc::ENOSPC,
+        hint: "the tmpfs is smaller than what the directory holds: give tmpfs_copy_up a larger size",
+    },
+    HintRow {
+        operation: "copy_up",
+        errno: libc::ELOOP,
+        hint: "there are more than 64 directories within one another: name one that is further down",
+    },
+    HintRow {
+        operation: "copy_up",
+        errno: libc::EAGAIN,
+        hint: "a file was exchanged for something else while it was copied: somebody changes the root meanwhile",
+    },
+    HintRow {
+        operation: "copy_up",
+        errno: libc::EACCES,
+        hint: "something in it belongs to an id that the child's user namespace does not map, and its mode is strict",
+    },
+    HintRow {
+        operation: "copy_up",
+        errno: libc::EINVAL,
+        hint: "something in it belongs to an id that the child's user namespace does not map, and a tmpfs of it cannot keep",
+    },
+    HintRow {
+        operation: "fsopen",
+        errno: libc::ENODEV,
+        hint: "this kernel has no such file system: see /proc/filesystems, or load its module (`modprobe overlay`)",
+    },
+    HintRow {
+        operation: "fsopen",
+        errno: libc::EPERM,
+        hint: "CAP_SYS_ADMIN in the user namespace of the mount namespace is missing, or a seccomp filter forbids it",
+    },
+    HintRow {
+        operation: "fsopen",
+        errno: libc::ENOSYS,
+        hint: "Linux 5.2 or newer is needed, or a seccomp filter of an outer container hides the call",
+    },
+    HintRow {
+        operation: "fsconfig",
+        errno: libc::EINVAL,
+        hint: "it has no such option, or takes no such value. overlay: in a user namespace say Rootfs::unprivileged(), and \
+               the lower directory must have no mounts below it; overlays stack two deep at most; `dmesg | tail` may say \
+               more. devpts: its gid must be mapped in the user namespace",
+    },
+    HintRow {
+        operation: "fsconfig",
+        errno: libc::ELOOP,
+        hint: "overlay: the lower, upper and work directories overlap, or one is in use by another overlay",
+    },
+    HintRow {
+        operation: "fsconfig",
+        errno: libc::EBUSY,
+        hint: "overlay: the upper or work directory is in use by another overlay mount",
+    },
+    HintRow {
+        operation: "fsconfig",
+        errno: libc::EPERM,
+        hint: "the file system may not be mounted from this user namespace: proc needs an own pid namespace, sysfs an own \
+               network namespace, mqueue an own ipc namespace, cgroup2 an own cgroup namespace; overlay needs \
+               Linux 5.11",
+    },
+    HintRow {
+        operation: "fsconfig",
+        errno: libc::ENOENT,
+        hint: "a directory or device that the file system is made of does not exist: make it before",
+    },
+    HintRow {
+        operation: "fsconfig",
+        errno: libc::ENODEV,
+        hint: "the file system is built without what was asked for, or its device is gone",
+    },
+    HintRow {
+        operation: "fsconfig",
+        errno: libc::ENOSPC,
+        hint: "the file system that it is made on is full, or the kernel has no more of what it is made of",
+    },
+    HintRow {
+        operation: "fsmount",
+        errno: libc::EPERM,
+        hint: "a part of the host's own /proc or /sys is covered by another mount, as in a container: the kernel then \
+               allows no fresh one in a user namespace; uncover it, or use a bind of the host's",
+    },
+    HintRow {
+        operation: "fsmount",
+        errno: libc::EBUSY,
+        hint: "the file system context was mounted already, or has failed before: make a new one",
+    },
+    HintRow {
+        operation: "fspick",
+        errno: libc::EINVAL,
+        hint: "a file system is named by the root of a mount of it, and this is another directory or file",
+    },
+    HintRow {
+        operation: "mount",
+        errno: libc::EINVAL,
+        hint: "overlay: `dmesg | tail` has the kernel's reason; from Linux 6.8 on it is told here",
+    },
+    HintRow {
+        operation: "open_tree",
+        errno: libc::EINVAL,
+        hint: "the source has mounts below it that a user namespace may not uncover, or is an unbindable mount: see \
+               /proc/self/mountinfo",
+    },
+    HintRow {
+        operation: "open_tree",
+        errno: libc::ENOENT,
+        hint: "the source does not exist: make it before, or mend the path",
+    },
+    HintRow {
+        operation: "open_tree",
+        errno: libc::ENOTDIR,
+        hint: "something on the way to the source is not a directory",
+    },
+    HintRow {
+        operation: "open_tree",
+        errno: libc::EACCES,
+        hint: "the caller may not pass a directory on the way to the source: see the modes along the path",
+    },
+    HintRow {
+        operation: "open_tree",
+        errno: libc::ELOOP,
+        hint: "the path of the source has more than forty symbolic links, or they lead round in a circle",
+    },
+    HintRow {
+        operation: "open_tree",
+        errno: libc::EPERM,
+        hint: "CAP_SYS_ADMIN in the user namespace of the mount namespace is missing, or a seccomp filter forbids it",
+    },
+    HintRow {
+        operation: "open_tree",
+        errno: libc::ENOSYS,
+        hint: "Linux 5.2 or newer is needed, or a seccomp filter of an outer container hides the call",
+    },
+    HintRow {
+        operation: "move_mount",
+        errno: libc::EINVAL,
+        hint: "the target is not in this mount namespace or is below a shared mount, a file was to be mounted on a \
+               directory, or a detached mount was attached before: it serves one start",
+    },
+    HintRow {
+        operation: "move_mount",
+        errno: libc::ENOTDIR,
+        hint: "a directory can only be mounted on a directory and a file only on a file: look at what the root has there",
+    },
+    HintRow {
+        operation: "move_mount",
+        errno: libc::EAGAIN,
+        hint: "what is at the path afterwards is not the mask: somebody keeps renaming or mounting on the way to it",
+    },
+    HintRow {
+        operation: "move_mount",
+        errno: libc::ENOSPC,
+        hint: "the mount namespace is full: see /proc/sys/fs/mount-max",
+    },
+    HintRow { operation: "move_mount", errno: libc::ELOOP, hint: "a mount cannot be moved to a place below itself" },
+    HintRow {
+        operation: "move_mount",
+        errno: libc::EPERM,
+        hint: "CAP_SYS_ADMIN in the user namespace of the mount namespace is missing, or a seccomp filter forbids it",
+    },
+    HintRow { operation: "move_mount", errno: libc::ENOENT, hint: "the target was removed after it was looked up" },
+    HintRow { operation: "move_mount", errno: libc::EBUSY, hint: "the same is mounted there already" },
+    HintRow {
+        operation: "mount_setattr",
+        errno: libc::EPERM,
+        hint: "the mount's flags (ro, nosuid, nodev, noexec, propagation) are locked by the user namespace that made it, \
+               or CAP_SYS_ADMIN is missing: ask for no fewer flags than the host's mount has",
+    },
+    HintRow {
+        operation: "mount_setattr",
+        errno: libc::EINVAL,
+        hint: "\"/\" is not a mount point, as after chroot: start from a process whose root is a mount",
+    },
+    HintRow {
+        operation: "mount_setattr",
+        errno: libc::ENOSYS,
+        hint: "Linux 5.12 or newer is needed, or a seccomp filter of an outer container hides the call",
+    },
+    HintRow {
+        operation: "mount_setattr",
+        errno: libc::EAGAIN,
+        hint: "what is at the path afterwards is not read-only: somebody keeps renaming or mounting on the way to it",
+    },
+    HintRow {
+        operation: "mount_setattr",
+        errno: libc::EBUSY,
+        hint: "the mount has files open for writing, so it cannot become read-only: end who has (fuser -vm)",
+    },
+    HintRow {
+        operation: "mount_setattr",
+        errno: libc::ENOSPC,
+        hint: "the kernel has no more peer groups: make the mount private or a slave, not shared",
+    },
+    HintRow {
+        operation: "pivot_root",
+        errno: libc::EINVAL,
+        hint: "the process's root is not a mount point (chroot), or is the initramfs, which cannot be left: start from a root \
+               that was mounted, or accept what Rootfs::without_pivot_root says",
+    },
+    HintRow {
+        operation: "pivot_root",
+        errno: libc::EPERM,
+        hint: "CAP_SYS_ADMIN in the user namespace of the mount namespace is missing",
+    },
+    HintRow {
+        operation: "pivot_root",
+        errno: libc::EBUSY,
+        hint: "the new root is on the mount that is the root already: bind it onto itself first",
+    },
+    HintRow { operation: "pivot_root", errno: libc::ENOTDIR, hint: "a root is a directory" },
+    HintRow {
+        operation: "umount2",
+        errno: libc::EBUSY,
+        hint: "a file on it is open, it is somebody's working directory, or something is mounted below it: see `fuser -vm` \
+               and `findmnt -R`; or detach it",
+    },
+    HintRow {
+        operation: "umount2",
+        errno: libc::EINVAL,
+        hint: "the mount came from a more privileged mount namespace and is locked here: it can only be unmounted \
+               together with what it is mounted on",
+    },
+    HintRow {
+        operation: "umount2",
+        errno: libc::EPERM,
+        hint: "CAP_SYS_ADMIN in the user namespace of the mount namespace is missing",
+    },
+    HintRow {
+        operation: "unshare",
+        errno: libc::ENOSPC,
+        hint: "an overlay of many layers needs a mount namespace for a moment before Linux 6.8, and there are too many: see \
+               /proc/sys/user/max_mnt_namespaces",
+    },
+    HintRow { operation: "write", errno: libc::ENOSPC, hint: "the file system that is written to is full: see `df`" },
+    HintRow { operation: "write", errno: libc::EDQUOT, hint: "the owner's disk quota is used up: see `quota -u USER`" },
     HintRow {
         operation: "linkat",
         errno: libc::EPERM,
@@ -431,109 +426,4 @@ pub static HINTS: HintTable = HintTable(&[
 ]);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use cellkit_core::Error;
-
-    #[test]
-    fn each_row_is_found_and_says_its_word() {
-        let rows = [
-            ("open", libc::ENOENT, "must exist"),
-            ("setxattrat", libc::EOPNOTSUPP, "6.6"),
-            ("open", libc::ENOTDIR, "is a directory"),
-            ("open", libc::EACCES, "modes"),
-            ("mount_setattr", libc::EPERM, "locked"),
-            ("mount_setattr", libc::EINVAL, "chroot"),
-            ("mount_setattr", libc::ENOSYS, "5.12"),
-            ("fsconfig", libc::EINVAL, "dmesg"),
-            ("fsconfig", libc::ELOOP, "overlap"),
-            ("fsconfig", libc::EBUSY, "in use"),
-            ("fsconfig", libc::EPERM, "own network namespace"),
-            ("mount", libc::EINVAL, "dmesg"),
-            ("unshare", libc::ENOSPC, "max_mnt_namespaces"),
-            ("fsmount", libc::EPERM, "covered"),
-            ("fspick", libc::EINVAL, "root of a mount"),
-            ("fsopen", libc::ENODEV, "/proc/filesystems"),
-            ("fsopen", libc::EPERM, "seccomp"),
-            ("open_tree", libc::EINVAL, "mountinfo"),
-            ("move_mount", libc::EINVAL, "shared"),
-            ("move_mount", libc::ENOTDIR, "a file only on a file"),
-            ("move_mount", libc::EAGAIN, "not the mask"),
-            ("mount_setattr", libc::EAGAIN, "not read-only"),
-            ("move_mount", libc::ENOSPC, "mount-max"),
-            ("move_mount", libc::ELOOP, "below itself"),
-            ("umount2", libc::EBUSY, "fuser"),
-            ("umount2", libc::EINVAL, "locked"),
-            ("mkdirat", libc::ENOSPC, "is full"),
-            ("mknodat", libc::ENOSPC, "is full"),
-            ("openat2", libc::ELOOP, "real directories"),
-            ("openat2", libc::ENOENT, "leads to"),
-            ("openat2", libc::EBUSY, "the root itself"),
-            ("copy_up", libc::ENOSPC, "larger size"),
-            ("copy_up", libc::ELOOP, "64"),
-            ("copy_up", libc::EAGAIN, "exchanged"),
-            ("copy_up", libc::EACCES, "does not map"),
-            ("copy_up", libc::EINVAL, "does not map"),
-            ("openat2", libc::ENOTDIR, "something else"),
-            ("openat2", libc::EACCES, "does not map"),
-            ("openat2", libc::EROFS, "read-only"),
-            ("openat2", libc::EAGAIN, "renaming"),
-            ("openat2", libc::ENOSYS, "5.6"),
-            ("mknodat", libc::EPERM, "unprivileged()"),
-            ("statx", libc::ENODEV, "/dev/null"),
-            ("pivot_root", libc::EINVAL, "initramfs"),
-            ("pivot_root", libc::EPERM, "CAP_SYS_ADMIN"),
-            ("mount_setattr", libc::EBUSY, "open for writing"),
-            ("mount_setattr", libc::ENOSPC, "peer groups"),
-            ("fsconfig", libc::ENOENT, "does not exist"),
-            ("fsconfig", libc::ENODEV, "built without"),
-            ("fsconfig", libc::ENOSPC, "is full"),
-            ("fsopen", libc::ENOSYS, "5.2"),
-            ("fsmount", libc::EBUSY, "a new one"),
-            ("open_tree", libc::ENOENT, "does not exist"),
-            ("open_tree", libc::ENOTDIR, "on the way"),
-            ("open_tree", libc::EACCES, "modes"),
-            ("open_tree", libc::ELOOP, "circle"),
-            ("open_tree", libc::EPERM, "CAP_SYS_ADMIN"),
-            ("open_tree", libc::ENOSYS, "5.2"),
-            ("move_mount", libc::EPERM, "CAP_SYS_ADMIN"),
-            ("move_mount", libc::ELOOP, "below"),
-            ("move_mount", libc::ENOENT, "removed"),
-            ("move_mount", libc::EBUSY, "already"),
-            ("umount2", libc::EPERM, "CAP_SYS_ADMIN"),
-            ("mkdirat", libc::EROFS, "read-only"),
-            ("mkdirat", libc::EACCES, "modes"),
-            ("mkdirat", libc::EDQUOT, "quota"),
-            ("mkdirat", libc::EPERM, "lsattr"),
-            ("mkdirat", libc::EOVERFLOW, "id map"),
-            ("mknodat", libc::EROFS, "read-only"),
-            ("mknodat", libc::EACCES, "modes"),
-            ("mknodat", libc::EDQUOT, "quota"),
-            ("symlinkat", libc::ENOSPC, "is full"),
-            ("symlinkat", libc::EROFS, "read-only"),
-            ("symlinkat", libc::EEXIST, "of that name"),
-            ("fchownat", libc::EPERM, "CAP_CHOWN"),
-            ("fchownat", libc::EINVAL, "leaves out"),
-            ("openat2", libc::EXDEV, "out of"),
-            ("openat2", libc::EPERM, "seccomp"),
-            ("pivot_root", libc::EBUSY, "onto itself"),
-            ("pivot_root", libc::ENOTDIR, "a directory"),
-            ("chdir", libc::EACCES, "not mapped"),
-            ("fchdir", libc::EACCES, "not mapped"),
-            ("write", libc::ENOSPC, "is full"),
-            ("write", libc::EDQUOT, "quota"),
-            ("setxattrat", libc::EPERM, "OverlayUser"),
-            ("setxattrat", libc::ENOSPC, "a block"),
-            ("linkat", libc::EPERM, "protected_hardlinks"),
-            ("linkat", libc::EMLINK, "65,000"),
-            ("linkat", libc::EXDEV, "one mount"),
-        ];
-        assert_eq!(HINTS.0.len(), rows.len(), "a row without a line above");
-        for (operation, errno, word) in rows {
-            let error = Error::from_errno(operation, errno).with_hints(&HINTS);
-            let hint = error.hint().unwrap_or_else(|| panic!("no hint for {operation}, {errno}"));
-            assert!(hint.contains(word), "{operation}: {hint}");
-            assert!(!hint.contains('\n') && !hint.contains("  "), "{hint:?}");
-        }
-    }
-}
+mod tests;

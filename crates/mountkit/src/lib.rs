@@ -135,6 +135,7 @@ mod flags;
 #[doc(hidden)]
 pub mod fuzzing;
 mod hint;
+mod host_path;
 mod idmap;
 mod in_root;
 #[cfg(feature = "layers")]

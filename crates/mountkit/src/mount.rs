@@ -185,7 +185,8 @@ impl Mount {
         let gone = || Error::gone("umount2", None).on(self.subject.clone());
         let shown = ProcFd::open(ProcView::Processes)?.this_thread()?;
         let link = CString::new(format!("fd/{}", self.fd.as_raw_fd())).unwrap_or_default();
-        let link = sys::unmount::read_link(shown.as_fd(), &link).map_err(|errno| self.fail("readlinkat", errno))?;
+        let link =
+            sys::fs::read_link(shown.as_fd().as_raw_fd(), &link).map_err(|errno| self.fail("readlinkat", errno))?;
         // Of a mount whose source was removed the kernel says so, behind the path.
         for path in [Some(&*link), link.strip_suffix(b" (deleted)")].into_iter().flatten() {
             let path = Path::new(OsStr::from_bytes(path));

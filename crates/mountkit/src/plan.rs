@@ -412,7 +412,7 @@ fn c_string(operation: &'static str, path: &Path) -> Result<CString> {
 
 /// The child has another working directory by the time it uses a path.
 fn absolute_source(path: &Path) -> Result<PathBuf> {
-    std::path::absolute(path).map_err(|error| crate::rootfs::io_error("getcwd", &error, path))
+    std::path::absolute(path).map_err(|error| crate::host_path::io_error("getcwd", &error, path))
 }
 
 #[cfg(test)]

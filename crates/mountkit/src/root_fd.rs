@@ -13,9 +13,9 @@ use cellkit_core::{Errno, Error, Result, Subject};
 
 use crate::dir_fd::{DirFd, OpenOptions};
 use crate::hint::HINTS;
+use crate::host_path::open_dir;
 use crate::in_root::InRootPath;
 use crate::metadata::Metadata;
-use crate::rootfs::open_dir;
 use crate::sys::resolve::Resolver;
 use crate::sys::{self, Links, Root};
 

@@ -1,6 +1,7 @@
 //! The root file system of a container, as its caller describes it.
 #![forbid(unsafe_code)]
 
+mod base;
 mod check;
 mod dev;
 mod enter;
@@ -8,19 +9,17 @@ mod missing;
 mod source;
 
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use cellkit_core::{ChildSteps, Error, Result};
+use cellkit_core::{ChildSteps, Result};
 
-pub(crate) use self::check::check_detached;
+pub(crate) use self::base::{Base, Mount};
+pub(crate) use self::check::{absolute, check_detached};
 pub use self::dev::DeviceNodes;
 pub(crate) use self::dev::{Console, Dev};
 pub use self::missing::MissingTargets;
+pub(crate) use self::source::Made;
 pub use self::source::MountSource;
-pub(crate) use self::source::{Made, Source};
-use crate::in_root::InRootPath;
-use crate::shared_fd::SharedFd;
 use crate::{Cgroup2, DetachedMount, MountAttr, Overlay, Proc, Propagation, Tmpfs, Volume, plan};
 
 /// What the default masks hide: each tells about, or reaches into, the machine and not the container.
@@ -74,6 +73,7 @@ pub enum Sys {
 ///
 /// See chroot(2): <https://man7.org/linux/man-pages/man2/chroot.2.html>.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum NoPivot {
     /// The initramfs, with its programs and secrets and what could not be unmounted, stays mounted below the new root.
     /// `..` and a second chroot do not lead there, as the new root is mounted on `/` itself. But whoever may unmount, with
@@ -81,33 +81,6 @@ pub enum NoPivot {
     /// own mount namespace, is there. A container without that capability, and with no way to get it (`no_new_privs`, no
     /// new user namespaces), stays inside.
     InitramfsStaysBelow,
-}
-
-/// What the root is made of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Base {
-    OverlayOfHost,
-    Overlay(PathBuf),
-    Bind(PathBuf),
-    Detached(SharedFd),
-    Layers(Overlay),
-}
-
-/// A mount that the caller asked for, in the order of asking.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Mount {
-    Volume(Volume),
-    Source(PathBuf, Source),
-    CopyUp(PathBuf, Tmpfs),
-}
-
-impl Mount {
-    pub(crate) fn target(&self) -> &Path {
-        match self {
-            Self::Volume(volume) => volume.target(),
-            Self::Source(target, _) | Self::CopyUp(target, _) => target,
-        }
-    }
 }
 
 /// A root file system for a container: what `/` is, and what is mounted in it.
@@ -428,53 +401,12 @@ impl Rootfs {
     }
 }
 
-/// A path of the container, from its root.
-pub(crate) fn absolute(operation: &'static str, path: &Path) -> Result<InRootPath> {
-    let inside = InRootPath::new(operation, path)?;
-    if !path.is_absolute() {
-        return Err(Error::invalid(operation, "a path of the container must begin with `/`").on(path));
-    }
-    if inside.is_root() {
-        return Err(Error::invalid(operation, "`/` is the root itself").on(path));
-    }
-    Ok(inside)
-}
-
 impl From<DetachedMount> for Rootfs {
     /// A tree that the caller made is the root: an overlay of many layers, an idmapped bind, any file
     /// system. It becomes nodev; places that are missing in it are made. As with [`Rootfs::mount`], the steps serve one
     /// start.
     fn from(root: DetachedMount) -> Self {
         Self::new(Base::Detached(OwnedFd::from(root).into()))
-    }
-}
-
-/// Opens a directory of the host as a place only (O_PATH).
-pub(crate) fn open_dir(dir: &Path) -> Result<std::fs::File> {
-    if dir.as_os_str().is_empty() {
-        return Err(Error::invalid("open", "the directory is an empty path"));
-    }
-    open_path(dir, libc::O_DIRECTORY)
-}
-
-/// Opens a file or directory of the host as a place only (O_PATH).
-pub(crate) fn open_place(path: &Path) -> Result<std::fs::File> {
-    open_path(path, 0)
-}
-
-fn open_path(path: &Path, flags: i32) -> Result<std::fs::File> {
-    std::fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_PATH | flags)
-        .open(path)
-        .map_err(|error| io_error("open", &error, path))
-}
-
-/// The standard library answers a NUL byte without an errno.
-pub(crate) fn io_error(operation: &'static str, error: &std::io::Error, path: &Path) -> Error {
-    match error.raw_os_error() {
-        Some(_) => Error::from_io(operation, error).on(path).with_hints(&crate::HINTS),
-        None => Error::invalid(operation, "the path has a NUL byte in it").on(path),
     }
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod fs;
 pub(crate) mod look;
 pub(crate) mod mount;
 pub(crate) mod overlay;
+mod own_dir;
 pub(crate) mod pass;
 #[cfg(test)]
 mod race;
@@ -62,8 +63,12 @@ pub(crate) struct Stat {
 }
 
 impl Stat {
+    pub(crate) fn file_type(self) -> libc::mode_t {
+        self.mode & libc::S_IFMT
+    }
+
     pub(crate) fn is(self, file_type: libc::mode_t) -> bool {
-        self.mode & libc::S_IFMT == file_type
+        self.file_type() == file_type
     }
 }
 

@@ -210,7 +210,7 @@ impl Volume {
             return Err(Error::invalid("open_tree", "the source of a volume is an empty path").on(&*self.target));
         }
         let metadata = std::fs::metadata(&self.source).map_err(|error| {
-            crate::rootfs::io_error("open", &error, &self.source).context("look at a volume's source")
+            crate::host_path::io_error("open", &error, &self.source).context("look at a volume's source")
         })?;
         Ok(metadata.is_dir())
     }
@@ -221,7 +221,7 @@ impl Volume {
         if self.propagation == Propagation::Shared {
             return refuse("mount_setattr", "in a user namespace every mount is a slave: nothing can go to the host");
         }
-        let place = crate::rootfs::open_place(&self.source)?;
+        let place = crate::host_path::open_place(&self.source)?;
         if let Some(atime) = self.atime {
             let flags = sys::mount_flags(place.as_raw_fd())
                 .map_err(|errno| Error::from_errno("fstatfs", errno.0).on(&*self.source))?;
@@ -230,7 +230,7 @@ impl Volume {
             }
         }
         let real = std::fs::canonicalize(&self.source)
-            .map_err(|error| crate::rootfs::io_error("realpath", &error, &self.source))?;
+            .map_err(|error| crate::host_path::io_error("realpath", &error, &self.source))?;
         if self.alone && !table.below(&real).is_empty() {
             let why = "a user namespace may not take the host's mounts apart, and there are some below it";
             return refuse("open_tree", why);

@@ -1,7 +1,7 @@
 //! The names in a directory, one after the other.
 #![forbid(unsafe_code)]
 
-use std::ffi::{CStr, OsStr, OsString};
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
@@ -10,7 +10,7 @@ use cellkit_core::{Errno, Result};
 use super::DirFd;
 use crate::metadata::FileKind;
 use crate::name::Name;
-use crate::sys::fs;
+use crate::sys::fs::{self, Record};
 
 /// How much is read at once. A record is of 280 bytes at most.
 const BUFFER: usize = 32 << 10;
@@ -108,7 +108,7 @@ impl Iterator for Entries<'_> {
         while !self.ended {
             while let Some(record) = self.records.get(self.at..self.end).and_then(Record::first) {
                 self.at += record.length;
-                if record.name.to_bytes() != b"." && record.name.to_bytes() != b".." {
+                if !record.is_dot() {
                     let name = OsStr::from_bytes(record.name.to_bytes()).to_owned();
                     return Some(Ok(DirEntry { name, inode: record.inode, kind: FileKind::of_entry(record.d_type) }));
                 }
@@ -126,29 +126,5 @@ impl Iterator for Entries<'_> {
             }
         }
         None
-    }
-}
-
-/// struct linux_dirent64.
-pub(super) struct Record<'a> {
-    pub(super) inode: u64,
-    /// The position behind it, for lseek(2).
-    pub(super) next: i64,
-    pub(super) d_type: u8,
-    pub(super) name: &'a CStr,
-    pub(super) length: usize,
-}
-
-impl<'a> Record<'a> {
-    /// The first record in what getdents64 wrote. `None` at the end, and for what the kernel does not write.
-    pub(super) fn first(bytes: &'a [u8]) -> Option<Self> {
-        let (inode, rest) = bytes.split_first_chunk::<8>()?;
-        let (next, rest) = rest.split_first_chunk::<8>()?;
-        let (length, rest) = rest.split_first_chunk::<2>()?;
-        let (d_type, _) = rest.split_first()?;
-        let length = usize::from(u16::from_ne_bytes(*length));
-        let name = CStr::from_bytes_until_nul(bytes.get(19..length)?).ok()?;
-        let (inode, next) = (u64::from_ne_bytes(*inode), i64::from_ne_bytes(*next));
-        Some(Self { inode, next, d_type: *d_type, name, length })
     }
 }

@@ -23,9 +23,9 @@ use std::path::PathBuf;
 use cellkit_core::{Errno, Error, Result, Subject};
 
 use super::DirFd;
-use super::entries::Record;
 use crate::hint::HINTS;
 use crate::name::Name;
+use crate::sys::fs::Record;
 use crate::sys::{self, fs};
 
 /// How many of the deepest levels stay open, and into how many parts, or twice as many, what is above them is divided.
@@ -256,7 +256,7 @@ impl Walk<'_> {
         while let Some(record) = buffer.get(at..end).and_then(Record::first) {
             at += record.length;
             position = Some(record.next);
-            if record.name.to_bytes() == b"." || record.name.to_bytes() == b".." {
+            if record.is_dot() {
                 continue;
             }
             if let Outcome::Full = self.remove_name(record.name, Some(record.d_type)) {

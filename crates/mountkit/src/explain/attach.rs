@@ -1,9 +1,10 @@
 //! open_tree, move_mount, mount_setattr.
 #![forbid(unsafe_code)]
 
-use super::here::{Here, Mount};
+use super::here::Here;
 use super::place::{Failure, Place};
 use super::{Causes, Evidence, Reason, holders, privilege};
+use crate::{Atime, MountAttr, MountEntry, Propagation};
 
 pub(super) fn explain(failure: &Failure<'_>, here: &Here, causes: &mut Causes) {
     match (failure.operation, failure.errno) {
@@ -56,14 +57,14 @@ fn foreign(place: &Place, causes: &mut Causes) {
 fn clone(failure: &Failure<'_>, here: &Here, causes: &mut Causes) {
     let Some(place) = failure.place().filter(|place| place.missing.is_none()) else { return };
     let Some(mount) = here.mount(place.stat.mount_id) else { return foreign(place, causes) };
-    let target = mount.target.display();
-    if mount.is_unbindable {
+    let target = mount.path().display();
+    if mount.propagation() == Propagation::Unbindable {
         causes.seen(
             Reason::Unbindable,
             format!("the mount on {target} is unbindable, so it cannot be cloned: mount --make-private {target}"),
         );
     }
-    let below: Vec<_> = mounts_below(here, mount, place).collect();
+    let below: Vec<_> = mounts_below(mount, place).collect();
     // Which of them are locked, no file says: in a user namespace's own mount namespace those it began with are.
     if let Some(first) = below.first().filter(|_| failure.in_child() || here.is_first_user_namespace() == Some(false)) {
         causes.seen(
@@ -73,15 +74,14 @@ fn clone(failure: &Failure<'_>, here: &Here, causes: &mut Causes) {
                  below it (recursive), or unmount that before",
                 place.shown.display(),
                 counted(below.len(), "mount"),
-                first.target.display()
+                first.path().display()
             ),
         );
     }
 }
 
-fn mounts_below<'a>(here: &'a Here, mount: &'a Mount, place: &'a Place) -> impl Iterator<Item = &'a Mount> {
-    let below = move |other: &&Mount| other.parent == mount.id && other.target.starts_with(&place.shown);
-    here.mounts().iter().filter(below)
+fn mounts_below<'a>(mount: MountEntry<'a>, place: &'a Place) -> impl Iterator<Item = MountEntry<'a>> {
+    mount.children().filter(|other| other.path().starts_with(&place.shown))
 }
 
 pub(super) fn counted(count: usize, what: &str) -> String {
@@ -95,9 +95,8 @@ fn attach(failure: &Failure<'_>, here: &Here, causes: &mut Causes) {
         None if !failure.in_child() => foreign(place, causes),
         None => {}
         Some(mount) if place.stat.is_mount_root && !failure.in_child() => {
-            let parent = here.mount(mount.parent);
-            if let Some(parent) = parent.filter(|parent| parent.is_shared && parent.id != mount.id) {
-                let (target, above) = (mount.target.display(), parent.target.display());
+            if let Some(parent) = mount.parent().filter(|parent| parent.peer_group().is_some()) {
+                let (target, above) = (mount.path().display(), parent.path().display());
                 causes.seen(
                     Reason::Shared,
                     format!(
@@ -106,13 +105,13 @@ fn attach(failure: &Failure<'_>, here: &Here, causes: &mut Causes) {
                     ),
                 );
             }
-            if mount.is_unbindable {
+            if mount.propagation() == Propagation::Unbindable {
                 causes.seen(
                     Reason::Unbindable,
                     format!(
                         "the mount on {} is unbindable, and what is below a shared mount would be cloned to its peers: \
                          mount --make-private it, or attach it below a private mount",
-                        mount.target.display()
+                        mount.path().display()
                     ),
                 );
             }
@@ -151,34 +150,39 @@ fn change(failure: &Failure<'_>, here: &Here, causes: &mut Causes) {
     }
     match here.mount(place.stat.mount_id) {
         None if !failure.in_child() => foreign(place, causes),
-        Some(mount) if WITHOUT_IDMAP.contains(&&*mount.fs) => causes.add(
+        Some(mount) if WITHOUT_IDMAP.iter().any(|fs| mount.fs_type() == *fs) => causes.add(
             Reason::IdMap,
             Evidence::Known,
             format!(
                 "{shown} is {}: if an id map was asked for, that file system does not take one; give it to the mounts that it is \
                  made of, or below it",
-                mount.fs
+                mount.fs_type().to_string_lossy()
             ),
         ),
         _ => {}
     }
 }
 
-/// What a user namespace may not clear.
-const LOCKABLE: [&str; 7] = ["ro", "nosuid", "nodev", "noexec", "noatime", "nodiratime", "relatime"];
+/// The words of what `mount` has and a user namespace may not clear.
+fn lockable(mount: MountEntry<'_>) -> Vec<String> {
+    let attrs = mount.attrs() - MountAttr::NOSYMFOLLOW;
+    let attrs = Some(attrs).filter(|attrs| !attrs.is_empty()).map(|attrs| attrs.to_string());
+    let atime = Some(mount.atime()).filter(|atime| *atime != Atime::Strict).map(|atime| atime.to_string());
+    attrs.into_iter().chain(atime).collect()
+}
 
 fn locked(failure: &Failure<'_>, here: &Here, causes: &mut Causes) {
     let Some(place) = failure.place().filter(|place| place.missing.is_none()) else { return };
     let Some(mount) = here.mount(place.stat.mount_id) else { return };
     let is_inside = failure.in_child() || here.is_first_user_namespace() == Some(false);
-    let flags: Vec<_> = LOCKABLE.iter().filter(|flag| mount.has_attribute(flag)).copied().collect();
+    let flags = lockable(mount);
     if is_inside && !flags.is_empty() {
         causes.seen(
             Reason::LockedFlags,
             format!(
                 "the mount on {} has {}, and a user namespace that was given it may not take them away: ask for these too, or \
                  mount it without them in the namespace it comes from",
-                mount.target.display(),
+                mount.path().display(),
                 flags.join(",")
             ),
         );
@@ -187,7 +191,7 @@ fn locked(failure: &Failure<'_>, here: &Here, causes: &mut Causes) {
 
 fn writers(failure: &Failure<'_>, here: &Here, causes: &mut Causes) {
     let Some(place) = failure.place() else { return };
-    let target = here.mount(place.stat.mount_id).map_or(&*place.shown, |mount| &*mount.target);
+    let target = here.mount(place.stat.mount_id).map_or(&*place.shown, MountEntry::path);
     let found = holders::of(place, target, holders::Use::Writing);
     causes.seen(
         Reason::InUse,

@@ -4,6 +4,7 @@
 use super::here::Here;
 use super::place::Failure;
 use super::{Causes, Reason, attach, holders, privilege};
+use crate::MountEntry;
 
 pub(super) fn explain(failure: &Failure<'_>, here: &Here, causes: &mut Causes) {
     if failure.errno == libc::EPERM {
@@ -27,7 +28,7 @@ pub(super) fn explain(failure: &Failure<'_>, here: &Here, causes: &mut Causes) {
             ),
         ),
         libc::EBUSY => {
-            let below = here.mounts().iter().filter(|mount| mount.parent == place.stat.mount_id).count();
+            let below = here.mount(place.stat.mount_id).map_or(0, |mount| mount.children().len());
             if below > 0 {
                 causes.seen(
                     Reason::InUse,
@@ -37,7 +38,7 @@ pub(super) fn explain(failure: &Failure<'_>, here: &Here, causes: &mut Causes) {
                     ),
                 );
             }
-            let target = here.mount(place.stat.mount_id).map_or(&*place.shown, |mount| &*mount.target);
+            let target = here.mount(place.stat.mount_id).map_or(&*place.shown, MountEntry::path);
             if let Some(list) = holders::listed(&holders::of(place, target, holders::Use::Any)) {
                 causes.seen(Reason::InUse, format!("{shown} is in use by {list}; end them, or detach it (MNT_DETACH)"));
             }

@@ -3,68 +3,22 @@
 
 use std::cell::OnceCell;
 use std::os::fd::{AsFd, AsRawFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use cellkit_core::mountinfo::unescaped;
 use cellkit_core::{ProcFd, ProcView, ProcessDir, sys::inode};
 
-use crate::sys::look;
+use crate::sys::{self, look};
+use crate::{MountEntry, MountTable};
 
 /// The bits of capabilities(7) that mounts ask for.
 pub(super) const CAP_SYS_ADMIN: u64 = 1 << 21;
 pub(super) const CAP_MKNOD: u64 = 1 << 27;
 
-/// One line of mountinfo.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Mount {
-    pub(super) id: u64,
-    pub(super) parent: u64,
-    /// What of the file system is mounted.
-    pub(super) root: PathBuf,
-    pub(super) target: PathBuf,
-    /// Of the mount: `rw,nosuid`.
-    pub(super) attributes: String,
-    pub(super) is_shared: bool,
-    pub(super) is_unbindable: bool,
-    pub(super) fs: String,
-    /// Of the file system, as they are written.
-    pub(super) options: String,
-}
-
-impl Mount {
-    fn parse(line: &[u8]) -> Option<Self> {
-        // 36 35 0:4 / /run rw,nosuid shared:7 master:2 - tmpfs none rw,size=4k
-        let mut fields = line.split(|&byte| byte == b' ').filter(|field| !field.is_empty());
-        let text = |field: &[u8]| String::from_utf8_lossy(field).into_owned();
-        let number = |field: &[u8]| std::str::from_utf8(field).ok()?.parse().ok();
-        let (id, parent) = (number(fields.next()?)?, number(fields.next()?)?);
-        let (root, target) = (unescaped(fields.nth(1)?), unescaped(fields.next()?));
-        let attributes = text(fields.next()?);
-        let mut mount = Self { id, parent, root, target, attributes, ..Self::default() };
-        for field in fields.by_ref().take_while(|field| *field != b"-") {
-            mount.is_shared |= field.starts_with(b"shared:");
-            mount.is_unbindable |= field == b"unbindable";
-        }
-        mount.fs = text(fields.next()?);
-        mount.options = fields.next_back().map(text).unwrap_or_default();
-        Some(mount)
-    }
-
-    pub(super) fn has_attribute(&self, word: &str) -> bool {
-        self.attributes.split(',').any(|attribute| attribute == word)
-    }
-
-    /// The value of an option of the file system, with its escapes.
-    pub(super) fn option(&self, key: &str) -> Option<&str> {
-        self.options.split(',').find_map(|option| option.strip_prefix(key)?.strip_prefix('='))
-    }
-}
-
 #[derive(Debug)]
 pub(super) struct Here {
     proc: Option<ProcFd>,
     thread: Option<ProcessDir>,
-    mounts: OnceCell<Vec<Mount>>,
+    mounts: OnceCell<MountTable>,
     status: OnceCell<String>,
 }
 
@@ -85,22 +39,20 @@ impl Here {
         self.thread.as_ref()?.read(Path::new(path)).ok()
     }
 
-    /// The mounts that the thread can reach.
-    pub(super) fn mounts(&self) -> &[Mount] {
-        self.mounts.get_or_init(|| {
-            let text = self.read_own("mountinfo").unwrap_or_default();
-            text.split(|&byte| byte == b'\n').filter_map(Mount::parse).collect()
-        })
+    /// The mounts that the thread can reach: none where they cannot be looked at.
+    pub(super) fn mounts(&self) -> &MountTable {
+        self.mounts.get_or_init(|| MountTable::read().unwrap_or_else(|_| MountTable::parse("")))
     }
 
-    pub(super) fn mount(&self, id: u64) -> Option<&Mount> {
-        self.mounts().iter().find(|mount| mount.id == id)
+    /// The mount with this id of statx(2) and mountinfo.
+    pub(super) fn mount(&self, id: u64) -> Option<MountEntry<'_>> {
+        self.mounts().by_id(id.try_into().ok()?)
     }
 
     /// The mount that `path` is on.
-    pub(super) fn mount_of(&self, path: &Path) -> Option<&Mount> {
+    pub(super) fn mount_of(&self, path: &Path) -> Option<MountEntry<'_>> {
         let fd = super::place::open(path, 0)?;
-        self.mount(crate::sys::statx(fd.as_raw_fd()).ok()?.mount_id)
+        self.mount(sys::statx(fd.as_raw_fd()).ok()?.mount_id)
     }
 
     /// How many mounts the namespace has: also those that cannot be reached, where the kernel tells (6.12).
@@ -168,17 +120,6 @@ impl Here {
         let text = self.read("filesystems")?;
         Some(text.lines().filter_map(|line| line.split('\t').nth(1)).any(|known| known == name))
     }
-
-    /// The first two numbers of the kernel's version.
-    pub(super) fn kernel(&self) -> Option<(u32, u32)> {
-        // Not by /proc, which cannot be had where a filter hides openat2.
-        version(&look::release())
-    }
-}
-
-pub(super) fn version(text: &str) -> Option<(u32, u32)> {
-    let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map(str::parse);
-    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 #[cfg(test)]
@@ -186,31 +127,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_of_mountinfo() {
-        let line = b"36 35 0:4 /a\\040b /run rw,nosuid shared:7 master:2 unbindable - tmpfs none rw,size=4k";
-        let mount = Mount::parse(line).expect("a mount");
-        assert_eq!((mount.id, mount.parent, &*mount.fs), (36, 35, "tmpfs"));
-        assert_eq!((mount.root.as_path(), mount.target.as_path()), (Path::new("/a b"), Path::new("/run")));
-        assert!(mount.is_shared && mount.is_unbindable && mount.has_attribute("nosuid"));
-        assert!(!mount.has_attribute("suid") && !mount.has_attribute("ro"));
-        assert_eq!(mount.option("size"), Some("4k"));
-        // A file system without a source has an empty field there.
-        let mount = Mount::parse(b"36 35 0:4 / /run rw - tmpfs  rw").expect("a mount");
-        assert_eq!((&*mount.fs, &*mount.options), ("tmpfs", "rw"));
-        for torn in [&b""[..], b"36", b"36 35 0:4 /", b"36 35 0:4 / /run rw", b"x y 0:4 / /run rw - a b c", b"\xff 1"] {
-            assert_eq!(Mount::parse(torn), None);
-        }
-    }
-
-    #[test]
     fn this_process() {
         let here = Here::look();
-        assert!(here.mounts().iter().any(|mount| mount.target == Path::new("/")));
+        assert!(here.mounts().at("/").is_some());
         assert!(here.mount_count() > 0);
         assert!(here.mount_max().is_some_and(|max| max > 0));
         assert_eq!(here.has_file_system("proc"), Some(true));
         assert_eq!(here.has_file_system("nosuchfs"), Some(false));
-        assert!(here.kernel() > Some((5, 0)));
         assert_eq!(here.has_capability(CAP_SYS_ADMIN), Some(crate::sys::effective_uid() == 0));
     }
 }

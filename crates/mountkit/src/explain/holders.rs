@@ -13,8 +13,8 @@ use std::path::Path;
 use cellkit_core::{ProcFd, ProcView};
 
 use super::place::Place;
-use crate::sys::look;
 use crate::sys::statmount::{self, MountId};
+use crate::sys::{fs, look};
 
 /// More would be no sentence.
 const MOST: usize = 5;
@@ -142,21 +142,11 @@ fn numbers(proc: &ProcFd, dir: &Path) -> Vec<i32> {
     let Ok(dir) = proc.open_file(dir, libc::O_RDONLY | libc::O_DIRECTORY) else { return Vec::new() };
     let mut buffer = vec![0; 32 << 10];
     let mut found = Vec::new();
-    while let Ok(records @ [_, ..]) = look::directory_records(dir.as_fd(), &mut buffer) {
-        found.extend(names(records).filter_map(|name| std::str::from_utf8(name).ok()?.parse::<i32>().ok()));
+    while let Ok(length @ 1..) = fs::getdents(dir.as_raw_fd(), &mut buffer) {
+        let names = fs::names(buffer.get(..length).unwrap_or_default());
+        found.extend(names.filter_map(|name| name.to_str().ok()?.parse::<i32>().ok()));
     }
     found
-}
-
-/// The names in records of getdents64(2): `d_ino` and `d_off` (eight bytes each), `d_reclen` (two), `d_type` (one), and the
-/// name, which ends in NUL.
-fn names(mut records: &[u8]) -> impl Iterator<Item = &[u8]> {
-    std::iter::from_fn(move || {
-        let length = records.get(16..18)?.try_into().ok().map(u16::from_ne_bytes)?;
-        let name = records.get(19..usize::from(length))?;
-        records = records.get(usize::from(length)..)?;
-        name.split(|&byte| byte == 0).next()
-    })
 }
 
 #[cfg(test)]
@@ -179,23 +169,6 @@ mod tests {
         // Another mount of the same file system, and what only begins alike.
         assert!(!is_below(line, Path::new("/srv")) && !is_below(line, Path::new("/mnt/a")));
         assert!(!is_below(b"7f00-7f01 rw-p 00000000 00:00 0", Path::new("/")) && !is_below(b"", Path::new("/")));
-    }
-
-    #[test]
-    fn names_in_records() {
-        let mut records = Vec::new();
-        for name in [&b"12\0\0\0"[..], b"self\0"] {
-            records.extend([0; 16]);
-            records.extend(((19 + name.len()) as u16).to_ne_bytes());
-            records.push(4);
-            records.extend(name);
-        }
-        assert_eq!(names(&records).collect::<Vec<_>>(), [&b"12"[..], b"self"]);
-        for cut in 0..records.len() {
-            let _ = names(&records[..cut]).count();
-        }
-        // A record that would not end.
-        assert_eq!(names(&[0; 64]).count(), 0);
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! fsopen, fsconfig, fsmount: file systems that cannot be had.
 #![forbid(unsafe_code)]
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::here::{Here, Mount};
+use super::here::Here;
 use super::place::Failure;
 use super::{Causes, Evidence, Reason, privilege};
+use crate::MountEntry;
 
 /// File systems that may be mounted in a user namespace, and the namespace that each shows.
 const IN_USER_NAMESPACE: [(&str, Option<(&str, &str)>); 12] = [
@@ -97,8 +100,8 @@ fn revealing(failure: &Failure<'_>, fs: &str, here: &Here, causes: &mut Causes) 
         return;
     }
     let mut covered = Vec::new();
-    for mount in here.mounts().iter().filter(|mount| mount.fs == fs && mount.root == Path::new("/")) {
-        let over: Vec<_> = here.mounts().iter().filter(|over| over.parent == mount.id && hides(over, mount)).collect();
+    for mount in here.mounts().iter().filter(|mount| mount.fs_type() == fs && mount.root() == "/") {
+        let over: Vec<_> = mount.children().filter(|over| hides(over.path(), mount.path())).collect();
         match over.split_first() {
             // This one is whole, so it is not this.
             None => return,
@@ -113,28 +116,30 @@ fn revealing(failure: &Failure<'_>, fs: &str, here: &Here, causes: &mut Causes) 
         Some((mount, first, others)) => format!(
             "{} is covered in part ({} by {}{}), as in a container, and a user namespace may not have a fresh {fs} that shows \
              what is hidden: uncover it, or bind the one that is there",
-            mount.target.display(),
-            first.target.display(),
-            first.fs,
+            mount.path().display(),
+            first.path().display(),
+            first.fs_type().to_string_lossy(),
             if *others == 0 { String::new() } else { format!(", and {others} more") }
         ),
     };
     causes.seen(Reason::Revealing, text);
 }
 
-fn hides(over: &Mount, mount: &Mount) -> bool {
-    let Ok(below) = over.target.strip_prefix(&mount.target) else { return true };
+/// Whether what is mounted on `over` hides something of what is mounted on `mount`.
+fn hides(over: &Path, mount: &Path) -> bool {
+    let Ok(below) = over.strip_prefix(mount) else { return true };
     let below = Path::new("/").join(below);
     !MADE_FOR_MOUNTS.iter().any(|made| below == Path::new(made))
 }
 
 /// How many overlays the layers of this mount are on, itself included.
-fn overlays(mount: &Mount, here: &Here, left: u32) -> u32 {
-    if mount.fs != "overlay" || left == 0 {
+fn overlays(mount: MountEntry<'_>, here: &Here, left: u32) -> u32 {
+    if mount.fs_type() != "overlay" || left == 0 {
         return 0;
     }
-    let lower = mount.option("lowerdir").unwrap_or_default();
-    let below = lower.split(':').filter(|path| path.starts_with('/')).filter_map(|path| here.mount_of(Path::new(path)));
+    let lower = mount.options().and_then(|options| options.value("lowerdir")).unwrap_or_default();
+    let layers = lower.as_bytes().split(|byte| *byte == b':').map(|layer| Path::new(OsStr::from_bytes(layer)));
+    let below = layers.filter(|layer| layer.is_absolute()).filter_map(|layer| here.mount_of(layer));
     1 + below.map(|mount| overlays(mount, here, left - 1)).max().unwrap_or(0)
 }
 
@@ -149,7 +154,7 @@ fn depth(failure: &Failure<'_>, here: &Here, causes: &mut Causes) {
                 "{} is on an overlay of an overlay ({}), and the kernel stacks no third on it: take the layers that that one is \
                  made of, or a copy",
                 place.shown.display(),
-                mount.target.display()
+                mount.path().display()
             ),
         );
     }
@@ -161,11 +166,10 @@ mod tests {
 
     #[test]
     fn what_hides_a_part_of_proc() {
-        let mount = |target: &str| Mount { target: target.into(), ..Mount::default() };
-        let proc = mount("/proc");
-        assert!(hides(&mount("/proc/kcore"), &proc) && hides(&mount("/proc/sys"), &proc));
-        assert!(!hides(&mount("/proc/sys/fs/binfmt_misc"), &proc) && !hides(&mount("/sys/fs/cgroup"), &mount("/sys")));
+        let hides = |over, mount| hides(Path::new(over), Path::new(mount));
+        assert!(hides("/proc/kcore", "/proc") && hides("/proc/sys", "/proc"));
+        assert!(!hides("/proc/sys/fs/binfmt_misc", "/proc") && !hides("/sys/fs/cgroup", "/sys"));
         // Where it cannot be told, it does.
-        assert!(hides(&mount("/elsewhere"), &proc));
+        assert!(hides("/elsewhere", "/proc"));
     }
 }

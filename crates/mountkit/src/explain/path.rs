@@ -13,9 +13,9 @@ use cellkit_core::Subject;
 use super::here::{CAP_MKNOD, Here};
 use super::place::{self, Failure, Place};
 use super::{Causes, Reason, privilege};
-use crate::RootFd;
 use crate::in_root::InRootPath;
 use crate::sys::{self, Links, look};
+use crate::{MountAttr, RootFd, SuperFlags};
 
 /// EPERM and EROFS of calls that make, change or remove files.
 pub(super) fn explain(failure: &Failure<'_>, here: &Here, causes: &mut Causes) {
@@ -56,8 +56,8 @@ pub(super) fn explain(failure: &Failure<'_>, here: &Here, causes: &mut Causes) {
 fn read_only(failure: &Failure<'_>, here: &Here, causes: &mut Causes) {
     let Some(place) = failure.place() else { return };
     let Some(mount) = here.mount(place.stat.mount_id) else { return };
-    let target = mount.target.display();
-    if mount.has_attribute("ro") {
+    let target = mount.path().display();
+    if mount.attrs().contains(MountAttr::RDONLY) {
         causes.seen(
             Reason::ReadOnly,
             format!(
@@ -65,13 +65,13 @@ fn read_only(failure: &Failure<'_>, here: &Here, causes: &mut Causes) {
                  remount,bind,rw {target})"
             ),
         );
-    } else if mount.options.split(',').any(|option| option == "ro") {
+    } else if mount.super_flags().contains(SuperFlags::RDONLY) {
         causes.seen(
             Reason::ReadOnly,
             format!(
                 "the file system on {target} ({}) is read-only: mount it writable (mount -o remount,rw {target}), or look in \
                  the kernel's log whether an error made it so",
-                mount.fs
+                mount.fs_type().to_string_lossy()
             ),
         );
     }
@@ -119,9 +119,7 @@ fn child(place: &Place, name: &Path) -> Option<(sys::Stat, PathBuf)> {
     let flags = libc::O_PATH | libc::O_NOFOLLOW;
     let fd = sys::owned(sys::open_in_root(place.as_fd().as_raw_fd(), path.full(), flags, Links::Inside)).ok()?;
     let stat = sys::statx(fd.as_raw_fd()).ok()?;
-    let mut body = vec![0; libc::PATH_MAX as usize];
-    let length = sys::fs::readlinkat(fd.as_raw_fd(), c"", &mut body).unwrap_or(0);
-    body.truncate(length);
+    let body = sys::fs::read_link(fd.as_raw_fd(), c"").unwrap_or_default();
     Some((stat, OsString::from_vec(body).into()))
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::here::Here;
 use super::place::{self, Failure};
 use super::{Causes, Reason, attach, privilege};
-use crate::sys;
+use crate::{MountEntry, sys};
 
 pub(super) fn explain(failure: &Failure<'_>, here: &Here, causes: &mut Causes) {
     match failure.errno {
@@ -46,13 +46,13 @@ fn root(here: &Here, causes: &mut Causes) {
             "the root of this process is a directory inside a mount, as after chroot, and only a mount can be left by \
              pivot_root: start from a process that was not put there by chroot",
         );
-    } else if mount.is_some_and(|mount| mount.fs == "rootfs") {
+    } else if mount.is_some_and(|mount| mount.fs_type() == "rootfs") {
         causes.seen(
             Reason::Initramfs,
             "the root is the initramfs, the first mount of all, which nothing can take away: mount a root and switch to it \
              first (switch_root)",
         );
-    } else if mount.and_then(|mount| here.mount(mount.parent)).is_some_and(|parent| parent.is_shared) {
+    } else if mount.and_then(MountEntry::parent).is_some_and(|parent| parent.peer_group().is_some()) {
         causes.seen(Reason::Shared, "the root is mounted below a shared mount: mount --make-rprivate /");
     }
 }
@@ -71,9 +71,10 @@ fn new_root(failure: &Failure<'_>, here: &Here, causes: &mut Causes) {
             format!("{shown} is a mount of another mount namespace, or detached: attach it in this one first"),
         );
     } else if let Some(mount) = here.mount(new.stat.mount_id) {
-        let above = here.mount(mount.parent).filter(|above| above.is_shared);
-        if mount.is_shared || above.is_some() {
-            let shared = above.filter(|_| !mount.is_shared).unwrap_or(mount).target.display();
+        let is_shared = |mount: &MountEntry<'_>| mount.peer_group().is_some();
+        let above = mount.parent().filter(is_shared);
+        if is_shared(&mount) || above.is_some() {
+            let shared = above.filter(|_| !is_shared(&mount)).unwrap_or(mount).path().display();
             causes.seen(
                 Reason::Shared,
                 format!(

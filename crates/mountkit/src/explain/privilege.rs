@@ -1,9 +1,10 @@
 //! EPERM for want of a privilege, and ENOSYS.
 #![forbid(unsafe_code)]
 
-use super::here::{CAP_SYS_ADMIN, Here, version};
+use super::here::{CAP_SYS_ADMIN, Here};
 use super::place::Failure;
 use super::{Causes, Reason};
+use crate::sys::mount::{kernel_release, version};
 
 /// The first kernel with each call.
 const SINCE: [(&str, &str); 9] = [
@@ -59,7 +60,7 @@ pub(super) fn explain(failure: &Failure<'_>, here: &Here, causes: &mut Causes) {
 
 /// ENOSYS: the kernel is too old, or somebody hides the call.
 pub(super) fn not_there(failure: &Failure<'_>, here: &Here, causes: &mut Causes) {
-    let (call, kernel) = (failure.operation, here.kernel());
+    let (call, kernel) = (failure.operation, kernel_release());
     let since = SINCE.iter().find(|(name, _)| *name == call).map(|(_, since)| *since);
     match (since, kernel) {
         (Some(since), Some(kernel)) if version(since).is_some_and(|since| kernel < since) => {

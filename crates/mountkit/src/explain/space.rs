@@ -23,7 +23,7 @@ fn mounts(failure: &Failure<'_>, here: &Here, causes: &mut Causes) {
     let (count, Some(max)) = (here.mount_count(), here.mount_max()) else { return };
     // A tree comes with all its mounts.
     let tree = failure.place().map_or(1, |place| {
-        let below = here.mounts().iter().filter(|mount| mount.target.starts_with(&place.shown)).count();
+        let below = here.mounts().iter().filter(|mount| mount.path().starts_with(&place.shown)).count();
         below.max(1) as u64
     });
     // The one that everything is mounted on, and that nobody sees, is counted too.
@@ -36,14 +36,14 @@ fn mounts(failure: &Failure<'_>, here: &Here, causes: &mut Causes) {
             ),
         );
     } else if let Some(parent) = failure.place().and_then(|place| here.mount(place.stat.mount_id)) {
-        if parent.is_shared {
+        if parent.peer_group().is_some() {
             causes.add(
                 Reason::MountMax,
                 Evidence::Known,
                 format!(
                     "the mount namespace has {count} mounts of {max}, but {} is shared, and what is mounted below it appears in \
                      other namespaces too: one of them is full",
-                    parent.target.display()
+                    parent.path().display()
                 ),
             );
         }
@@ -65,13 +65,13 @@ fn namespaces(here: &Here, causes: &mut Causes) {
 fn file_system(failure: &Failure<'_>, here: &Here, causes: &mut Causes) {
     let Some(place) = failure.place() else { return };
     let Some(mount) = here.mount(place.stat.mount_id) else { return };
-    let (target, fs) = (mount.target.display(), &mount.fs);
+    let (target, fs) = (mount.path().display(), mount.fs_type().to_string_lossy());
     if failure.errno == libc::EDQUOT {
         let text = format!("a quota on {target} ({fs}) is used up: see quota(1)");
         return causes.add(Reason::Quota, Evidence::Known, text);
     }
     let Ok(space) = look::space(place.as_fd()) else { return };
-    let upper = if fs == "overlay" { ", which is that of its upper directory," } else { "" };
+    let upper = if mount.fs_type() == "overlay" { ", which is that of its upper directory," } else { "" };
     if space.blocks > 0 && space.free_blocks == 0 {
         causes.seen(
             Reason::NoSpace,

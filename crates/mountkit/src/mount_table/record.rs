@@ -96,10 +96,16 @@ impl Known {
 /// following through the mount.
 ///
 /// ```
-/// use mountkit::MountIdRange;
+/// use mountkit::MountTable;
 ///
-/// let shown = |range: MountIdRange| format!("{} {} {}", range.first, range.lower_first, range.count);
-/// # let _ = shown;
+/// // Who owns through each idmapped mount what root owns in its file system.
+/// for mount in MountTable::read()?.iter() {
+///     let ranges = mount.uid_map().unwrap_or_default();
+///     if let Some(range) = ranges.iter().find(|range| range.first == 0 && range.count > 0) {
+///         println!("{:?}: {}", mount.mount_point(), range.lower_first);
+///     }
+/// }
+/// # Ok::<(), mountkit::Error>(())
 /// ```
 ///
 /// See user_namespaces(7), whose `uid_map` has these three columns: <https://man7.org/linux/man-pages/man7/user_namespaces.7.html>.

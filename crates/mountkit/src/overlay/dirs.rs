@@ -12,7 +12,7 @@ use cellkit_core::{Errno, Error, ProcFd, ProcView, Result, Subject};
 
 use super::OverlayXattrs;
 use crate::hint::HINTS;
-use crate::rootfs::{io_error, open_dir};
+use crate::host_path::{io_error, open_dir};
 use crate::shared_fd::SharedFd;
 use crate::{MountAttr, sys};
 
@@ -119,10 +119,8 @@ impl Dir {
     pub(crate) fn path(&self) -> Result<PathBuf> {
         let link = std::ffi::CString::new(format!("fd/{}", self.fd.as_fd().as_raw_fd())).unwrap_or_default();
         let thread = ProcFd::open(ProcView::Processes)?.this_thread()?;
-        let mut path = vec![0; libc::PATH_MAX as usize];
-        let length = sys::fs::readlinkat(thread.as_fd().as_raw_fd(), &link, &mut path)
+        let path = sys::fs::read_link(thread.as_fd().as_raw_fd(), &link)
             .map_err(|errno| Error::from_errno("readlinkat", errno.0).on(self.subject()))?;
-        path.truncate(length);
         Ok(PathBuf::from(OsStr::from_bytes(&path)))
     }
 }

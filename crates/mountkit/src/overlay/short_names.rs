@@ -35,7 +35,7 @@ use super::mechanism::{lowerdir, name, page};
 use super::options::an_overlay;
 use crate::filesystem::{Context, Superblock};
 use crate::hint::HINTS;
-use crate::rootfs::open_dir;
+use crate::host_path::open_dir;
 use crate::sys::{self, RawMountAttr};
 use crate::{DetachedMount, MountAttr};
 

@@ -84,7 +84,9 @@ fn way_to(upper: &Upper) -> Result<(PathBuf, PathBuf, PathBuf)> {
 
 fn paths(places: &[Place]) -> Result<Vec<PathBuf>> {
     let path = |place: &Place| match place {
-        Place::Path(path) => std::path::absolute(path).map_err(|error| crate::rootfs::io_error("getcwd", &error, path)),
+        Place::Path(path) => {
+            std::path::absolute(path).map_err(|error| crate::host_path::io_error("getcwd", &error, path))
+        }
         Place::Descriptor(_) => {
             let why = "a child reaches layers by their paths, and this is a descriptor";
             Err(Error::invalid("open_tree", why)

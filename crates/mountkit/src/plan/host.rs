@@ -15,8 +15,9 @@ use cellkit_core::{Error, Result, Slot, Subject};
 
 use super::overlay::Lower;
 use super::{CLONE_ALL, Plan, THIS_AND_BELOW};
+use crate::host_path::open_dir;
 use crate::in_root::InRootPath;
-use crate::rootfs::{Rootfs, open_dir};
+use crate::rootfs::Rootfs;
 use crate::step::{At, Call, Target};
 use crate::{MountTable, sys};
 

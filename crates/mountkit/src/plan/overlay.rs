@@ -11,7 +11,7 @@ use cellkit_core::{Error, Result, Slot, Subject};
 
 use super::{CLONE, Plan};
 use crate::MountTable;
-use crate::rootfs::{io_error, open_dir};
+use crate::host_path::{io_error, open_dir};
 use crate::step::{At, Call};
 use crate::sys;
 

@@ -6,7 +6,8 @@ use std::os::fd::AsRawFd;
 use cellkit_core::{Error, Result, Slot};
 
 use super::{CLONE, CLONE_ALL, Plan, THIS, THIS_AND_BELOW, absolute_source};
-use crate::rootfs::{Rootfs, open_place};
+use crate::host_path::open_place;
+use crate::rootfs::Rootfs;
 use crate::shared_fd::SharedFd;
 use crate::step::{Call, Target};
 use crate::sys::{self, RawMountAttr};

@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 
 use cellkit_core::{Error, Result, Subject};
 
-use super::{Base, Made, Mount, Rootfs, absolute, dev, io_error, open_dir};
+use super::{Base, Made, Mount, Rootfs, dev};
+use crate::host_path::{io_error, open_dir};
 use crate::in_root::InRootPath;
 use crate::shared_fd::SharedFd;
 use crate::sys::{self, Links};
@@ -195,4 +196,16 @@ pub(crate) fn check_detached(fd: &SharedFd) -> Result<bool> {
         return Err(Error::invalid("move_mount", "the descriptor is not that of a mount").on(shown(fd)));
     }
     Ok(stat.is(libc::S_IFDIR))
+}
+
+/// A path of the container, from its root.
+pub(crate) fn absolute(operation: &'static str, path: &Path) -> Result<InRootPath> {
+    let inside = InRootPath::new(operation, path)?;
+    if !path.is_absolute() {
+        return Err(Error::invalid(operation, "a path of the container must begin with `/`").on(path));
+    }
+    if inside.is_root() {
+        return Err(Error::invalid(operation, "`/` is the root itself").on(path));
+    }
+    Ok(inside)
 }

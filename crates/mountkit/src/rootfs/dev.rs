@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use cellkit_core::{Error, Result, Subject};
 
-use super::{Rootfs, absolute, io_error};
+use super::{Rootfs, absolute};
+use crate::host_path::io_error;
 use crate::in_root::InRootPath;
 use crate::shared_fd::SharedFd;
 use crate::sys;

@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 
 use cellkit_core::{Error, ErrorKind, Result};
 
-use super::{Base, Rootfs, absolute, open_dir};
+use super::{Base, Rootfs, absolute};
+use crate::host_path::{io_error, open_dir};
 use crate::in_root::InRootPath;
 use crate::sys::{self, Links};
 use crate::{DirFd, FileKind, Metadata, RootFd};
@@ -181,7 +182,7 @@ impl Rootfs {
     /// Those of opening the directory; Invalid for a target that [`check`](Self::check) refuses.
     pub fn missing_targets(&self) -> Result<MissingTargets> {
         let Base::Bind(dir) = &self.base else { return MissingTargets::new(PathBuf::new(), [""; 0]) };
-        let whole = std::path::absolute(dir).map_err(|error| super::io_error("getcwd", &error, dir))?;
+        let whole = std::path::absolute(dir).map_err(|error| io_error("getcwd", &error, dir))?;
         let mut paths = BTreeSet::new();
         if !self.read_only {
             let root = open_dir(dir)?;

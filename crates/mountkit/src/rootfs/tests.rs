@@ -1,5 +1,7 @@
 #![forbid(unsafe_code)]
 
+use cellkit_core::Error;
+
 use super::*;
 use crate::Atime;
 use cellkit_core::ErrorKind;

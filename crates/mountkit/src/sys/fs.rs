@@ -82,6 +82,15 @@ pub(crate) fn readlinkat(dir: RawFd, name: &CStr, buffer: &mut [u8]) -> Result<u
     unsafe { syscall(libc::SYS_readlinkat, args) }
 }
 
+/// [`readlinkat`] for the parent: all of the body.
+pub(crate) fn read_link(dir: RawFd, name: &CStr) -> Result<Vec<u8>, Errno> {
+    // The kernel has no longer ones, and cuts to the length of the buffer without a word.
+    let mut body = vec![0; libc::PATH_MAX as usize + 1];
+    let length = readlinkat(dir, name, &mut body)?;
+    body.truncate(length);
+    Ok(body)
+}
+
 /// getdents64(2): how many bytes of `buffer` are records. None are left when it is 0.
 pub(crate) fn getdents(dir: RawFd, buffer: &mut [u8]) -> Result<usize, Errno> {
     let args = [dir as usize, buffer.as_mut_ptr() as usize, buffer.len(), 0, 0, 0];
@@ -89,9 +98,73 @@ pub(crate) fn getdents(dir: RawFd, buffer: &mut [u8]) -> Result<usize, Errno> {
     unsafe { syscall(libc::SYS_getdents64, args) }
 }
 
+/// struct linux_dirent64: one name, as [`getdents`] writes it.
+pub(crate) struct Record<'a> {
+    pub(crate) inode: u64,
+    /// The position behind it, for lseek(2).
+    pub(crate) next: i64,
+    pub(crate) d_type: u8,
+    pub(crate) name: &'a CStr,
+    pub(crate) length: usize,
+}
+
+impl<'a> Record<'a> {
+    /// The first of `records`. `None` at the end, and for what the kernel does not write.
+    pub(crate) fn first(records: &'a [u8]) -> Option<Self> {
+        let (inode, rest) = records.split_first_chunk::<8>()?;
+        let (next, rest) = rest.split_first_chunk::<8>()?;
+        let (length, rest) = rest.split_first_chunk::<2>()?;
+        let (d_type, _) = rest.split_first()?;
+        let length = usize::from(u16::from_ne_bytes(*length));
+        let name = CStr::from_bytes_until_nul(records.get(19..length)?).ok()?;
+        let (inode, next) = (u64::from_ne_bytes(*inode), i64::from_ne_bytes(*next));
+        Some(Self { inode, next, d_type: *d_type, name, length })
+    }
+
+    /// Whether it is `.` or `..`.
+    pub(crate) fn is_dot(&self) -> bool {
+        matches!(self.name.to_bytes(), b"." | b"..")
+    }
+}
+
+/// The names in `records`, but for `.` and `..`.
+pub(crate) fn names(mut records: &[u8]) -> impl Iterator<Item = &CStr> {
+    let next = move || {
+        let record = Record::first(records)?;
+        records = records.get(record.length..)?;
+        Some(record)
+    };
+    std::iter::from_fn(next).filter(|record| !record.is_dot()).map(|record| record.name)
+}
+
 /// lseek(2) of a directory to a position that [`getdents`] told.
 pub(crate) fn seek_dir(dir: RawFd, position: i64) -> Result<(), Errno> {
     // SAFETY: no pointers.
     let answer = unsafe { libc::lseek64(dir, position, libc::SEEK_SET) };
     if answer == -1 { Err(Errno::last()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_records_and_in_nonsense() {
+        let mut records = Vec::new();
+        for name in [&b"12\0\0\0"[..], b"..\0", b"self\0", b".\0\0"] {
+            records.extend([0; 16]);
+            records.extend(((19 + name.len()) as u16).to_ne_bytes());
+            records.push(4);
+            records.extend(name);
+        }
+        assert_eq!(names(&records).collect::<Vec<_>>(), [c"12", c"self"]);
+        for cut in 0..records.len() {
+            let _ = names(&records[..cut]).count();
+        }
+        // Records that would not end, and those that are longer than there is.
+        for length in [0, 1, 18, 19, 24, 64] {
+            assert_eq!(names(&vec![0; length]).count(), 0);
+            assert_eq!(names(&vec![0xff; length]).count(), 0);
+        }
+    }
 }

@@ -40,14 +40,6 @@ pub(crate) fn mounts_in(namespace: BorrowedFd<'_>) -> Result<u32, Errno> {
     Ok(info.mounts)
 }
 
-/// The next records of a directory, as getdents64(2) writes them; none at its end.
-pub(crate) fn directory_records<'a>(dir: BorrowedFd<'_>, buffer: &'a mut [u8]) -> Result<&'a [u8], Errno> {
-    let args = [dir.as_raw_fd() as usize, buffer.as_mut_ptr() as usize, buffer.len(), 0, 0, 0];
-    // SAFETY: the kernel writes at most buffer.len() bytes into buffer.
-    let length = unsafe { syscall(libc::SYS_getdents64, args) }?;
-    Ok(buffer.get(..length).unwrap_or_default())
-}
-
 /// What a link of procfs (`cwd`, `root`, `fd/3`) leads to, as a place (O_PATH): nothing is opened by it.
 pub(crate) fn behind_link(process: BorrowedFd<'_>, link: &CStr) -> Result<OwnedFd, Errno> {
     let how = OpenHow { flags: (libc::O_PATH | libc::O_CLOEXEC) as u64, mode: 0, resolve: 0 };
@@ -115,14 +107,4 @@ pub(crate) fn file_attributes(fd: BorrowedFd<'_>) -> Result<u64, Errno> {
 pub(crate) fn is_filtered() -> bool {
     // SAFETY: no pointers.
     unsafe { syscall(libc::SYS_prctl, [libc::PR_GET_SECCOMP as usize, 0, 0, 0, 0, 0]) }.is_ok_and(|mode| mode != 0)
-}
-
-/// `release` of uname(2).
-pub(crate) fn release() -> String {
-    let mut answer = MaybeUninit::<libc::utsname>::zeroed();
-    // SAFETY: the kernel writes one struct utsname.
-    unsafe { libc::uname(answer.as_mut_ptr()) };
-    // SAFETY: zeroed, then filled; every bit pattern is a struct utsname.
-    let answer = unsafe { answer.assume_init() };
-    answer.release.iter().take_while(|byte| **byte != 0).map(|byte| char::from(*byte as u8)).collect()
 }

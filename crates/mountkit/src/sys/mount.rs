@@ -55,7 +55,12 @@ pub(crate) fn kernel_release() -> Option<(u32, u32)> {
     // SAFETY: zeroed, then filled; every bit pattern is a struct utsname.
     let answer = unsafe { answer.assume_init() };
     let release: Vec<u8> = answer.release.iter().map(|byte| *byte as u8).take_while(|byte| *byte != 0).collect();
-    let mut numbers = std::str::from_utf8(&release).ok()?.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    version(std::str::from_utf8(&release).ok()?)
+}
+
+/// The first two numbers of `6.12.3-rc1`.
+pub(crate) fn version(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map(str::parse);
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 

@@ -94,20 +94,8 @@ pub(crate) fn of_file(fd: RawFd, action: &mut Action<'_>) -> Result<usize, Errno
 /// lsetxattr(2) and its like, of `name` below `dir`: on a thread whose working directory is its own (CLONE_FS) and is
 /// made `dir`. They take paths only, and a name is a path from there.
 pub(crate) fn from_own_dir(dir: RawFd, name: &CStr, action: &mut Action<'_>) -> Result<usize, Errno> {
-    std::thread::scope(|scope| {
-        let work = move || {
-            // SAFETY: no pointers. From here on this thread's working directory, root and umask are its own, and it ends
-            // with this function.
-            unsafe { syscall(libc::SYS_unshare, [libc::CLONE_FS as usize, 0, 0, 0, 0, 0]) }?;
-            super::fchdir(dir)?;
-            of_path(name, action)
-        };
-        match std::thread::Builder::new().name("cellkit-xattr".to_owned()).spawn_scoped(scope, work) {
-            // It does not panic.
-            Ok(thread) => thread.join().unwrap_or(Err(Errno(libc::EIO))),
-            Err(error) => Err(Errno(error.raw_os_error().unwrap_or(libc::EAGAIN))),
-        }
-    })
+    super::own_dir::in_dir(dir, || of_path(name, action).map_err(|errno| ("lsetxattr", errno)))
+        .map_err(|(_, errno)| errno)
 }
 
 fn of_path(path: &CStr, action: &mut Action<'_>) -> Result<usize, Errno> {

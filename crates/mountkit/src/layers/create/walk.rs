@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,8 @@ use super::{Create, Created, Holes, LeftOut};
 use crate::RootFd;
 use crate::hint::HINTS;
 use crate::layers::whiteout::Marker;
-use crate::sys::upper::{self, Attribute, FullStat};
+use crate::sys::upper::{self, Attribute};
+use crate::sys::{self, Stat};
 
 /// How many directories within each other are one too many.
 const DEEPEST: usize = 4096;
@@ -41,7 +42,7 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 
 type Inode = ((u32, u32), u64);
 
-fn inode(stat: &FullStat) -> Inode {
+fn inode(stat: &Stat) -> Inode {
     (stat.device, stat.inode)
 }
 
@@ -96,8 +97,8 @@ impl<'a, W: Write> Walk<'a, W> {
         // A root is a place only (O_PATH), which cannot be listed.
         let root =
             upper::open_at(upper.as_fd(), c".", libc::O_DIRECTORY).map_err(|errno| self.fail("openat", errno))?;
-        let stat = upper::stat_at(root.as_fd(), c"").map_err(|errno| self.fail("statx", errno))?;
-        self.mount = stat.mount;
+        let stat = sys::statx(root.as_raw_fd()).map_err(|errno| self.fail("statx", errno))?;
+        self.mount = stat.mount_id;
         self.enter(root, &stat)?;
         while let Some(level) = self.levels.last_mut() {
             self.path.truncate(level.path_length);
@@ -119,7 +120,7 @@ impl<'a, W: Write> Walk<'a, W> {
     }
 
     /// The directory at the current path: its entry, and a level for what is in it.
-    fn enter(&mut self, dir: OwnedFd, stat: &FullStat) -> Result<()> {
+    fn enter(&mut self, dir: OwnedFd, stat: &Stat) -> Result<()> {
         if self.levels.len() > DEEPEST {
             return Err(self.too_much(format!("more than {DEEPEST} directories within each other")));
         }
@@ -161,7 +162,7 @@ impl<'a, W: Write> Walk<'a, W> {
         let Some(above) = self.levels.last_mut().filter(|level| level.fd.is_none()) else { return Ok(()) };
         let (expected, Some(left)) = (above.inode, left.fd) else { return Ok(()) };
         let found = upper::open_at(left.as_fd(), c"..", libc::O_DIRECTORY);
-        let found = found.and_then(|fd| upper::stat_at(fd.as_fd(), c"").map(|stat| (fd, stat)));
+        let found = found.and_then(|fd| sys::statx(fd.as_raw_fd()).map(|stat| (fd, stat)));
         let (fd, stat) = found.map_err(|errno| self.fail("openat", errno))?;
         if inode(&stat) != expected {
             return Err(self.changed("openat"));
@@ -182,8 +183,8 @@ impl<'a, W: Write> Walk<'a, W> {
             let why = "a name that begins with `.wh.` means in a layer that something else is gone";
             return Err(Error::invalid("create layer", why).on(self.shown()));
         }
-        let stat = upper::stat_at(dir.as_fd(), name).map_err(|errno| self.fail("statx", errno))?;
-        if stat.mount != self.mount {
+        let stat = sys::statx_at(dir.as_raw_fd(), name).map_err(|errno| self.fail("statx", errno))?;
+        if stat.mount_id != self.mount {
             return Err(Error::invalid("create layer", "another file system is mounted here").on(self.shown()));
         }
         let kind = match stat.file_type() {
@@ -212,7 +213,9 @@ impl<'a, W: Write> Walk<'a, W> {
         let found = upper::attributes_at(dir.as_fd(), name).map_err(|errno| self.fail("getxattrat", errno))?;
         let (attributes, _) = self.sorted(found)?;
         let link = match kind {
-            Kind::Symlink => upper::link_at(dir.as_fd(), name).map_err(|errno| self.fail("readlinkat", errno))?,
+            Kind::Symlink => {
+                sys::fs::read_link(dir.as_raw_fd(), name).map_err(|errno| self.fail("readlinkat", errno))?
+            }
             _ => Vec::new(),
         };
         let path = self.path.clone();
@@ -222,19 +225,19 @@ impl<'a, W: Write> Walk<'a, W> {
     }
 
     /// Opens what `stat` was told of, and nothing that is in its place now.
-    fn open(&self, dir: BorrowedFd<'_>, name: &CStr, flags: i32, stat: &FullStat) -> Result<OwnedFd> {
+    fn open(&self, dir: BorrowedFd<'_>, name: &CStr, flags: i32, stat: &Stat) -> Result<OwnedFd> {
         let fd = upper::open_at(dir, name, flags).map_err(|errno| match errno {
             Errno(libc::ELOOP | libc::ENOTDIR | libc::ENXIO) => self.changed("openat"),
             errno => self.fail("openat", errno),
         })?;
-        let found = upper::stat_at(fd.as_fd(), c"").map_err(|errno| self.fail("statx", errno))?;
+        let found = sys::statx(fd.as_raw_fd()).map_err(|errno| self.fail("statx", errno))?;
         match (inode(&found), found.file_type()) == (inode(stat), stat.file_type()) {
             true => Ok(fd),
             false => Err(self.changed("openat")),
         }
     }
 
-    fn file(&mut self, file: &File, stat: &FullStat, whiteouts_are_files: bool) -> Result<()> {
+    fn file(&mut self, file: &File, stat: &Stat, whiteouts_are_files: bool) -> Result<()> {
         let found = upper::attributes(file.as_fd()).map_err(|errno| self.fail("fgetxattr", errno))?;
         if whiteouts_are_files && self.marks(&found).whiteout {
             return self.whiteout();
@@ -274,8 +277,8 @@ impl<'a, W: Write> Walk<'a, W> {
             }
         };
         self.zeros(padding(stored) as u64)?;
-        let now = upper::stat_at(file.as_fd(), c"").map_err(|errno| self.fail("statx", errno))?;
-        let seen = |stat: &FullStat| (stat.size, stat.mtime, stat.ctime);
+        let now = sys::statx(file.as_raw_fd()).map_err(|errno| self.fail("statx", errno))?;
+        let seen = |stat: &Stat| (stat.size, stat.modified, stat.changed);
         if seen(&now) == seen(stat) { Ok(()) } else { Err(self.changed("read")) }
     }
 
@@ -310,7 +313,7 @@ impl<'a, W: Write> Walk<'a, W> {
     }
 
     /// Whether the file is in the archive under another name already, and now under this one too.
-    fn is_linked(&mut self, stat: &FullStat) -> Result<bool> {
+    fn is_linked(&mut self, stat: &Stat) -> Result<bool> {
         if stat.links < 2 {
             return Ok(false);
         }
@@ -360,14 +363,8 @@ impl<'a, W: Write> Walk<'a, W> {
         }
     }
 
-    fn described<'e>(
-        &self,
-        path: &'e [u8],
-        kind: Kind,
-        stat: &FullStat,
-        attributes: &'e [Attribute],
-    ) -> Result<Entry<'e>> {
-        let mtime = Time { seconds: stat.mtime.0, nanoseconds: stat.mtime.1 };
+    fn described<'e>(&self, path: &'e [u8], kind: Kind, stat: &Stat, attributes: &'e [Attribute]) -> Result<Entry<'e>> {
+        let mtime = Time { seconds: stat.modified.0, nanoseconds: stat.modified.1 };
         let mtime = self.settings.latest.map_or(mtime, |latest| mtime.min(latest));
         let (uid, gid) = self.owner.ids(stat.uid, stat.gid).map_err(|error| error.on(self.shown()))?;
         Ok(Entry { kind, mode: stat.mode, uid, gid, mtime, attributes, ..Entry::empty(path) })

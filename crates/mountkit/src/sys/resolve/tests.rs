@@ -52,7 +52,7 @@ fn agree(root: &fs::File, path: &[u8]) {
 }
 
 fn open(dir: impl AsRef<Path>) -> fs::File {
-    crate::rootfs::open_dir(dir.as_ref()).expect("the root")
+    crate::host_path::open_dir(dir.as_ref()).expect("the root")
 }
 
 /// What stands at one place of a random tree.

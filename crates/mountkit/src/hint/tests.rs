@@ -1,0 +1,108 @@
+//! Each row, by a word of its sentence.
+#![forbid(unsafe_code)]
+
+use super::*;
+use cellkit_core::Error;
+
+#[test]
+fn each_row_is_found_and_says_its_word() {
+    let rows = [
+        ("open", libc::ENOENT, "must exist"),
+        ("setxattrat", libc::EOPNOTSUPP, "6.6"),
+        ("open", libc::ENOTDIR, "is a directory"),
+        ("open", libc::EACCES, "modes"),
+        ("mount_setattr", libc::EPERM, "locked"),
+        ("mount_setattr", libc::EINVAL, "chroot"),
+        ("mount_setattr", libc::ENOSYS, "5.12"),
+        ("fsconfig", libc::EINVAL, "dmesg"),
+        ("fsconfig", libc::ELOOP, "overlap"),
+        ("fsconfig", libc::EBUSY, "in use"),
+        ("fsconfig", libc::EPERM, "own network namespace"),
+        ("mount", libc::EINVAL, "dmesg"),
+        ("unshare", libc::ENOSPC, "max_mnt_namespaces"),
+        ("fsmount", libc::EPERM, "covered"),
+        ("fspick", libc::EINVAL, "root of a mount"),
+        ("fsopen", libc::ENODEV, "/proc/filesystems"),
+        ("fsopen", libc::EPERM, "seccomp"),
+        ("open_tree", libc::EINVAL, "mountinfo"),
+        ("move_mount", libc::EINVAL, "shared"),
+        ("move_mount", libc::ENOTDIR, "a file only on a file"),
+        ("move_mount", libc::EAGAIN, "not the mask"),
+        ("mount_setattr", libc::EAGAIN, "not read-only"),
+        ("move_mount", libc::ENOSPC, "mount-max"),
+        ("move_mount", libc::ELOOP, "below itself"),
+        ("umount2", libc::EBUSY, "fuser"),
+        ("umount2", libc::EINVAL, "locked"),
+        ("mkdirat", libc::ENOSPC, "is full"),
+        ("mknodat", libc::ENOSPC, "is full"),
+        ("openat2", libc::ELOOP, "real directories"),
+        ("openat2", libc::ENOENT, "leads to"),
+        ("openat2", libc::EBUSY, "the root itself"),
+        ("copy_up", libc::ENOSPC, "larger size"),
+        ("copy_up", libc::ELOOP, "64"),
+        ("copy_up", libc::EAGAIN, "exchanged"),
+        ("copy_up", libc::EACCES, "does not map"),
+        ("copy_up", libc::EINVAL, "does not map"),
+        ("openat2", libc::ENOTDIR, "something else"),
+        ("openat2", libc::EACCES, "does not map"),
+        ("openat2", libc::EROFS, "read-only"),
+        ("openat2", libc::EAGAIN, "renaming"),
+        ("openat2", libc::ENOSYS, "5.6"),
+        ("mknodat", libc::EPERM, "unprivileged()"),
+        ("statx", libc::ENODEV, "/dev/null"),
+        ("pivot_root", libc::EINVAL, "initramfs"),
+        ("pivot_root", libc::EPERM, "CAP_SYS_ADMIN"),
+        ("mount_setattr", libc::EBUSY, "open for writing"),
+        ("mount_setattr", libc::ENOSPC, "peer groups"),
+        ("fsconfig", libc::ENOENT, "does not exist"),
+        ("fsconfig", libc::ENODEV, "built without"),
+        ("fsconfig", libc::ENOSPC, "is full"),
+        ("fsopen", libc::ENOSYS, "5.2"),
+        ("fsmount", libc::EBUSY, "a new one"),
+        ("open_tree", libc::ENOENT, "does not exist"),
+        ("open_tree", libc::ENOTDIR, "on the way"),
+        ("open_tree", libc::EACCES, "modes"),
+        ("open_tree", libc::ELOOP, "circle"),
+        ("open_tree", libc::EPERM, "CAP_SYS_ADMIN"),
+        ("open_tree", libc::ENOSYS, "5.2"),
+        ("move_mount", libc::EPERM, "CAP_SYS_ADMIN"),
+        ("move_mount", libc::ENOENT, "removed"),
+        ("move_mount", libc::EBUSY, "already"),
+        ("umount2", libc::EPERM, "CAP_SYS_ADMIN"),
+        ("mkdirat", libc::EROFS, "read-only"),
+        ("mkdirat", libc::EACCES, "modes"),
+        ("mkdirat", libc::EDQUOT, "quota"),
+        ("mkdirat", libc::EPERM, "lsattr"),
+        ("mkdirat", libc::EOVERFLOW, "id map"),
+        ("mknodat", libc::EROFS, "read-only"),
+        ("mknodat", libc::EACCES, "modes"),
+        ("mknodat", libc::EDQUOT, "quota"),
+        ("symlinkat", libc::ENOSPC, "is full"),
+        ("symlinkat", libc::EROFS, "read-only"),
+        ("symlinkat", libc::EEXIST, "of that name"),
+        ("fchownat", libc::EPERM, "CAP_CHOWN"),
+        ("fchownat", libc::EINVAL, "leaves out"),
+        ("openat2", libc::EXDEV, "out of"),
+        ("openat2", libc::EPERM, "seccomp"),
+        ("pivot_root", libc::EBUSY, "onto itself"),
+        ("pivot_root", libc::ENOTDIR, "a directory"),
+        ("chdir", libc::EACCES, "not mapped"),
+        ("fchdir", libc::EACCES, "not mapped"),
+        ("write", libc::ENOSPC, "is full"),
+        ("write", libc::EDQUOT, "quota"),
+        ("setxattrat", libc::EPERM, "OverlayUser"),
+        ("setxattrat", libc::ENOSPC, "a block"),
+        ("linkat", libc::EPERM, "protected_hardlinks"),
+        ("linkat", libc::EMLINK, "65,000"),
+        ("linkat", libc::EXDEV, "one mount"),
+    ];
+    assert_eq!(HINTS.0.len(), rows.len(), "a row without a line above");
+    let pairs: std::collections::BTreeSet<_> = HINTS.0.iter().map(|row| (row.operation, row.errno)).collect();
+    assert_eq!(pairs.len(), rows.len(), "of two rows for the same only the first is ever read");
+    for (operation, errno, word) in rows {
+        let error = Error::from_errno(operation, errno).with_hints(&HINTS);
+        let hint = error.hint().unwrap_or_else(|| panic!("no hint for {operation}, {errno}"));
+        assert!(hint.contains(word), "{operation}: {hint}");
+        assert!(!hint.contains('\n') && !hint.contains("  "), "{hint:?}");
+    }
+}
