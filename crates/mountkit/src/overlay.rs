@@ -23,6 +23,7 @@ mod make;
 mod mechanism;
 mod options;
 mod short_names;
+mod stacked;
 pub(crate) mod steps;
 
 use std::os::fd::OwnedFd;
@@ -35,6 +36,7 @@ use self::make::Request;
 use self::mechanism::{MOST_LAYERS, Mechanism, Understands, choose, understands};
 use self::options::{Options, Setting, an_overlay};
 pub use self::options::{OverlayUuid, OverlayXattrs, RedirectDir, Verity, Xino};
+pub(crate) use self::stacked::layers_of;
 use crate::{DetachedMount, MountAttr};
 
 /// Directories laid over each other and seen as one: `mount -t overlay`, as a detached mount.
@@ -254,7 +256,7 @@ impl Overlay {
         let data = open_all(&self.data)?;
         let made = self.upper.as_ref().map(|(_, work)| MadeGuard::ensure(work)).transpose()?;
         let upper = self.open_upper()?;
-        dirs::check_depth(&lowers)?;
+        stacked::check_depth(&lowers)?;
         let all: Vec<Dir> = lowers.iter().chain(&data).cloned().collect();
         dirs::check_apart(&all, upper.as_ref())?;
         if let Some(upper) = &upper {

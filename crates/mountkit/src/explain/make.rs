@@ -1,14 +1,13 @@
 //! fsopen, fsconfig, fsmount: file systems that cannot be had.
 #![forbid(unsafe_code)]
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::here::Here;
 use super::place::Failure;
 use super::{Causes, Evidence, Reason, privilege};
 use crate::MountEntry;
+use crate::overlay::layers_of;
 
 /// File systems that may be mounted in a user namespace, and the namespace that each shows.
 const IN_USER_NAMESPACE: [(&str, Option<(&str, &str)>); 12] = [
@@ -137,9 +136,8 @@ fn overlays(mount: MountEntry<'_>, here: &Here, left: u32) -> u32 {
     if mount.fs_type() != "overlay" || left == 0 {
         return 0;
     }
-    let lower = mount.options().and_then(|options| options.value("lowerdir")).unwrap_or_default();
-    let layers = lower.as_bytes().split(|byte| *byte == b':').map(|layer| Path::new(OsStr::from_bytes(layer)));
-    let below = layers.filter(|layer| layer.is_absolute()).filter_map(|layer| here.mount_of(layer));
+    let layers = layers_of(mount);
+    let below = layers.iter().filter_map(|layer| here.mount_of(layer));
     1 + below.map(|mount| overlays(mount, here, left - 1)).max().unwrap_or(0)
 }
 

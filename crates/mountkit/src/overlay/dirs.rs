@@ -5,9 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use cellkit_core::mountinfo::{lines, unescaped};
 use cellkit_core::{Errno, Error, ProcFd, ProcView, Result, Subject};
 
 use super::OverlayXattrs;
@@ -73,7 +72,7 @@ impl Dir {
         (self.stat.device, self.stat.inode)
     }
 
-    fn refuse(&self, why: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+    pub(super) fn refuse(&self, why: impl Into<std::borrow::Cow<'static, str>>) -> Error {
         Error::invalid("fsconfig", why).on(self.subject())
     }
 
@@ -298,72 +297,6 @@ pub(crate) fn check_apart(lowers: &[Dir], upper: Option<&Upper>) -> Result<()> {
     Ok(())
 }
 
-/// An overlay may lie on an overlay, and not on one that lies on another.
-pub(crate) fn check_depth(lowers: &[Dir]) -> Result<()> {
-    let mut table = None;
-    for dir in lowers {
-        if !dir.is_on_an_overlay() {
-            continue;
-        }
-        let text = match &table {
-            Some(text) => text,
-            None => table.insert(ProcFd::open(ProcView::Processes)?.this_thread()?.read(Path::new("mountinfo"))?),
-        };
-        if layers_of(text, dir.stat.mount_id).iter().any(|layer| is_overlay(layer)) {
-            return Err(dir
-                .refuse("it is an overlay on an overlay: they stack two deep at most")
-                .with_hint("name the layers of that overlay instead of the overlay"));
-        }
-    }
-    Ok(())
-}
-
-fn is_overlay(path: &Path) -> bool {
-    open_dir(path)
-        .is_ok_and(|dir| cellkit_core::sys::fs_magic(dir.as_raw_fd()).is_ok_and(|magic| magic == OVERLAYFS_SUPER_MAGIC))
-}
-
-/// The lower directories that mountinfo tells of an overlay, where they are absolute.
-fn layers_of(mountinfo: &[u8], mount: u64) -> Vec<PathBuf> {
-    let number = mount.to_string();
-    let Some(line) = lines(mountinfo).find(|line| line.id == number.as_bytes()) else { return Vec::new() };
-    let mut layers = Vec::new();
-    for option in split(line.options, b',') {
-        let Some((key, value)) = option.iter().position(|byte| *byte == b'=').map(|at| option.split_at(at)) else {
-            continue;
-        };
-        let value = unescaped(value.get(1..).unwrap_or_default()).into_os_string().into_encoded_bytes();
-        match key {
-            b"lowerdir+" | b"datadir+" => layers.push(value),
-            b"lowerdir" => layers.extend(split(&value, b':').map(without_backslashes)),
-            _ => {}
-        }
-    }
-    layers.into_iter().map(|layer| PathBuf::from(OsStr::from_bytes(&layer))).filter(|path| path.is_absolute()).collect()
-}
-
-/// The parts between separators that no backslash stands before.
-fn split(bytes: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
-    let mut escaped = false;
-    bytes.split(move |byte| {
-        let here = !escaped && *byte == separator;
-        escaped = !escaped && *byte == b'\\';
-        here
-    })
-}
-
-fn without_backslashes(part: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(part.len());
-    let mut escaped = false;
-    for byte in part {
-        escaped = !escaped && *byte == b'\\';
-        if !escaped {
-            plain.push(*byte);
-        }
-    }
-    plain
-}
-
 /// What any of the layers' mounts does not allow.
 pub(crate) fn restrictions<'a>(dirs: impl IntoIterator<Item = &'a Dir>) -> Result<MountAttr> {
     dirs.into_iter().try_fold(MountAttr::empty(), |all, dir| Ok(all | dir.restrictions()?))
@@ -404,16 +337,6 @@ impl Drop for MadeGuard {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_mountinfo_tells_of_the_layers() {
-        let line = b"99 94 0:46 / /m rw,relatime - overlay overlay rw,lowerdir=/a\\134:b:/c\\040d:rel,upperdir=/u\n\
-            98 94 0:47 / /n rw - overlay overlay ro,lowerdir+=/x:y,datadir+=/z\n";
-        let paths = |names: &[&str]| names.iter().map(PathBuf::from).collect::<Vec<_>>();
-        assert_eq!(layers_of(line, 99), paths(&["/a:b", "/c d"]));
-        assert_eq!(layers_of(line, 98), paths(&["/x:y", "/z"]));
-        assert!(layers_of(line, 97).is_empty());
-    }
 
     #[test]
     fn a_directory_twice_and_one_inside_another() {

@@ -8,7 +8,7 @@ use cellkit_core::{Error, Result};
 use super::dirs::{self, Place, Upper};
 use super::mechanism::{LONGEST_STRING, lowerdir, name, page};
 use super::options::Setting;
-use super::{Overlay, OverlayXattrs, open_all, short_names};
+use super::{Overlay, OverlayXattrs, open_all, short_names, stacked};
 use crate::MountAttr;
 
 /// What the steps are made of. Paths are absolute.
@@ -63,7 +63,7 @@ impl Overlay {
         self.options.check(xattrs, true, !self.data.is_empty())?;
         let all = [open_all(&self.lowers)?, open_all(&self.data)?].concat();
         let upper = self.open_upper()?;
-        dirs::check_depth(&all)?;
+        stacked::check_depth(&all)?;
         dirs::check_apart(&all, upper.as_ref())?;
         if let Some(upper) = &upper {
             upper.check(xattrs)?;

@@ -13,7 +13,7 @@ fn layers_that_cannot_be() {
     };
     word(&Overlay::new(), "needs a lower directory");
     word(&Overlay::new().upper("/", "/"), "needs a lower directory");
-    word(&Overlay::new().lower("/"), "use Bind");
+    word(&Overlay::new().lower("/"), "say Bind");
     word(&Overlay::new().lowers(vec!["/"; 501]), "501 layers");
     word(&Overlay::new().lower("/").data("/").metacopy().redirect_dir(RedirectDir::On).volatile(), "volatile");
     word(&Overlay::new().lowers(["/", "/"]).xattrs(OverlayXattrs::User).metacopy(), "metacopy");
@@ -141,7 +141,8 @@ mod root {
         faultkit::require!(root, program("umount"));
         faultkit::isolated!(limit_secs = 300, || {
             let host = fs::read("/proc/self/mountinfo").expect("mountinfo");
-            for count in [1, 2, 3, 10, 34, 97, 98, 100, 499, 500] {
+            // Of one string 97 are the most; 500 are the most at all.
+            for count in [1, 2, 34, 97, 98, 500] {
                 let temp = faultkit::TempDir::new();
                 let layers = Layers::make(&temp, count);
                 let here = RootFd::open(&*temp).expect("open");

@@ -12,7 +12,10 @@ use mountkit::{Rename, RootFd};
 
 use crate::{census, roots};
 
-const ROUNDS: usize = 5_000;
+/// Without openat2 both resolvers are the one that was raced already.
+fn rounds() -> usize {
+    if std::env::var_os(crate::without_openat2::MARK).is_some() { 500 } else { 5_000 }
+}
 
 /// A root and the directory it is in: `inside/a` is a directory and `inside/b` a link out; `outside` has the same names.
 pub(crate) struct Arena(pub(crate) TempDir);
@@ -86,7 +89,7 @@ fn gains_nothing() {
         let before = census(&arena.outside());
         let (mut good, mut bad) = ([0; 4], [0; 4]);
         arena.race(|| {
-            for round in 0..ROUNDS {
+            for round in 0..rounds() {
                 let read =
                     |path: &str| root.read(path, 100).map(|content| assert_eq!(content, b"inside", "{resolver:?}"));
                 let answers = [

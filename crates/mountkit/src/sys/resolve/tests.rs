@@ -98,7 +98,8 @@ fn make(root: &Path, things: &[(usize, usize, Thing)]) -> Vec<(PathBuf, u32)> {
                 modes.push((path.clone(), *mode));
                 dirs.push(path);
             }
-            Thing::File(mode) if !path.exists() && fs::write(&path, "x").is_ok() => modes.push((path, *mode)),
+            // Not through a link that is there already, which may lead to the machine's own `/a`.
+            Thing::File(mode) if fs::File::create_new(&path).is_ok() => modes.push((path, *mode)),
             Thing::Link(target) => drop(symlink(target, &path)),
             Thing::Fifo if !path.exists() => drop(std::process::Command::new("mkfifo").arg(&path).output()),
             _ => {}

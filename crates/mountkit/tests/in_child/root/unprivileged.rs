@@ -67,7 +67,7 @@ fn read_only_means_every_part() {
     faultkit::require!(root);
     faultkit::isolated!(|| {
         let rootfs = Rootfs::overlay_of_host().unprivileged().read_only().dev();
-        let script = "touch /a /usr/a /etc/a /var/a 2>&1; touch /tmp/a /run/a /dev/shm/a && echo fine";
+        let script = "touch /new-1 /usr/new-1 /etc/new-1 /var/new-1 2>&1; touch /tmp/a /run/a /dev/shm/a && echo fine";
         let said = inside(Who::Ordinary, &rootfs, script);
         assert_eq!(said.matches("Read-only").count(), 4, "{said}");
         assert!(said.ends_with("fine\n"), "{said}");

@@ -27,7 +27,7 @@ fn everything(dir: &Path) {
     sh(
         "cd $1; mkdir -p a/b d; chmod 1777 d; chmod 2755 a; echo x >a/file; chmod 4711 a/file; ln a/file a/hard
          ln -s /etc/passwd a/link; ln a/link d/hard-link-of-a-link; mknod a/null c 1 3; mknod a/disk b 300 70000
-         mkfifo a/fifo; : >empty; truncate -s 3M sparse; echo end >>sparse
+         mkfifo a/fifo; : >empty; truncate -s 1M sparse; echo end >>sparse
          mkdir $(printf %0200d 1) $(printf %0200d 1)/$(printf %0200d 2); chown 3:4 a/b; chown -h 5:6 a/link",
         dir,
     );

@@ -69,7 +69,7 @@ fn who_is_killed_at_any_call_leaves_nothing_that_the_next_one_does_not_mend() {
             result
         });
         // In the emulated machine every sixteenth call.
-        let stride = if std::env::var_os("CELLKIT_VM").is_some() { 16 } else { 2 };
+        let stride = if std::env::var_os("CELLKIT_VM").is_some() { 16 } else { 3 };
         let swept = sweep.recover(mended).stride(stride).each(Fault::Kill, |_| Ok(()));
         assert!(swept.runs > 10, "{swept:?}");
     });
