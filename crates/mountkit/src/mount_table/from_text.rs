@@ -15,7 +15,7 @@ const SB_LAZYTIME: u32 = 0x200_0000;
 /// MOUNT_ATTR_IDMAP
 pub(super) const IDMAP: u64 = libc::MOUNT_ATTR_IDMAP;
 
-/// The mounts of `text`, in its order, and whether every line of it is one.
+/// The mounts of `text`, in its order, and whether every line of it is one. No two have the same id.
 pub(super) fn parse(text: &mut [u8]) -> (Vec<Record>, bool) {
     // A line has sixty bytes at least.
     let mut records = Vec::with_capacity(text.len() / 60);
@@ -29,7 +29,7 @@ pub(super) fn parse(text: &mut [u8]) -> (Vec<Record>, bool) {
         records.push(record);
     }
     let ends = text.iter().filter(|&&byte| byte == b'\n').count();
-    let whole = ends == records.len() && text.last().is_none_or(|&byte| byte == b'\n');
+    let mut whole = ends == records.len() && text.last().is_none_or(|&byte| byte == b'\n');
     for index in escaped {
         let Some(record) = records.get_mut(index) else { continue };
         for span in
@@ -40,7 +40,26 @@ pub(super) fn parse(text: &mut [u8]) -> (Vec<Record>, bool) {
             }
         }
     }
+    if !records.is_sorted_by(|one, next| one.id < next.id) {
+        whole &= !leave_out_repeated(&mut records);
+    }
     (records, whole)
+}
+
+/// An id is used again when its mount is gone: of two lines with the same, read while that happened, the last is what is
+/// there now. Whether there were any.
+fn leave_out_repeated(records: &mut Vec<Record>) -> bool {
+    let mut by_id: Vec<(u32, usize)> = records.iter().enumerate().map(|(place, record)| (record.id, place)).collect();
+    by_id.sort_unstable();
+    let pairs = by_id.iter().zip(by_id.iter().skip(1));
+    let mut repeated: Vec<usize> = pairs.filter(|(one, next)| one.0 == next.0).map(|(one, _)| one.1).collect();
+    repeated.sort_unstable();
+    let mut place = 0;
+    records.retain(|_| {
+        place += 1;
+        repeated.binary_search(&(place - 1)).is_err()
+    });
+    !repeated.is_empty()
 }
 
 fn record(text: &[u8], line: MountLine<'_>) -> Option<Record> {
