@@ -178,10 +178,10 @@ impl MountTable {
 
     /// Reads all that is mounted in a mount namespace, given as a descriptor, with paths from the namespace's own root.
     ///
-    /// * Calls: NS_GET_MNTNS_ID, listmount(2) and statmount(2), Linux 6.13. Before that, a thread is made that enters the
-    ///   namespace (setns(2)), reads its own mountinfo and ends.
+    /// * Calls: a thread is made that enters the namespace (setns(2)), reads its own mountinfo and ends. Where that is
+    ///   refused, NS_GET_MNTNS_ID and what [`of_namespace_id`](Self::of_namespace_id) does, Linux 6.11.
     /// * Privileges: CAP_SYS_ADMIN in the user namespace that owns it; to enter, also CAP_SYS_ADMIN and CAP_SYS_CHROOT in
-    ///   the caller's own.
+    ///   the caller's own. None for the caller's own namespace, which is then shown from the caller's root.
     ///
     /// ```no_run
     /// let namespace = std::fs::File::open("/run/mntns/one")?; // a pin, or one of ns_core's handles
@@ -196,13 +196,10 @@ impl MountTable {
     #[doc(alias("NS_GET_MNTNS_ID", "setns"))]
     pub fn of_namespace(namespace: impl AsFd) -> Result<Self> {
         let namespace = namespace.as_fd();
-        let listed = sys::namespace_id(namespace).ok().and_then(|id| read::from_kernel(Some(id), LSMT_ROOT).ok());
-        match listed {
-            Some(table) if table.known == Known::ALL => Ok(table),
-            // What a kernel before 6.13 does not tell by its calls is worth a thread; if that may not be made, less will do.
-            Some(table) => Ok(read::by_entering(namespace).unwrap_or(table)),
-            None => read::by_entering(namespace),
-        }
+        read::by_entering(namespace).or_else(|refused| {
+            let listed = sys::namespace_id(namespace).ok().and_then(|id| read::of_namespace(id).ok());
+            listed.ok_or(refused)
+        })
     }
 
     /// Reads all that is mounted in the mount namespace of this unique number, with paths from the namespace's own root.
@@ -210,6 +207,9 @@ impl MountTable {
     /// The number is what NS_GET_MNTNS_ID answers, and [`namespace_id`](Self::namespace_id) of a table.
     ///
     /// * Calls: listmount(2) and statmount(2), Linux 6.11. Privileges: CAP_SYS_ADMIN in the user namespace that owns it.
+    ///
+    /// Of a namespace that lives on an initramfs, or in which one has left mounts behind, these calls do not tell what its
+    /// root directory is: that is an error, and a descriptor is needed ([`of_namespace`](Self::of_namespace)).
     ///
     /// ```no_run
     /// use mountkit::MountTable;
@@ -221,10 +221,11 @@ impl MountTable {
     /// ```
     ///
     /// # Errors
-    /// NotFound (ENOENT): there is no such namespace, or the caller has no rights over it; Unsupported (also EINVAL before
-    /// 6.11).
+    /// NotFound (ENOENT): there is no such namespace, or the caller has no rights over it, or there is one mount in it and
+    /// no other; Unsupported (also EINVAL before 6.11) and where the calls do not tell what the
+    /// root is.
     pub fn of_namespace_id(id: u64) -> Result<Self> {
-        read::from_kernel(Some(id), LSMT_ROOT).map_err(|error| {
+        read::of_namespace(id).map_err(|error| {
             let error = error.or_unsupported("listing the mounts of another namespace", "6.11");
             error.on(Subject::Namespace(format!("mount namespace {id}")))
         })
@@ -295,7 +296,7 @@ impl MountTable {
     }
 
     /// Takes what somebody has read from a `/proc/PID/mountinfo`. Lines that are none, such as one that was cut off, are
-    /// left out, and [`is_settled`](Self::is_settled) says that there were some.
+    /// left out, and of lines with the same id all but the last; [`is_settled`](Self::is_settled) says that there were some.
     ///
     /// ```
     /// use mountkit::MountTable;

@@ -46,6 +46,21 @@ pub(super) fn list(namespace: Option<u64>, mount: u64) -> Result<Vec<u64>, Errno
     }
 }
 
+/// The unique ids of all mounts of a namespace, ascending: also of those that are not below what the kernel takes for its
+/// root. `some` is one of them. EPERM without CAP_SYS_ADMIN over it.
+pub(super) fn list_all(asker: &mut Asker, namespace: u64, some: u64) -> Result<Vec<u64>, Errno> {
+    let mut top = some;
+    while let Some(parent) = asker.ids(top)?.map(|ids| ids.unique_parent).filter(|&parent| parent != top) {
+        top = parent;
+    }
+    let mut ids = list(Some(namespace), top)?;
+    // It is none of those below it.
+    if let Err(place) = ids.binary_search(&top) {
+        ids.insert(place, top);
+    }
+    Ok(ids)
+}
+
 /// Asks about mounts, with one buffer for all answers.
 #[derive(Debug)]
 pub(super) struct Asker {

@@ -20,7 +20,7 @@ use std::path::Path;
 
 use cellkit_core::{Errno, Error, ProcFd, ProcView, Result, Subject};
 
-use super::from_kernel::{Asker, list};
+use super::from_kernel::{Asker, list, list_all};
 use super::from_text::{IDMAP, parse};
 use super::record::{IdMaps, Known, Record};
 use super::{MountTable, TableSource};
@@ -93,6 +93,7 @@ pub(super) fn from_mountinfo(mut mountinfo: File, whose: Ids) -> Result<MountTab
                 known: Known::ALL,
                 source: TableSource::Mountinfo,
                 settled: settled && whole,
+                namespace,
                 ..MountTable::new()
             };
             match ids {
@@ -111,11 +112,20 @@ fn join(table: &mut MountTable, namespace: Option<u64>, ids: &[u64]) -> Result<(
     let mut asker = Asker::new(namespace);
     let joined = in_order(table, &mut asker, ids).and_then(|joined| match joined {
         true => Ok(()),
-        false => one_by_one(table, &mut asker, ids),
+        false => match (namespace, ids.first()) {
+            // What the kernel takes for the root of another namespace may be another than that of the text.
+            (Some(namespace), Some(&some)) => {
+                let all = list_all(&mut asker, namespace, some);
+                one_by_one(table, &mut asker, all.as_deref().unwrap_or(ids))
+            }
+            _ => one_by_one(table, &mut asker, ids),
+        },
     });
     match joined.and_then(|()| the_rest(table, &mut asker)) {
         Ok(()) => {
-            table.source = TableSource::Both;
+            if table.records.is_empty() || table.records.iter().any(|record| record.unique_id != 0) {
+                table.source = TableSource::Both;
+            }
             Ok(())
         }
         Err(errno) if is_missing(errno) => {
@@ -214,6 +224,41 @@ pub(super) fn from_kernel(namespace: Option<u64>, below: u64) -> Result<MountTab
         ids = after;
         attempt += 1;
     }
+}
+
+/// The table that listmount(2) and statmount(2) tell of another mount namespace, if it is all of it.
+///
+/// On the own root of a namespace, which nobody sees, lies as a rule one mount, which is what processes there have for their
+/// root. So the kernel takes the first that is mounted on the own root for the root. On an initramfs, or where one has left
+/// mounts behind, that may be `/proc`, and the paths of all others are not told. (Where a namespace that is seen from its
+/// own root has one mount there, the two cannot be told apart.)
+pub(super) fn of_namespace(namespace: u64) -> Result<MountTable> {
+    let table = from_kernel(Some(namespace), LSMT_ROOT)?;
+    match is_whole(&table, namespace) {
+        Ok(true) => Ok(table),
+        // The caller's own, from the caller's root on: only of that may anything be told to those without privileges.
+        Err(Errno(libc::EPERM)) => Ok(table),
+        Ok(false) => {
+            Err(Error::unsupported("listmount", "a mount namespace with several mounts on its own root", None)
+                .with_hint("with a descriptor of the namespace it can be entered and read: MountTable::of_namespace"))
+        }
+        Err(errno) => Err(failed("listmount", errno)),
+    }
+}
+
+/// Whether the kernel lists, from what it takes for the root, all but the namespace's own root.
+fn is_whole(table: &MountTable, namespace: u64) -> Result<bool, Errno> {
+    let Some(some) = table.records.first() else { return Ok(false) };
+    let mut asker = Asker::new(Some(namespace));
+    let all = list_all(&mut asker, namespace, some.unique_id)?;
+    // Afterwards, so that what is new is no difference; what has gone since is asked for.
+    let listed = list(Some(namespace), LSMT_ROOT)?;
+    for id in all.into_iter().filter(|id| listed.binary_search(id).is_err()) {
+        if asker.ids(id)?.is_some_and(|ids| ids.unique_parent != id) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// One after the other.
