@@ -27,7 +27,7 @@ const fn words(said: &'static str, errno: i32, reason: Reason, advice: &'static 
     Words { said, errno, reason, advice }
 }
 
-const WORDS: [Words; 20] = [
+const WORDS: [Words; 21] = [
     words(
         "maximum fs stacking depth exceeded",
         libc::EINVAL,
@@ -50,6 +50,13 @@ const WORDS: [Words; 20] = [
     ),
     words(
         "is read-only",
+        libc::EINVAL,
+        Reason::ReadOnly,
+        "upper and work have to be on a mount that can be written to",
+    ),
+    // Linux before 6.5.
+    words(
+        "upper fs is r/o",
         libc::EINVAL,
         Reason::ReadOnly,
         "upper and work have to be on a mount that can be written to",
