@@ -20,33 +20,41 @@ pub(super) fn explain(failure: &Failure<'_>, here: &Here, causes: &mut Causes) {
 }
 
 fn mounts(failure: &Failure<'_>, here: &Here, causes: &mut Causes) {
-    let (count, Some(max)) = (here.mount_count(), here.mount_max()) else { return };
+    let all = here.mount_count();
+    let (Some(count), Some(max)) = (all.or_else(|| here.reachable_mounts()), here.mount_max()) else { return };
+    let parent = failure.place().and_then(|place| here.mount(place.stat.mount_id));
+    let shared = parent.filter(|parent| parent.peer_group().is_some());
+    // Nobody sees those that were left below when the root was changed. These calls hardly have another reason for this
+    // errno than a namespace that is full; it is this one, unless another one is a peer.
+    let (hidden, which) = match (all, shared) {
+        (None, None) => (max / 10 + 8, " that can be reached from here"),
+        (None, Some(_)) => (0, " that can be reached from here"),
+        (Some(_), _) => (0, ""),
+    };
     // A tree comes with all its mounts.
     let tree = failure.place().map_or(1, |place| {
         let below = here.mounts().iter().filter(|mount| mount.path().starts_with(&place.shown)).count();
         below.max(1) as u64
     });
     // The one that everything is mounted on, and that nobody sees, is counted too.
-    if count.saturating_add(tree) >= max {
+    if count.saturating_add(tree).saturating_add(hidden) >= max {
         causes.seen(
             Reason::MountMax,
             format!(
-                "the mount namespace has {count} mounts, and fs.mount-max allows {max}: unmount what is not needed \
+                "the mount namespace has {count} mounts{which}, and fs.mount-max allows {max}: unmount what is not needed \
                  (findmnt), or raise it (sysctl fs.mount-max)"
             ),
         );
-    } else if let Some(parent) = failure.place().and_then(|place| here.mount(place.stat.mount_id)) {
-        if parent.peer_group().is_some() {
-            causes.add(
-                Reason::MountMax,
-                Evidence::Known,
-                format!(
-                    "the mount namespace has {count} mounts of {max}, but {} is shared, and what is mounted below it appears in \
-                     other namespaces too: one of them is full",
-                    parent.path().display()
-                ),
-            );
-        }
+    } else if let Some(parent) = shared {
+        causes.add(
+            Reason::MountMax,
+            Evidence::Known,
+            format!(
+                "the mount namespace has {count} mounts of {max}, but {} is shared, and what is mounted below it appears in \
+                 other namespaces too: one of them is full",
+                parent.path().display()
+            ),
+        );
     }
 }
 
