@@ -11,7 +11,8 @@ use super::place::Failure;
 use super::{Causes, Evidence, Reason};
 use crate::sys::look;
 
-/// How old a line of the kernel's log may be.
+/// How old a line of the kernel's log may be, by one of the clocks that the log may have: a counter of the processor's on
+/// most machines, the host's time on some virtual ones.
 const RECENT: Duration = Duration::from_secs(3);
 
 /// Words of the kernel's, what they come with, and what to do.
@@ -156,13 +157,14 @@ fn say(text: &str, errno: i32, causes: &mut Causes) {
 }
 
 /// The last line of overlayfs' or of mounts in general that is recent and belongs to `errno`.
-fn last_line(log: &[u8], now: Duration, errno: i32) -> Option<&str> {
+fn last_line(log: &[u8], now: [Duration; 2], errno: i32) -> Option<&str> {
     log.rsplit(|&byte| byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok()).find_map(|line| {
         // <4>[23078.884884] overlayfs: missing 'workdir'
         let (time, text) = line.split_once('[')?.1.split_once("] ")?;
         let at = Duration::try_from_secs_f64(time.trim().parse().ok()?).ok()?;
         let is_ours = ["overlayfs: ", "VFS: "].iter().any(|by| text.starts_with(by));
-        (is_ours && at.abs_diff(now) <= RECENT && find(text, errno).is_some()).then_some(text)
+        let is_recent = now.iter().any(|now| at.abs_diff(*now) <= RECENT);
+        (is_ours && is_recent && find(text, errno).is_some()).then_some(text)
     })
 }
 
@@ -178,10 +180,15 @@ mod tests {
             <4>[  100.300000] overlayfs: failed to resolve '/x': -2\n\
             no time\n<4>[x] overlayfs: missing 'workdir'\n\xff\n";
         let now = Duration::from_millis(100_500);
-        let found = |now, errno| last_line(log, now, errno);
+        let found = |now, errno| last_line(log, [now, now], errno);
         assert_eq!(found(now, libc::EINVAL), Some("overlayfs: maximum fs stacking depth exceeded"));
         assert_eq!(found(now, libc::ENOENT), Some("overlayfs: failed to resolve '/x': -2"));
         assert_eq!(found(now, libc::EBUSY), None);
         assert_eq!(found(now + RECENT, libc::EINVAL), None);
+        // After weeks the clocks differ by more than that, and the log has one of them.
+        let drifted = now + RECENT * 20;
+        for now in [[now, drifted], [drifted, now]] {
+            assert!(last_line(log, now, libc::EINVAL).is_some());
+        }
     }
 }

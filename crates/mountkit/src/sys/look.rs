@@ -55,12 +55,15 @@ pub(crate) fn kernel_log(buffer: &mut [u8]) -> Result<&[u8], Errno> {
     Ok(buffer.get(..length).unwrap_or_default())
 }
 
-/// The time since boot, as the kernel's log counts it.
-pub(crate) fn since_boot() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the kernel writes one struct timespec.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
-    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
+/// The time since boot, by the two clocks that may be the one of the kernel's log: as time is kept (CLOCK_MONOTONIC), and
+/// as the machine's counter runs, which nobody corrects (CLOCK_MONOTONIC_RAW). In weeks they part by minutes.
+pub(crate) fn since_boot() -> [Duration; 2] {
+    [libc::CLOCK_MONOTONIC, libc::CLOCK_MONOTONIC_RAW].map(|clock| {
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the kernel writes one struct timespec.
+        unsafe { libc::clock_gettime(clock, &mut time) };
+        Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
+    })
 }
 
 /// What is left of a file system.
