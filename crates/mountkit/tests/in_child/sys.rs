@@ -117,6 +117,13 @@ pub(crate) fn terminal(master: std::fs::File) -> (std::fs::File, std::fs::File, 
     (master, open.expect("the terminal"), name.into())
 }
 
+/// umount2(2) with MNT_DETACH.
+#[track_caller]
+pub(crate) fn unmount(path: &CStr) {
+    // SAFETY: a C string; the kernel only reads it.
+    check(unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) }).expect("umount2");
+}
+
 /// Runs `body` in a fork with a mount namespace of its own; a panic in it fails the test.
 #[track_caller]
 pub(crate) fn in_fork(body: impl FnOnce()) {

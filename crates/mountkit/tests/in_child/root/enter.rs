@@ -7,7 +7,7 @@ use std::path::Path;
 use faultkit::TempDir;
 use mountkit::{Bind, ErrorKind, NoPivot, RootFd, Rootfs, Tmpfs};
 
-use crate::sys::{go_to_the_initramfs, in_fork};
+use crate::sys::{go_to_the_initramfs, in_fork, unmount};
 use crate::tree::{census, skeleton};
 
 fn mount_points() -> Vec<String> {
@@ -65,7 +65,7 @@ fn not_with_threads_and_not_for_everybody() {
     });
 }
 
-/// In the initramfs: a root directory, and procfs on `/proc`. What had to be made there is removed by the caller.
+/// In the initramfs, with a root directory on `/mnt` and procfs on `/proc`. What had to be made there is removed again.
 fn in_the_initramfs(dir: &Path, body: impl FnOnce()) {
     let root = Bind::new(dir).mount().expect("bind");
     let proc = Bind::new("/proc").mount().expect("bind");
@@ -83,8 +83,12 @@ fn in_the_initramfs(dir: &Path, body: impl FnOnce()) {
     let table = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
     let first = table.lines().next().expect("a line").to_owned();
     assert!(first.contains(" - rootfs ") || first.contains(" - tmpfs ") || first.contains(" - ramfs "), "{table}");
-    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
-    // A directory that something is mounted on in another mount namespace can be removed all the same.
+    // In a mount namespace of its own, so that this one is after it as it was before, whatever became of it.
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| in_fork(body)));
+    // A directory that something is mounted on can only be removed where that is in another mount namespace.
+    for place in [c"/mnt", c"/proc"] {
+        unmount(place);
+    }
     for place in made {
         top.rmdir(place).expect(place);
     }
