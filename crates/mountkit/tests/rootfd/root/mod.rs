@@ -1,7 +1,5 @@
-//! What needs root: mounts, devices, owners, and faults at every system call.
+//! What needs root: mounts, devices and owners.
 #![forbid(unsafe_code)]
-
-mod faults;
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};

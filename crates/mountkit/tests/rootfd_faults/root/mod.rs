@@ -2,11 +2,9 @@
 #![forbid(unsafe_code)]
 
 use faultkit::{End, Failure, Fault, Sweep, TempDir};
-use mountkit::{Error, Node, OpenOptions, Rename, Resolver, Result, Times};
+use mountkit::{Error, Node, OpenOptions, Rename, Resolver, Result, RootFd, Times};
 
-use crate::roots;
-
-fn work(root: &mountkit::RootFd) -> Result<()> {
+fn work(root: &RootFd) -> Result<()> {
     root.mkdir_all("a/b/c", 0o755)?;
     let dir = root.open_dir("a/b/../b")?;
     drop(dir.create("file", 0o600)?);
@@ -37,7 +35,10 @@ fn every_call_of_a_days_work_fails_once() {
     faultkit::require!(root);
     faultkit::isolated!(limit_secs = 600, || {
         let dir = TempDir::new();
-        for (resolver, root) in roots(dir.path()) {
+        let open = || RootFd::open(dir.path()).expect("the root");
+        let roots = [(Resolver::Kernel, open()), (Resolver::UserSpace, open().resolved_in_user_space())];
+        for (resolver, root) in roots {
+            assert_eq!(root.resolver(), resolver);
             let tidy = || {
                 let _ = std::fs::remove_dir_all(dir.path().join("a"));
             };
@@ -56,15 +57,22 @@ fn every_call_of_a_days_work_fails_once() {
             // Without a call that this kernel has, the others do: fchmodat2, setxattrat, getxattrat, listxattrat, openat2.
             let newer = ["fchmodat2", "syscall 452", "syscall 463", "syscall 464", "syscall 465", "openat2"];
             let mut around = std::collections::BTreeSet::new();
-            Sweep::new(body).each(Fault::Fail(libc::ENOSYS), |run| match &run.end {
-                End::Returned(Err(failure)) if failure.errno == Some(libc::ENOSYS) => Ok(()),
-                End::Returned(Ok(())) if run.call.name == "close" => Ok(()),
-                End::Returned(Ok(())) if newer.contains(&run.call.name.as_str()) => {
-                    around.insert(run.call.name.clone());
-                    Ok(())
+            // Renames of other programs make a walk look again, which moves the numbers of the calls after it, so that one
+            // sweep may step over a call.
+            for _ in 0..5 {
+                Sweep::new(body).each(Fault::Fail(libc::ENOSYS), |run| match &run.end {
+                    End::Returned(Err(failure)) if failure.errno == Some(libc::ENOSYS) => Ok(()),
+                    End::Returned(Ok(())) if run.call.name == "close" => Ok(()),
+                    End::Returned(Ok(())) if newer.contains(&run.call.name.as_str()) => {
+                        around.insert(run.call.name.clone());
+                        Ok(())
+                    }
+                    other => Err(format!("{resolver:?}, {}: {other:?}", run.call)),
+                });
+                if around.len() >= 4 {
+                    break;
                 }
-                other => Err(format!("{resolver:?}, {}: {other:?}", run.call)),
-            });
+            }
             assert!(around.len() >= 4, "{around:?}");
         }
     });
