@@ -35,6 +35,8 @@ enum Task {
     Bench(bench::Options),
     /// The house rules that clippy does not know: where `unsafe` may stand, /proc by path, joins on a root file system
     Lint,
+    /// Install the Debian packages that the tests check with (root); otherwise name them
+    Install,
 }
 
 fn main() -> ExitCode {
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         Task::Vm(options) => vm::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Lint => lint::run(),
+        Task::Install => install::install(),
     };
     match answer {
         Ok(code) => code,
