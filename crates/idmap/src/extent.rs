@@ -76,8 +76,12 @@ impl Extent {
 
     /// How many bytes the line takes in the kernel's file, with its newline.
     pub(crate) fn line_len(self) -> usize {
-        self.to_string().len() + 1
+        [self.inside, self.outside, self.count].into_iter().map(|number| digits(number) + 1).sum()
     }
+}
+
+fn digits(number: u32) -> usize {
+    number.checked_ilog10().map_or(1, |log| log as usize + 1)
 }
 
 impl fmt::Display for Extent {
@@ -90,6 +94,14 @@ impl fmt::Display for Extent {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_length_of_a_line_is_that_of_its_text() {
+        for inside in [0, 1, 9, 10, 99, 100, 999_999_999, 1_000_000_000, u32::MAX - 1] {
+            let extent = Extent::new(inside, u32::MAX - 1 - inside, 1).expect("extent");
+            assert_eq!(extent.line_len(), format!("{extent}\n").len(), "{extent}");
+        }
+    }
 
     #[test]
     fn the_edges_of_u32_are_the_kernels() {

@@ -1,21 +1,23 @@
 //! The map of one kind of id.
 #![forbid(unsafe_code)]
 
-use std::fmt;
-use std::str::FromStr;
+mod limits;
+mod text;
 
-use cellkit_core::{Error, Result, Subject};
+use cellkit_core::{Error, Result};
 
-use crate::{Extent, decimal};
+use crate::Extent;
+pub(crate) use text::shown;
 
 /// A uid or gid map: which ids of a user namespace are which ids of its parent.
 ///
-/// It is sorted by the ids inside, overlaps on neither side, and holds 1 to 340 extents: whatever breaks a rule of the
-/// kernel is refused when the value is made. Extents that touch are kept apart, as the kernel keeps them.
+/// It is a partial one-to-one function: an id inside is at most one id outside, and the other way round. Sorted and
+/// without overlap on either side by construction: whatever breaks that is refused when the value is made. It may be
+/// empty and may hold any number of extents; what the kernel takes in a write is less, and
+/// [`check_writable`](Self::check_writable) says whether this is. Extents that touch are kept apart, as the kernel keeps
+/// them.
 ///
-/// * Files: `/proc/PID/uid_map` and `/proc/PID/gid_map`; [`Display`](fmt::Display) is their text.
-/// * Kernel: 340 extents since 4.15. A map whose text is 4096 bytes or more cannot be written in one call; that is
-///   checked by [`MapPlan`](crate::MapPlan), because the kernel may show such a map to another namespace.
+/// * Files: `/proc/PID/uid_map` and `/proc/PID/gid_map`; [`Display`](std::fmt::Display) is their text.
 ///
 /// ```
 /// use idmap::IdMap;
@@ -32,18 +34,28 @@ use crate::{Extent, decimal};
 /// See user_namespaces(7): <https://man7.org/linux/man-pages/man7/user_namespaces.7.html>.
 #[doc(alias = "uid_map")]
 #[doc(alias = "gid_map")]
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct IdMap {
     by_inside: Vec<Extent>,
     by_outside: Vec<Extent>,
 }
 
 impl IdMap {
-    /// The most extents the kernel takes.
-    pub const MAX_EXTENTS: usize = 340;
-
-    /// The most bytes the kernel takes: one less than the smallest page.
-    pub const MAX_BYTES: usize = 4095;
+    /// A map of these extents, whatever their order and number.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](cellkit_core::ErrorKind::Invalid) when two share an id inside or outside.
+    ///
+    /// ```
+    /// use idmap::{Extent, IdMap};
+    ///
+    /// let map = IdMap::new([Extent::new(1, 100_000, 65_536)?, Extent::new(0, 1_000, 1)?])?;
+    /// assert_eq!(map.to_string(), "0 1000 1\n1 100000 65536\n");
+    /// # Ok::<(), idmap::Error>(())
+    /// ```
+    pub fn new(extents: impl IntoIterator<Item = Extent>) -> Result<Self> {
+        Self::checked(extents.into_iter().collect()).map_err(|why| Error::invalid("id map", why))
+    }
 
     /// A map of one extent.
     #[must_use]
@@ -51,36 +63,14 @@ impl IdMap {
         Self { by_inside: vec![extent], by_outside: vec![extent] }
     }
 
-    /// Reads the content of `/proc/PID/uid_map`: `None` while no map has been written.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Parse`](cellkit_core::ErrorKind::Parse) for text the kernel does not write, and for a map with ids
-    /// that the reading process's own namespace lacks (the kernel shows those as 4294967295).
-    pub fn from_proc(content: &[u8]) -> Result<Option<Self>> {
-        let refuse = |why: String| Error::parse("read id map", why);
-        let text = std::str::from_utf8(content).map_err(|_| refuse("this is not text".into()))?;
-        let mut extents = Vec::new();
-        for line in text.lines() {
-            if extents.len() == Self::MAX_EXTENTS {
-                return Err(refuse(format!("there are more than {} lines", Self::MAX_EXTENTS)));
-            }
-            let extent = extent_of(line.split_ascii_whitespace())
-                .map_err(|why| refuse(format!("line {}: {why}", extents.len() + 1)))?;
-            extents.push(extent);
-        }
-        if extents.is_empty() {
-            return Ok(None);
-        }
-        Self::new(extents).map(Some).map_err(refuse)
+    /// A map of no id.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self::default()
     }
 
-    fn new(mut by_inside: Vec<Extent>) -> Result<Self, String> {
-        if by_inside.is_empty() {
-            return Err("there is no extent: a map has at least one".into());
-        }
-        if by_inside.len() > Self::MAX_EXTENTS {
-            return Err(format!("{} extents, and the kernel takes {}", by_inside.len(), Self::MAX_EXTENTS));
-        }
+    /// As [`new`](Self::new), for those who know better what the extents were read from.
+    fn checked(mut by_inside: Vec<Extent>) -> Result<Self, String> {
         let mut by_outside = by_inside.clone();
         by_inside.sort_unstable_by_key(|extent| extent.inside());
         by_outside.sort_unstable_by_key(|extent| extent.outside());
@@ -109,16 +99,17 @@ impl IdMap {
         &self.by_inside
     }
 
+    /// Whether no id is mapped.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_inside.is_empty()
+    }
+
     /// How many ids are mapped.
     #[must_use]
     pub fn count(&self) -> u32 {
         // Extents do not overlap and none reaches u32::MAX, so the sum is at most that.
         self.by_inside.iter().map(|extent| extent.count()).sum()
-    }
-
-    /// The map as a user writes it: `0:1000:1,1:100000:65536`.
-    pub(crate) fn colons(&self) -> String {
-        self.by_inside.iter().map(|extent| extent.colons()).collect::<Vec<_>>().join(",")
     }
 }
 
@@ -140,56 +131,12 @@ fn overlap(sorted: &[Extent], side: &str, first: fn(Extent) -> u32) -> Result<()
     Ok(())
 }
 
-fn extent_of<'a>(mut fields: impl Iterator<Item = &'a str>) -> Result<Extent, String> {
-    let (Some(inside), Some(outside), Some(count), None) = (fields.next(), fields.next(), fields.next(), fields.next())
-    else {
-        return Err("an extent is three numbers, INSIDE:OUTSIDE:COUNT".into());
-    };
-    let number = |text: &str| {
-        decimal::parse(text).ok_or_else(|| format!("{text:?} is not an id: ids are decimal, 0 to 4294967294"))
-    };
-    Extent::checked(number(inside)?, number(outside)?, number(count)?)
-}
-
 impl TryFrom<Vec<Extent>> for IdMap {
     type Error = Error;
 
     /// # Errors
-    /// [`ErrorKind::Invalid`](cellkit_core::ErrorKind::Invalid) when there is no extent, more than 340, or when two
-    /// share an id inside or outside.
+    /// As [`IdMap::new`].
     fn try_from(extents: Vec<Extent>) -> Result<Self> {
-        Self::new(extents).map_err(|why| Error::invalid("id map", why))
-    }
-}
-
-impl FromStr for IdMap {
-    type Err = Error;
-
-    /// Reads `INSIDE:OUTSIDE:COUNT[,INSIDE:OUTSIDE:COUNT...]`, and the kernel's text, one extent a line.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Invalid`](cellkit_core::ErrorKind::Invalid), naming the part that is wrong.
-    fn from_str(text: &str) -> Result<Self> {
-        let refuse = |why: String| {
-            // A text that is absurdly long is not worth repeating.
-            let shown: String = text.chars().take(80).collect();
-            Error::invalid("id map", why).on(Subject::Value(shown))
-        };
-        let kernels = !text.contains(':');
-        let separator = if kernels { '\n' } else { ',' };
-        let text = if kernels { text.strip_suffix('\n').unwrap_or(text) } else { text };
-        let mut extents = Vec::new();
-        for part in text.split(separator).take(Self::MAX_EXTENTS + 1) {
-            let extent = if kernels { extent_of(part.split_ascii_whitespace()) } else { extent_of(part.split(':')) };
-            extents.push(extent.map_err(refuse)?);
-        }
-        Self::new(extents).map_err(refuse)
-    }
-}
-
-impl fmt::Display for IdMap {
-    /// The kernel's text: a line an extent, `0 100000 65536`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.by_inside.iter().try_for_each(|extent| writeln!(f, "{extent}"))
+        Self::checked(extents).map_err(|why| Error::invalid("id map", why))
     }
 }

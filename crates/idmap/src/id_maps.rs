@@ -3,11 +3,11 @@
 
 use std::str::FromStr;
 
-use cellkit_core::{Error, Result, Subject};
+use cellkit_core::{Error, Result};
 
-use crate::{Extent, IdMap, decimal};
+use crate::{Extent, IdMap, decimal, id_map};
 
-/// The uid map and the gid map of a user namespace.
+/// The maps of a user namespace: of uids, of gids, and of project ids where they matter.
 ///
 /// ```
 /// use idmap::IdMaps;
@@ -15,22 +15,37 @@ use crate::{Extent, IdMap, decimal};
 /// let maps: IdMaps = "100000:100000:65536".parse()?;
 /// assert_eq!(maps.uid.to_string(), "0 100000 65536\n");
 /// assert!(maps.inside_root_is_mapped());
+/// assert_eq!(maps.projid, None);
 /// # Ok::<(), idmap::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+///
+/// See user_namespaces(7): <https://man7.org/linux/man-pages/man7/user_namespaces.7.html>.
+#[doc(alias = "uid_map")]
+#[doc(alias = "gid_map")]
+#[doc(alias = "projid_map")]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct IdMaps {
     /// Which uids inside are which outside.
     pub uid: IdMap,
     /// Which gids inside are which outside.
     pub gid: IdMap,
+    /// Which project ids, of the quotas of a file system, inside are which outside. `None` leaves the file
+    /// `/proc/PID/projid_map` unwritten: then no project id exists inside, and few containers want one.
+    pub projid: Option<IdMap>,
 }
 
 impl IdMaps {
-    /// Puts two maps together.
+    /// Puts two maps together, without one of project ids.
     #[must_use]
     pub fn new(uid: IdMap, gid: IdMap) -> Self {
-        Self { uid, gid }
+        Self { uid, gid, projid: None }
+    }
+
+    /// The same with a map of project ids.
+    #[must_use]
+    pub fn with_projid(self, projid: IdMap) -> Self {
+        Self { projid: Some(projid), ..self }
     }
 
     /// Maps `count` ids from 0 inside: uids from `uid` and gids from `gid` outside.
@@ -38,7 +53,19 @@ impl IdMaps {
     /// # Errors
     /// As [`Extent::new`].
     pub fn contiguous(uid: u32, gid: u32, count: u32) -> Result<Self> {
-        Ok(Self { uid: IdMap::single(Extent::new(0, uid, count)?), gid: IdMap::single(Extent::new(0, gid, count)?) })
+        let from = |outside| Extent::new(0, outside, count).map(IdMap::single);
+        Ok(Self::new(from(uid)?, from(gid)?))
+    }
+
+    /// Whether the kernel takes each of these maps in the one write that it allows: [`IdMap::check_writable`], with the
+    /// name of the file in the error.
+    ///
+    /// # Errors
+    /// As [`IdMap::check_writable`].
+    pub fn check_writable(&self) -> Result<()> {
+        self.uid.check_writable_as("uid_map")?;
+        self.gid.check_writable_as("gid_map")?;
+        self.projid.as_ref().map_or(Ok(()), |projid| projid.check_writable_as("projid_map"))
     }
 
     /// Whether uid 0 and gid 0 inside stand for somebody: without them, most programs of a container cannot start, and
@@ -57,10 +84,7 @@ impl FromStr for IdMaps {
     /// # Errors
     /// [`ErrorKind::Invalid`](cellkit_core::ErrorKind::Invalid), naming the part that is wrong.
     fn from_str(text: &str) -> Result<Self> {
-        let refuse = |why: String| {
-            let shown: String = text.chars().take(80).collect();
-            Error::invalid("id maps", why).on(Subject::Value(shown))
-        };
+        let refuse = |why: String| Error::invalid("id maps", why).on(id_map::shown(text));
         let mut fields = text.split(':');
         let (Some(uid), Some(gid), Some(count), None) = (fields.next(), fields.next(), fields.next(), fields.next())
         else {

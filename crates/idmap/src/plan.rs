@@ -6,8 +6,7 @@ use cellkit_core::{Error, Result, Subject};
 use crate::caller::CAP_SETFCAP;
 use crate::id_kind::IdKind;
 use crate::newidmap::{Program, Search};
-use crate::subid::IdRange;
-use crate::{Caller, Extent, IdMap, IdMaps, Setgroups, SubIds, verify};
+use crate::{Caller, Extent, IdMap, IdMaps, IdRange, Setgroups, SubIds, verify};
 
 /// How the maps are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -94,7 +93,8 @@ impl MapPlan {
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](cellkit_core::ErrorKind::Invalid) for ids that are not the caller's to map (the hint is
-    /// the exact line to add), for ids that do not exist here, and for maps of 4096 bytes or more;
+    /// the exact line to add), for ids that do not exist here, and for maps that the
+    /// kernel does not take in one write ([`IdMap::check_writable`]);
     /// NotFound when newuidmap is needed and not installed.
     ///
     /// See newuidmap(1): <https://man7.org/linux/man-pages/man1/newuidmap.1.html>.
@@ -122,7 +122,7 @@ impl MapPlan {
 
     pub(crate) fn explicit_with(maps: IdMaps, caller: &Caller, subids: &SubIds, search: &Search) -> Result<Self> {
         for kind in IdKind::BOTH {
-            verify::fits(kind, kind.of(&maps))?;
+            kind.of(&maps).check_writable_as(kind.map_file())?;
             verify::exists(kind, kind.of(&maps), caller)?;
         }
         if caller.is_privileged() {

@@ -2,51 +2,12 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::Path;
 
 use cellkit_core::Result;
 
 use crate::id_kind::IdKind;
-use crate::{Caller, Extent, decimal, etc_file};
-
-/// A run of ids, as `/etc/subuid` gives them away: never empty, never beyond 4294967294.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct IdRange {
-    start: u32,
-    count: u32,
-}
-
-impl IdRange {
-    /// `start..end`, if that is a run of ids.
-    pub(crate) fn between(start: u32, end: u32) -> Option<Self> {
-        (start < end).then(|| Self { start, count: end - start })
-    }
-
-    /// The first id.
-    #[must_use]
-    pub fn start(self) -> u32 {
-        self.start
-    }
-
-    /// How many ids there are, at least one.
-    #[must_use]
-    pub fn count(self) -> u32 {
-        self.count
-    }
-
-    /// One past the last id.
-    pub(crate) fn end(self) -> u32 {
-        self.start + self.count
-    }
-}
-
-impl fmt::Display for IdRange {
-    /// As the files have it: `100000:65536`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.start, self.count)
-    }
-}
+use crate::{Caller, Extent, IdRange, decimal, etc_file};
 
 /// The ranges of one file for one user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -145,11 +106,11 @@ impl SubIds {
     /// The parts of an extent's outside ids that the rows do not cover.
     pub(crate) fn missing(&self, kind: IdKind, extent: Extent) -> Vec<IdRange> {
         let mut rows = self.ranges(kind).to_vec();
-        rows.sort_unstable_by_key(|range| range.start);
+        rows.sort_unstable_by_key(|range| range.start());
         let (mut next, end) = (extent.outside(), extent.outside() + extent.count());
         let mut missing = Vec::new();
-        for row in rows.iter().filter(|row| row.end() > extent.outside() && row.start < end) {
-            missing.extend(IdRange::between(next, row.start));
+        for row in rows.iter().filter(|row| row.end() > extent.outside() && row.start() < end) {
+            missing.extend(IdRange::between(next, row.start()));
             next = row.end();
         }
         missing.extend(IdRange::between(next, end));
@@ -205,8 +166,8 @@ fn number(text: &str) -> Option<u32> {
 
 /// Adds what `taken` lacks of `range` to `out`, lowest part first, and to `taken`.
 fn take(taken: &mut BTreeMap<u32, u32>, range: IdRange, out: &mut Vec<IdRange>) {
-    let (mut start, mut end) = (range.start, range.end());
-    let mut next = range.start;
+    let (mut start, mut end) = (range.start(), range.end());
+    let mut next = range.start();
     // Entries do not overlap, so only the last that begins at or before the range can reach into it from below.
     let from = match taken.range(..=start).next_back() {
         Some((&low, &high)) if high >= start => low,

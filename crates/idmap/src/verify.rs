@@ -5,21 +5,10 @@ use cellkit_core::{Error, Result, Subject};
 
 use crate::id_kind::IdKind;
 use crate::newidmap::{Program, Search};
-use crate::subid::IdRange;
-use crate::{Caller, Extent, IdMap, IdMaps, SubIds};
+use crate::{Caller, Extent, IdMap, IdMaps, IdRange, SubIds};
 
 /// Lines proposed in one hint.
 const MAX_LINES: usize = 4;
-
-/// Refuses a map that the kernel would not take in one write.
-pub(crate) fn fits(kind: IdKind, map: &IdMap) -> Result<()> {
-    let bytes: usize = map.extents().iter().map(|extent| extent.line_len()).sum();
-    if bytes <= IdMap::MAX_BYTES {
-        return Ok(());
-    }
-    Err(Error::invalid(kind.map_file(), format!("the map is {bytes} bytes of text, and the kernel takes 4095"))
-        .with_hint("join extents that touch"))
-}
 
 /// Refuses ids that the caller's own namespace lacks.
 pub(crate) fn exists(kind: IdKind, map: &IdMap, caller: &Caller) -> Result<()> {

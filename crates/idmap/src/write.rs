@@ -118,6 +118,7 @@ impl MapPlan {
     /// * Kernel: 3.19 for setgroups, 5.12 asks for CAP_SETFCAP to map uid 0 outside.
     ///
     /// # Errors
+    /// * [`ErrorKind::Invalid`]: the kernel does not take a map in one write; nothing was done.
     /// * [`ErrorKind::Gone`]: the child has died.
     /// * Permission: the kernel refused a map (not the caller's ids; written before; AppArmor).
     /// * TimedOut: a program did not end, and was killed.
@@ -130,6 +131,7 @@ impl MapPlan {
     #[doc(alias = "newuidmap")]
     pub fn write(&self, child: impl AsFd, proc: &ProcFd, observer: &mut dyn Observer) -> Result<()> {
         let child = child.as_fd();
+        self.maps().check_writable()?;
         let dir = proc.process(child)?;
         // A program that takes a descriptor wants one of the procfs it sees itself.
         let mut target = Target { dir: &dir, pid: dir.pid(), by_fd: !proc.is_private() };

@@ -47,7 +47,7 @@ fn naive_verdict(raw: &[(u32, u32, u32)]) -> bool {
         free(a.0, a.2, b.0, b.2) && free(a.1, a.2, b.1, b.2)
     };
     let apart = raw.iter().enumerate().all(|(index, a)| raw[index + 1..].iter().all(|b| pair(a, b)));
-    !raw.is_empty() && raw.len() <= 340 && raw.iter().all(one) && apart
+    raw.iter().all(one) && apart
 }
 
 pub(super) fn build(raw: &[(u32, u32, u32)]) -> crate::Result<IdMap> {
@@ -156,15 +156,49 @@ proptest! {
 }
 
 #[test]
-fn more_than_340_extents_are_refused() {
-    let extents = |count: u32| -> Vec<Extent> { (0..count).map(|n| Extent::new(n * 2, n * 2, 1).unwrap()).collect() };
-    assert!(IdMap::try_from(extents(340)).is_ok());
-    let error = IdMap::try_from(extents(341)).unwrap_err();
-    assert!(error.to_string().contains("341 extents"), "{error}");
-    // And a text of a million is not even read to its end.
-    let text = "0:0:1,".repeat(1_000_000);
-    let error = text.parse::<IdMap>().unwrap_err();
+fn the_kernels_limits_are_known_before_the_write() {
+    let every_second = |count: u32| IdMap::new((0..count).map(|n| Extent::new(n * 2, n * 2, 1).unwrap())).unwrap();
+    assert!(every_second(340).check_writable().is_ok());
+    let error = every_second(341).check_writable().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert_eq!(error.to_string(), "id map: the map has 341 extents, and the kernel takes 340");
+    assert!(error.hint().is_some());
+    assert!(IdMap::empty().check_writable().unwrap_err().to_string().contains("no extent"));
+    // 4095 bytes, and then one more.
+    let mut lines: Vec<Extent> =
+        (0..204_u32).map(|n| Extent::new(100_000 + n, 2_000_000_000 + n * 2, 1).unwrap()).collect();
+    lines.push(Extent::new(0, 3_000_000_000, 1).unwrap());
+    let fits = IdMap::new(lines.clone()).unwrap();
+    assert_eq!((fits.text_len(), fits.to_string().len()), (4095, 4095));
+    assert!(fits.check_writable().is_ok());
+    lines.pop();
+    lines.push(Extent::new(10, 3_000_000_000, 1).unwrap());
+    let error = IdMap::new(lines).unwrap().check_writable().unwrap_err();
+    assert!(error.to_string().contains("4096 bytes"), "{error}");
+    // Of the two or three maps, the file that is wrong is named.
+    let maps = crate::IdMaps::new(fits.clone(), fits.clone());
+    assert!(maps.check_writable().is_ok());
+    let error = maps.with_projid(IdMap::empty()).check_writable().unwrap_err();
+    assert!(error.to_string().starts_with("projid_map: "), "{error}");
+}
+
+#[test]
+fn a_text_of_a_million_extents_is_not_read_to_its_end() {
+    // The second overlaps the first, but the number is what is looked at while reading.
+    let error = "0:0:1,".repeat(1_000_000).parse::<IdMap>().unwrap_err();
+    assert!(error.to_string().contains("more than 65536 extents"), "{error}");
     assert!(error.to_string().len() < 300, "{error}");
+    let error = "0 0 1\n".repeat(1_000_000).parse::<IdMap>().unwrap_err();
+    assert!(error.to_string().len() < 300 && !error.to_string().contains('\n'), "{error}");
+    let error = IdMap::from_proc("0 0 1\n".repeat(1_000_000).as_bytes()).unwrap_err();
+    assert!(error.to_string().contains("more than 340 lines"), "{error}");
+    let error = format!("0:0:{}", "1".repeat(10_000_000)).parse::<IdMap>().unwrap_err();
+    assert!(error.to_string().len() < 300, "{error}");
+    // What is within the bound is a map, though not one for the kernel.
+    let text: Vec<String> = (0..65_536_u32).rev().map(|n| format!("{}:{}:1", n * 2, n * 3)).collect();
+    let map: IdMap = text.join(",").parse().unwrap();
+    assert_eq!((map.extents().len(), map.to_outside(131_070), map.to_inside(4)), (65_536, Some(196_605), None));
+    assert!(map.check_writable().is_err());
 }
 
 #[test]
