@@ -43,6 +43,7 @@ mod id_range;
 mod newidmap;
 mod passwd;
 mod plan;
+mod running;
 mod subid;
 mod sys;
 #[cfg(test)]

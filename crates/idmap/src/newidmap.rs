@@ -18,18 +18,17 @@
 #![forbid(unsafe_code)]
 
 use std::fs::File;
-use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use cellkit_core::{Error, Result, sys as core_sys};
+use cellkit_core::{Error, Result};
 
 use crate::hint::{HINTS, of_program};
 use crate::id_kind::IdKind;
+use crate::running::{Ended, Failed, Running};
 use crate::{IdMap, sys};
 
 /// Where and how the two programs are looked for and run. Only tests have another than the default.
@@ -97,7 +96,7 @@ impl Program {
             let dir = target.dir.as_fd().try_clone_to_owned();
             let dir = dir.map_err(|error| Error::from_io("fcntl F_DUPFD_CLOEXEC", &error))?;
             let ended = self.once("fd:0", Stdio::from(dir), map)?;
-            if !ended.is_usage() {
+            if !is_usage(&ended) {
                 return self.judge(&ended);
             }
             target.by_fd = false;
@@ -118,21 +117,13 @@ impl Program {
             .spawn()
             .map_err(|error| Error::from_io(self.kind.exec_operation(), &error).on(self.path()).with_hints(&HINTS))?;
         Running::new(self.kind.program(), child)
-            .and_then(|running| running.wait(self.limit))
+            .and_then(|running| running.wait(self.limit, 0))
             .map_err(|Failed { said, error }| error.on(self.path()).with_kernel_text(said))
     }
 
     fn judge(&self, ended: &Ended) -> Result<()> {
-        let why = match ended.status {
-            // Somebody else took the status (SIGCHLD is ignored, or a reaper was faster): the map will tell.
-            None => return Ok(()),
-            Some(status) if status.success() => return Ok(()),
-            Some(status) => match (status.code(), status.signal()) {
-                (Some(code), _) => format!("it refused, with exit status {code}"),
-                (None, Some(signal)) => format!("it was killed by signal {signal}"),
-                (None, None) => status.to_string(),
-            },
-        };
+        // When somebody else took the status (SIGCHLD is ignored, or a reaper was faster), the map will tell.
+        let Some(why) = ended.failure() else { return Ok(()) };
         let error = Error::other(self.kind.program(), why).on(self.path()).with_kernel_text(ended.said.clone());
         Err(match of_program(&ended.said) {
             Some(hint) => error.with_hint(hint),
@@ -174,137 +165,7 @@ fn check_privilege(kind: IdKind, file: &File, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// How a program ended.
-#[derive(Debug)]
-struct Ended {
-    /// `None` when somebody else took the status.
-    status: Option<ExitStatus>,
-    /// What it wrote to standard error.
-    said: String,
-}
-
-impl Ended {
-    /// Whether it did not understand its arguments, and so did nothing.
-    fn is_usage(&self) -> bool {
-        self.status.is_none_or(|status| !status.success()) && self.said.contains("usage:")
-    }
-}
-
-/// Why the end of a program was not seen, and what it had said.
-#[derive(Debug)]
-struct Failed {
-    said: String,
-    error: Error,
-}
-
-/// A running program: killed and reaped when it is dropped before its end.
-#[derive(Debug)]
-struct Running {
-    program: &'static str,
-    child: Child,
-    /// `None` when the program had ended, and been reaped by somebody else, before it could be opened.
-    pidfd: Option<OwnedFd>,
-    ended: bool,
-}
-
-/// Kept of what a program says.
-const SAID_LIMIT: usize = 4096;
-/// Given to a killed program to go.
-const KILL_LIMIT: Duration = Duration::from_secs(1);
-
-impl Running {
-    fn new(program: &'static str, mut child: Child) -> Result<Self, Failed> {
-        let pidfd = match core_sys::pidfd_open(child.id() as i32) {
-            Ok(pidfd) => Some(pidfd),
-            Err(errno) if errno.0 == libc::ESRCH => None,
-            Err(errno) => {
-                // It has not been waited for, so the number is its own; there is nothing to do about a second error.
-                let _ = child.kill().and_then(|()| child.wait());
-                return Err(Failed { said: String::new(), error: Error::from_errno("pidfd_open", errno.0) });
-            }
-        };
-        Ok(Self { program, child, pidfd, ended: false })
-    }
-
-    fn wait(mut self, limit: Duration) -> Result<Ended, Failed> {
-        let mut said = Vec::new();
-        let result = self.wait_listening(limit, &mut said);
-        let said = String::from_utf8_lossy(&said).trim().to_owned();
-        match result {
-            Ok(status) => Ok(Ended { status, said }),
-            Err(error) => Err(Failed { said, error }),
-        }
-    }
-
-    fn wait_listening(&mut self, limit: Duration, said: &mut Vec<u8>) -> Result<Option<ExitStatus>> {
-        let deadline = Instant::now() + limit;
-        let mut stderr = self.child.stderr.take();
-        if let Some(pipe) = &stderr {
-            sys::set_nonblocking(pipe.as_fd()).map_err(|errno| Error::from_errno("fcntl F_SETFL", errno.0))?;
-        }
-        loop {
-            let Some(pidfd) = &self.pidfd else { return self.status() };
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(Error::timed_out(self.program, limit)
-                    .with_hint("it asks the account database: a directory service that does not answer?"));
-            }
-            let pipe = stderr.as_ref().map(ChildStderr::as_fd);
-            // Rounded up: poll must not come back early and spin.
-            let [ended, talks] = sys::wait_readable([Some(pidfd.as_fd()), pipe], left + Duration::from_millis(1))
-                .map_err(|errno| Error::from_errno("poll", errno.0))?;
-            if talks && !listen(&mut stderr, said) {
-                stderr = None;
-            }
-            if ended {
-                listen(&mut stderr, said);
-                return self.status();
-            }
-        }
-    }
-
-    /// Reaps the program, which has ended.
-    fn status(&mut self) -> Result<Option<ExitStatus>> {
-        self.ended = true;
-        match self.child.wait() {
-            Ok(status) => Ok(Some(status)),
-            Err(error) if error.raw_os_error() == Some(libc::ECHILD) => Ok(None),
-            Err(error) => Err(Error::from_io("waitid", &error)),
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let Some(pidfd) = &self.pidfd else { return };
-        if self.ended || sys::kill(pidfd.as_fd()).is_err() {
-            return;
-        }
-        // A killed program may be stuck in the kernel; then it is better left than waited for.
-        if matches!(sys::wait_readable([Some(pidfd.as_fd()), None], KILL_LIMIT), Ok([true, _])) {
-            // Nothing is left to do about an error: somebody else reaped it.
-            let _ = self.child.wait();
-        }
-    }
-}
-
-/// Reads what is there without waiting. False when there will be no more.
-fn listen(stderr: &mut Option<ChildStderr>, said: &mut Vec<u8>) -> bool {
-    let Some(pipe) = stderr else { return false };
-    let mut buffer = [0; 1024];
-    loop {
-        match pipe.read(&mut buffer) {
-            Ok(0) => return false,
-            Ok(read) => {
-                let room = SAID_LIMIT.saturating_sub(said.len());
-                said.extend(buffer.iter().take(read.min(room)));
-                if room == 0 {
-                    // Enough is kept; what follows is read no further than this, so that nobody can keep us here.
-                    return true;
-                }
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return error.kind() == std::io::ErrorKind::WouldBlock,
-        }
-    }
+/// Whether the program did not understand its arguments, and so did nothing.
+fn is_usage(ended: &Ended) -> bool {
+    ended.status.is_none_or(|status| !status.success()) && ended.said.contains("usage:")
 }

@@ -102,16 +102,19 @@ pub(crate) fn kill(pidfd: BorrowedFd<'_>) -> Result<(), Errno> {
     unsafe { sys::syscall(libc::SYS_pidfd_send_signal, args) }.map(drop)
 }
 
-/// poll(2) for input on up to two descriptors: which of them are ready, none when the time has passed.
-pub(crate) fn wait_readable(fds: [Option<BorrowedFd<'_>>; 2], limit: Duration) -> Result<[bool; 2], Errno> {
+/// poll(2) for input on some descriptors: which of them are ready, none when the time has passed.
+pub(crate) fn wait_readable<const N: usize>(
+    fds: [Option<BorrowedFd<'_>>; N],
+    limit: Duration,
+) -> Result<[bool; N], Errno> {
     // A negative descriptor is one that poll leaves out.
     let mut polled =
         fds.map(|fd| libc::pollfd { fd: fd.map_or(-1, |fd| fd.as_raw_fd()), events: libc::POLLIN, revents: 0 });
     let milliseconds = limit.as_millis().min(60_000) as i32;
-    // SAFETY: two struct pollfd, as said.
-    match unsafe { libc::poll(polled.as_mut_ptr(), 2, milliseconds) } {
+    // SAFETY: as many struct pollfd as said.
+    match unsafe { libc::poll(polled.as_mut_ptr(), N as libc::nfds_t, milliseconds) } {
         -1 => match Errno::last() {
-            Errno(libc::EINTR) => Ok([false; 2]),
+            Errno(libc::EINTR) => Ok([false; N]),
             errno => Err(errno),
         },
         _ => Ok(polled.map(|one| one.revents != 0)),

@@ -161,7 +161,7 @@ impl MapPlan {
 
 /// Whatever went wrong with a child that has ended went wrong because it has ended.
 fn gone_if_ended(error: Error, child: BorrowedFd<'_>, dir: &ProcessDir) -> Error {
-    let ended = matches!(sys::wait_readable([Some(child), None], Duration::ZERO), Ok([true, _]));
+    let ended = matches!(sys::wait_readable([Some(child)], Duration::ZERO), Ok([true]));
     if !ended || error.kind() == ErrorKind::Gone {
         return error;
     }
