@@ -5,6 +5,8 @@ use std::fmt;
 
 use cellkit_core::{Error, Result, Subject};
 
+use crate::IdRange;
+
 /// One line of an id map: `count` ids from `inside` in the namespace are the ids from `outside` in its parent.
 ///
 /// It cannot be wrong: the count is not zero, and neither side reaches 4294967295, which the kernel keeps for "no id".
@@ -28,6 +30,9 @@ pub struct Extent {
 }
 
 impl Extent {
+    /// Every id to itself.
+    pub(crate) const ALL: Self = Self { inside: 0, outside: 0, count: u32::MAX };
+
     /// Maps `count` ids: `inside` to `outside`, and so on upwards.
     ///
     /// # Errors
@@ -67,6 +72,72 @@ impl Extent {
     #[must_use]
     pub fn count(self) -> u32 {
         self.count
+    }
+
+    /// The ids in the namespace.
+    ///
+    /// ```
+    /// let extent = idmap::Extent::new(0, 100_000, 65_536)?;
+    /// assert_eq!(extent.range_inside().last(), 65_535);
+    /// assert_eq!(extent.range_outside().last(), 165_535);
+    /// # Ok::<(), idmap::Error>(())
+    /// ```
+    #[must_use]
+    pub fn range_inside(self) -> IdRange {
+        IdRange::of_extent(self.inside, self.count)
+    }
+
+    /// The ids in the parent namespace.
+    #[must_use]
+    pub fn range_outside(self) -> IdRange {
+        IdRange::of_extent(self.outside, self.count)
+    }
+
+    /// The same ids with the sides exchanged.
+    ///
+    /// ```
+    /// use idmap::Extent;
+    ///
+    /// assert_eq!(Extent::new(0, 100_000, 65_536)?.invert(), Extent::new(100_000, 0, 65_536)?);
+    /// # Ok::<(), idmap::Error>(())
+    /// ```
+    #[must_use]
+    pub fn invert(self) -> Self {
+        Self { inside: self.outside, outside: self.inside, count: self.count }
+    }
+
+    /// Each id of the range to itself.
+    pub(crate) fn identity_on(range: IdRange) -> Self {
+        Self::beside(range, range.start())
+    }
+
+    /// The ids of `inside` to as many from `outside` on, which are ids.
+    pub(crate) fn beside(inside: IdRange, outside: u32) -> Self {
+        Self { inside: inside.start(), outside, count: inside.count() }
+    }
+
+    /// The part of this extent with these ids inside, all of which it has.
+    pub(crate) fn part_inside(self, part: IdRange) -> Self {
+        let outside = self.outside + (part.start() - self.inside);
+        Self { inside: part.start(), outside, count: part.count() }
+    }
+
+    /// The part of this extent with these ids outside, all of which it has.
+    pub(crate) fn part_outside(self, part: IdRange) -> Self {
+        self.invert().part_inside(part).invert()
+    }
+
+    /// Whether both map an id that they share to the same id. Modulo 2^32 is enough: two ids that one id could be mapped
+    /// to are less than that apart.
+    pub(crate) fn is_parallel_to(self, other: Self) -> bool {
+        self.outside.wrapping_sub(self.inside) == other.outside.wrapping_sub(other.inside)
+    }
+
+    /// One extent for the two, when `next` begins where this one ends, on both sides.
+    pub(crate) fn join(self, next: Self) -> Option<Self> {
+        let touches = self.range_inside().end() == next.inside && self.range_outside().end() == next.outside;
+        // Both ends are ids, so that the sum is no more than one of them.
+        touches.then(|| Self { count: self.count + next.count, ..self })
     }
 
     /// The same ids, as a user writes them: `0:100000:65536`.

@@ -1,7 +1,10 @@
 //! The map of one kind of id.
 #![forbid(unsafe_code)]
 
+mod algebra;
 mod limits;
+mod meet;
+mod ranges;
 mod text;
 
 use cellkit_core::{Error, Result};
@@ -11,13 +14,28 @@ pub(crate) use text::shown;
 
 /// A uid or gid map: which ids of a user namespace are which ids of its parent.
 ///
-/// It is a partial one-to-one function: an id inside is at most one id outside, and the other way round. Sorted and
-/// without overlap on either side by construction: whatever breaks that is refused when the value is made. It may be
-/// empty and may hold any number of extents; what the kernel takes in a write is less, and
-/// [`check_writable`](Self::check_writable) says whether this is. Extents that touch are kept apart, as the kernel keeps
-/// them.
+/// A user namespace has ids of its own. What its processes are told and may say (getuid, stat, chown, setuid) are ids
+/// *inside*; what the machine stores with a file, and checks permissions by, are ids *outside*. The map is all there is
+/// between the two, some lines of three numbers:
 ///
-/// * Files: `/proc/PID/uid_map` and `/proc/PID/gid_map`; [`Display`](std::fmt::Display) is their text.
+/// ```text
+/// inside   outside   count
+///      0      1000       1   root of the container is user 1000 of the machine, with that user's rights to files;
+///      1    100000   65536   its users 1, 2, 3 … are 100000, 100001, 100002 …, who nobody else is.
+/// ```
+///
+/// A file of any other id outside shows inside as nobody ([`OverflowIds`](crate::OverflowIds)), and any other id inside
+/// cannot be used there (EINVAL). A new namespace has no map, and so no ids at all, until one is written: once, and by
+/// somebody outside or within narrow limits ([`MapPlan`](crate::MapPlan)). "Outside" is the parent, which may be nested
+/// itself: [`through`](Self::through) its map leads further out.
+///
+/// As a value it is a partial one-to-one function, sorted and without overlap on either side by construction: what breaks
+/// that is refused when the value is made. It may be empty and may have any number of extents; the kernel takes fewer in a
+/// write, and [`check_writable`](Self::check_writable) says whether these. Extents that touch are kept apart, as the kernel
+/// keeps them, and so do not compare equal to one: see [`normalise`](Self::normalise).
+///
+/// * Files: `/proc/PID/uid_map`, `gid_map` and `projid_map`; [`Display`](std::fmt::Display) is their text.
+/// * Privileges: none; this is arithmetic.
 ///
 /// ```
 /// use idmap::IdMap;
@@ -34,6 +52,7 @@ pub(crate) use text::shown;
 /// See user_namespaces(7): <https://man7.org/linux/man-pages/man7/user_namespaces.7.html>.
 #[doc(alias = "uid_map")]
 #[doc(alias = "gid_map")]
+#[doc(alias = "projid_map")]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct IdMap {
     by_inside: Vec<Extent>,
@@ -99,6 +118,22 @@ impl IdMap {
         &self.by_inside
     }
 
+    /// Every pair of an id inside and the id outside that it is, lowest inside first. Of the map of the machine's own
+    /// namespace that is four thousand million pairs: [`extents`](Self::extents) says the same in one.
+    ///
+    /// ```
+    /// use idmap::IdMap;
+    ///
+    /// let map: IdMap = "0:1000:1,1:100000:2".parse()?;
+    /// assert_eq!(map.pairs().collect::<Vec<_>>(), [(0, 1000), (1, 100_000), (2, 100_001)]);
+    /// # Ok::<(), idmap::Error>(())
+    /// ```
+    pub fn pairs(&self) -> impl Iterator<Item = (u32, u32)> {
+        self.by_inside
+            .iter()
+            .flat_map(|extent| (0..extent.count()).map(|n| (extent.inside() + n, extent.outside() + n)))
+    }
+
     /// Whether no id is mapped.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -129,6 +164,16 @@ fn overlap(sorted: &[Extent], side: &str, first: fn(Extent) -> u32) -> Result<()
         }
     }
     Ok(())
+}
+
+impl<'a> IntoIterator for &'a IdMap {
+    type Item = Extent;
+    type IntoIter = std::iter::Copied<std::slice::Iter<'a, Extent>>;
+
+    /// The extents, sorted by the ids inside.
+    fn into_iter(self) -> Self::IntoIter {
+        self.by_inside.iter().copied()
+    }
 }
 
 impl TryFrom<Vec<Extent>> for IdMap {

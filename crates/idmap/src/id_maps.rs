@@ -1,6 +1,9 @@
 //! The two maps of a user namespace.
 #![forbid(unsafe_code)]
 
+mod algebra;
+mod read;
+
 use std::str::FromStr;
 
 use cellkit_core::{Error, Result};

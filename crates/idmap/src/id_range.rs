@@ -54,6 +54,11 @@ impl IdRange {
         Ok(Self { start, count })
     }
 
+    /// One side of an extent, which keeps the same rules.
+    pub(crate) fn of_extent(start: u32, count: u32) -> Self {
+        Self { start, count }
+    }
+
     /// `start..end`, if that is a run of ids.
     pub(crate) fn between(start: u32, end: u32) -> Option<Self> {
         (start < end).then(|| Self { start, count: end - start })

@@ -1,6 +1,7 @@
 //! Id maps of user namespaces: which ids of a container are which ids outside, who may write that, and writing it.
 //!
-//! * [`IdMap`], [`IdMaps`], [`Extent`]: maps that cannot be wrong, with lookups in both directions.
+//! * [`IdMap`], [`IdMaps`], [`Extent`], [`IdRange`]: maps that cannot be wrong, with lookups in both directions and an
+//!   algebra (through, relative to, invert, intersect, subtract); read of a process by [`IdMaps::of_process`].
 //! * [`Caller`], [`SubIds`]: what decides which maps a process may write, among it `/etc/subuid` and `/etc/subgid`.
 //! * [`MapPlan`]: the maps with the way to write them, checked before anything is done and printable; then
 //!   [`MapPlan::write`] for a child that waits, named by its pidfd.
@@ -41,6 +42,8 @@ mod id_map;
 mod id_maps;
 mod id_range;
 mod newidmap;
+mod overflow_ids;
+mod owner;
 mod passwd;
 mod plan;
 mod running;
@@ -60,5 +63,7 @@ pub use extent::Extent;
 pub use id_map::IdMap;
 pub use id_maps::IdMaps;
 pub use id_range::IdRange;
+pub use overflow_ids::OverflowIds;
+pub use owner::Owner;
 pub use plan::{MapPlan, Way};
 pub use subid::SubIds;

@@ -1,0 +1,7 @@
+//! The algebra of id maps: its laws against a naive model, and maps of every size against the kernel.
+#![deny(unsafe_code)]
+
+mod cases;
+mod laws;
+mod model;
+mod properties;
