@@ -11,6 +11,9 @@ const MAP_REFUSED: &str = "an ordinary user may map only their own id, once, bef
 const MAP_MALFORMED: &str = "the kernel takes at most 340 extents that do not overlap, and less than a page of text, \
                              in one write";
 
+const TOO_MANY: &str = "as many user namespaces as may be: see /proc/sys/user/max_user_namespaces, here and in the user \
+                        namespaces above; or this one would be more than 32 levels deep";
+
 /// By the operation and the errno.
 pub(crate) static HINTS: HintTable = HintTable(&[
     HintRow { operation: "write uid_map", errno: libc::EPERM, hint: MAP_REFUSED },
@@ -33,6 +36,30 @@ pub(crate) static HINTS: HintTable = HintTable(&[
         errno: libc::EACCES,
         hint: "the files of the child in /proc belong to root, because it changed its ids or ran a program that may \
                not be read: write the maps right after it was cloned",
+    },
+    HintRow {
+        operation: "clone",
+        errno: libc::EPERM,
+        hint: "user namespaces are not allowed here: look at the sysctls kernel.unprivileged_userns_clone (Debian; 1 \
+               allows) and kernel.apparmor_restrict_unprivileged_userns (Ubuntu; 0 allows); a container's seccomp filter \
+               may refuse them, and the kernel does inside of a chroot, and for a uid or gid that is not mapped",
+    },
+    HintRow {
+        operation: "clone",
+        errno: libc::EACCES,
+        hint: "a security module refused the user namespace: look for \"denied\" in the kernel's log",
+    },
+    HintRow { operation: "clone", errno: libc::ENOSPC, hint: TOO_MANY },
+    HintRow { operation: "clone", errno: libc::EUSERS, hint: TOO_MANY },
+    HintRow {
+        operation: "clone",
+        errno: libc::EAGAIN,
+        hint: "no more processes: see ulimit -u, and pids.max of the control group",
+    },
+    HintRow {
+        operation: "clone",
+        errno: libc::EINVAL,
+        hint: "this kernel was built without user namespaces (CONFIG_USER_NS)",
     },
     HintRow { operation: "execve new*", errno: libc::ENOENT, hint: NOT_INSTALLED },
     HintRow {
@@ -85,6 +112,12 @@ mod tests {
             ("write gid_map", libc::EINVAL, "340 extents"),
             ("write setgroups", libc::EPERM, "gid map already"),
             ("openat2", libc::EACCES, "right after it was cloned"),
+            ("clone", libc::EPERM, "unprivileged_userns_clone"),
+            ("clone", libc::EACCES, "security module"),
+            ("clone", libc::ENOSPC, "max_user_namespaces"),
+            ("clone", libc::EUSERS, "32 levels"),
+            ("clone", libc::EAGAIN, "pids.max"),
+            ("clone", libc::EINVAL, "CONFIG_USER_NS"),
             ("execve newuidmap", libc::ENOENT, "apt install uidmap"),
             ("execve newgidmap", libc::EACCES, "findmnt"),
         ];

@@ -5,6 +5,8 @@
 //! * [`Caller`], [`SubIds`]: what decides which maps a process may write, among it `/etc/subuid` and `/etc/subgid`.
 //! * [`MapPlan`]: the maps with the way to write them, checked before anything is done and printable; then
 //!   [`MapPlan::write`] for a child that waits, named by its pidfd.
+//! * [`UsernsFd`]: a user namespace with given maps as a descriptor, for idmapped mounts and for joining, with no process
+//!   left in it; [`UsernsCache`] keeps those that were made.
 //!
 //! ```no_run
 //! use cellkit_core::{ProcFd, ProcView};
@@ -28,7 +30,7 @@
 //! distributions `kernel.unprivileged_userns_clone` or `kernel.apparmor_restrict_unprivileged_userns`).
 //!
 //! # What it does not do
-//! It makes no user namespace (`ns-core` does), asks no subid module of the name service switch, writes no projid_map,
+//! It starts no program in a user namespace (`ns-core` does), asks no subid module of the name service switch, writes no projid_map,
 //! and changes the owner of no file.
 #![deny(unsafe_code)]
 
@@ -51,6 +53,7 @@ mod subid;
 mod sys;
 #[cfg(test)]
 mod tests;
+mod userns;
 mod verify;
 mod write;
 
@@ -67,3 +70,4 @@ pub use overflow_ids::OverflowIds;
 pub use owner::Owner;
 pub use plan::{MapPlan, Way};
 pub use subid::SubIds;
+pub use userns::{UsernsCache, UsernsFd, UsernsId};

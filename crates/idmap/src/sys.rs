@@ -1,6 +1,9 @@
 //! The system calls of this crate that std has no safe form for.
 #![allow(unsafe_code)]
 
+pub(crate) mod clone;
+pub(crate) mod namespace;
+
 use std::ffi::CStr;
 use std::fs::File;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -63,6 +66,14 @@ pub(crate) fn effective_capabilities() -> Result<u64, Errno> {
 /// prctl(2) PR_GET_NO_NEW_PRIVS of the calling thread.
 pub(crate) fn no_new_privs() -> bool {
     let args = [libc::PR_GET_NO_NEW_PRIVS as usize, 0, 0, 0, 0, 0];
+    // SAFETY: no pointers.
+    let answer = unsafe { sys::syscall(libc::SYS_prctl, args) };
+    answer == Ok(1)
+}
+
+/// prctl(2) PR_GET_DUMPABLE: whether the files of this process in /proc are its own, and not root's.
+pub(crate) fn is_dumpable() -> bool {
+    let args = [libc::PR_GET_DUMPABLE as usize, 0, 0, 0, 0, 0];
     // SAFETY: no pointers.
     let answer = unsafe { sys::syscall(libc::SYS_prctl, args) };
     answer == Ok(1)

@@ -6,3 +6,4 @@ mod etc;
 mod nested;
 mod programs;
 mod unprivileged;
+mod userns;

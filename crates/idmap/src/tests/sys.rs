@@ -88,3 +88,18 @@ pub(super) fn ignore_sigchld() {
     // SAFETY: no handler is installed.
     assert_ne!(unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) }, libc::SIG_ERR, "signal");
 }
+
+/// unshare(2) of a user namespace in which this process is root: only in [`as_user`].
+pub(super) fn nest() {
+    // SAFETY: the process has one thread.
+    assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWUSER) }, 0, "unshare");
+    for (file, text) in [("setgroups", "deny"), ("uid_map", "0 0 1"), ("gid_map", "0 0 1")] {
+        std::fs::write(format!("/proc/self/{file}"), text).expect(file);
+    }
+}
+
+/// prctl(2) PR_SET_DUMPABLE, which changing ids has taken away: only in [`as_user`] and [`in_user_namespace`].
+pub(super) fn set_dumpable() {
+    // SAFETY: no pointers.
+    assert_eq!(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0) }, 0, "prctl");
+}
