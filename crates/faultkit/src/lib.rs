@@ -63,6 +63,7 @@ pub use temp_dir::TempDir;
 /// | `cgroup2` | a cgroup2 file system is mounted |
 /// | `cgroup2("memory")` | and its root offers this controller |
 /// | `systemd` | systemd is init, and for an ordinary user there is a user manager |
+/// | `vm` | this is a virtual machine of `cargo xtask vm`, whose settings the test may change |
 /// | `program("ip")` | the program is found in `PATH` |
 ///
 /// An unmet need prints `skipped: needs ...` to the real standard error, whatever the test harness captures, and appends
@@ -100,6 +101,9 @@ macro_rules! need {
     };
     (systemd) => {
         $crate::Need::Systemd
+    };
+    (vm) => {
+        $crate::Need::Vm
     };
     (program($name:expr)) => {
         $crate::Need::Program($name)

@@ -24,6 +24,8 @@ pub enum Need {
     Cgroup2(Option<&'static str>),
     /// systemd is init, and for an ordinary user there is a user manager.
     Systemd,
+    /// It runs in a virtual machine of `cargo xtask vm`, whose settings are the test's to change.
+    Vm,
     /// This program is in `PATH`.
     Program(&'static str),
 }
@@ -38,6 +40,7 @@ impl fmt::Display for Need {
             Self::Cgroup2(None) => f.write_str("a cgroup2 mount"),
             Self::Cgroup2(Some(controller)) => write!(f, "the cgroup2 controller {controller}"),
             Self::Systemd => f.write_str("systemd as init"),
+            Self::Vm => f.write_str("a virtual machine"),
             Self::Program(name) => write!(f, "the program {name}"),
         }
     }
@@ -84,6 +87,7 @@ impl Need {
                 let bus = PathBuf::from(format!("/run/user/{}/bus", sys::euid()));
                 (sys::euid() != 0 && !bus.exists()).then(|| format!("there is no {}", bus.display()))
             }
+            Self::Vm => std::env::var_os("CELLKIT_VM").is_none().then(|| "CELLKIT_VM is not set".to_owned()),
             Self::Program(name) => {
                 let path = std::env::var_os("PATH").unwrap_or_default();
                 let found = std::env::split_paths(&path).any(|dir| dir.join(name).is_file());
@@ -101,7 +105,7 @@ impl Need {
             };
             match (self, word) {
                 (Self::Root, "root") | (Self::User, "user") | (Self::UserNamespace, "userns") => true,
-                (Self::Systemd, "systemd") => true,
+                (Self::Systemd, "systemd") | (Self::Vm, "vm") => true,
                 (Self::Kernel(wanted), "kernel") => match value {
                     Some(promised) => version(wanted) <= version(promised),
                     None => true,
@@ -156,6 +160,7 @@ mod tests {
         assert!(!Need::Root.is_promised("user"));
         assert!(!Need::Root.is_promised(""));
         assert!(Need::Systemd.is_promised("user,systemd") && !Need::Systemd.is_promised("root,cgroup2,program"));
+        assert!(Need::Vm.is_promised("root,vm") && !Need::Vm.is_promised("root"));
         assert!(Need::Program("nft").is_promised("root, program"));
         assert!(Need::Program("nft").is_promised("program=nft"));
         assert!(!Need::Program("nft").is_promised("program=ip"));

@@ -7,6 +7,7 @@
 //!   [`MapPlan::write`] for a child that waits, named by its pidfd.
 //! * [`UsernsFd`]: a user namespace with given maps as a descriptor, for idmapped mounts and for joining, with no process
 //!   left in it; [`UsernsCache`] keeps those that were made.
+//! * [`probe()`]: whether a user namespace can be made here and what can be mapped in it, tried; and why not what cannot.
 //!
 //! ```no_run
 //! use cellkit_core::{ProcFd, ProcView};
@@ -48,6 +49,7 @@ mod overflow_ids;
 mod owner;
 mod passwd;
 mod plan;
+mod probe;
 mod running;
 mod subid;
 mod sys;
@@ -69,5 +71,6 @@ pub use id_range::IdRange;
 pub use overflow_ids::OverflowIds;
 pub use owner::Owner;
 pub use plan::{MapPlan, Way};
+pub use probe::{Found, Observation, Obstacle, Probe, Topic, probe};
 pub use subid::SubIds;
 pub use userns::{UsernsCache, UsernsFd, UsernsId};

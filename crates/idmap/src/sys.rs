@@ -2,7 +2,9 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod clone;
+pub(crate) mod look;
 pub(crate) mod namespace;
+pub(crate) mod trial;
 
 use std::ffi::CStr;
 use std::fs::File;
