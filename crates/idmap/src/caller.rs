@@ -42,6 +42,7 @@ pub struct Caller {
     /// The maps of the caller's own namespace: the ids inside are those that exist for it.
     pub(crate) own_uids: Option<IdMap>,
     pub(crate) own_gids: Option<IdMap>,
+    pub(crate) own_projids: Option<IdMap>,
 }
 
 /// The inode number of the initial user namespace (PROC_USER_INIT_INO in include/linux/proc_ns.h). The text of uid_map
@@ -73,7 +74,7 @@ impl Caller {
         let me = ProcFd::open(ProcView::Processes)?.process(&pidfd)?;
         let (inode, _) = core_sys::inode(me.namespace("user")?.as_fd())
             .map_err(|errno| Error::from_errno("fstat", errno.0).on(Subject::Namespace("user".into())))?;
-        let own = |kind: IdKind| IdMap::from_proc(&me.read(Path::new(kind.map_file()))?);
+        let own = |file: &str| IdMap::from_proc(&me.read(Path::new(file))?);
         let setgroups = me.read(Path::new("setgroups"))?;
         let passwd = etc_file::read(Path::new("/etc/passwd"))?;
         Ok(Self {
@@ -83,8 +84,9 @@ impl Caller {
             no_new_privs: sys::no_new_privs(),
             initial: inode == INITIAL_USER_NAMESPACE,
             setgroups: if setgroups.starts_with(b"deny") { Setgroups::Deny } else { Setgroups::Allow },
-            own_uids: own(IdKind::Uid)?,
-            own_gids: own(IdKind::Gid)?,
+            own_uids: own(IdKind::Uid.map_file())?,
+            own_gids: own(IdKind::Gid.map_file())?,
+            own_projids: own("projid_map")?,
         })
     }
 
@@ -162,7 +164,8 @@ impl Caller {
             initial: true,
             setgroups: Setgroups::Allow,
             own_uids: Some(whole.clone()),
-            own_gids: Some(whole),
+            own_gids: Some(whole.clone()),
+            own_projids: Some(whole),
         }
     }
 

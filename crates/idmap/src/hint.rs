@@ -27,6 +27,13 @@ pub(crate) static HINTS: HintTable = HintTable(&[
     HintRow { operation: "write uid_map", errno: libc::EINVAL, hint: MAP_MALFORMED },
     HintRow { operation: "write gid_map", errno: libc::EINVAL, hint: MAP_MALFORMED },
     HintRow {
+        operation: "write projid_map",
+        errno: libc::EPERM,
+        hint: "only project ids that exist in the namespace above can be mapped, once: a namespace has none unless it \
+               was given a map of them, see /proc/self/projid_map",
+    },
+    HintRow { operation: "write projid_map", errno: libc::EINVAL, hint: MAP_MALFORMED },
+    HintRow {
         operation: "write setgroups",
         errno: libc::EPERM,
         hint: "setgroups is settled before the gid map is written: this namespace has a gid map already",
@@ -110,6 +117,8 @@ mod tests {
             ("write gid_map", libc::EPERM, "\"deny\" was written to setgroups"),
             ("write uid_map", libc::EINVAL, "340 extents"),
             ("write gid_map", libc::EINVAL, "340 extents"),
+            ("write projid_map", libc::EPERM, "/proc/self/projid_map"),
+            ("write projid_map", libc::EINVAL, "340 extents"),
             ("write setgroups", libc::EPERM, "gid map already"),
             ("openat2", libc::EACCES, "right after it was cloned"),
             ("clone", libc::EPERM, "unprivileged_userns_clone"),

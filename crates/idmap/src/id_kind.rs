@@ -25,16 +25,6 @@ impl IdKind {
         self.pick("uid_map", "gid_map")
     }
 
-    /// The operation, as errors and plans name it.
-    pub(crate) fn write_operation(self) -> &'static str {
-        self.pick("write uid_map", "write gid_map")
-    }
-
-    /// The operation, as errors and plans name it.
-    pub(crate) fn read_operation(self) -> &'static str {
-        self.pick("read uid_map", "read gid_map")
-    }
-
     /// The privileged program that writes the map.
     pub(crate) fn program(self) -> &'static str {
         self.pick("newuidmap", "newgidmap")

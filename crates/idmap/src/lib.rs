@@ -31,8 +31,8 @@
 //! distributions `kernel.unprivileged_userns_clone` or `kernel.apparmor_restrict_unprivileged_userns`).
 //!
 //! # What it does not do
-//! It starts no program in a user namespace (`ns-core` does), asks no subid module of the name service switch, writes no projid_map,
-//! and changes the owner of no file.
+//! It starts no program in a user namespace (`ns-core` does), asks no subid module of the name service switch, and changes
+//! the owner of no file.
 #![deny(unsafe_code)]
 
 mod caller;

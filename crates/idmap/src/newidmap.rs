@@ -10,21 +10,29 @@
 //!
 //! * standard input: the child's directory in `/proc`. Since shadow 4.14 the first argument may be `fd:N`, a descriptor
 //!   of that directory, so that a recycled process number cannot be hit; as `fd:0` it needs no descriptor to be leaked
-//!   through exec. An older program answers with its usage and has written nothing; it is then run again with the
-//!   number. That number cannot be recycled while the child has not been reaped, and only its parent, the caller, can
-//!   do that. The directory must be of the same procfs that the program sees, so a private one goes by number at once.
+//!   through exec. The directory must be of the same procfs that the program sees, so a private one is of no use here.
 //! * standard output: `/dev/null`.
 //! * standard error: a pipe, of which the first 4 KiB go into the error.
+//!
+//! An older program knows numbers only. Which one it is shows before it is run, by the words `fd:` of its usage in its
+//! file, so that nothing is run in vain; and once more when it answers with a usage that lacks them. One that has the
+//! words is never given a number: its usage is also what it says of a directory whose process has gone, and then the
+//! number may be somebody else's already. For an older one the child must be the caller's own: its number is not given
+//! away while nobody has waited for it, which only its parent does.
+//!
+//! A program that outlives its caller (SIGKILL) goes on alone: it has what it needs, writes its map or fails, and ends. It
+//! cannot be made to die with the caller: the kernel forgets that wish (PR_SET_PDEATHSIG) when a program gains privilege.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use cellkit_core::{Error, Result};
+use cellkit_core::{Error, ProcessDir, Result, Subject, sys as core_sys};
 
 use crate::hint::{HINTS, of_program};
 use crate::id_kind::IdKind;
@@ -52,6 +60,8 @@ pub(crate) struct Program {
     kind: IdKind,
     path: PathBuf,
     limit: Duration,
+    /// Whether it may know a process by a descriptor: its file has the words, or could not be read.
+    knows_fd: bool,
 }
 
 impl Program {
@@ -65,17 +75,22 @@ impl Program {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
                 // A file that may be run but not read: whether it has privilege shows when it is run.
                 Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-                    return Ok(Self { kind, path, limit: search.limit });
+                    return Ok(Self { kind, path, limit: search.limit, knows_fd: true });
                 }
                 Err(error) => return Err(Error::from_io("openat", &error).on(path)),
             };
             if search.privileged {
                 check_privilege(kind, &file, &path)?;
             }
-            return Ok(Self { kind, path, limit: search.limit });
+            return Ok(Self { kind, path, limit: search.limit, knows_fd: speaks_of_fd(&file) });
         }
         let path = search.dirs.first().map_or_else(|| name.into(), |dir| dir.join(name));
         Err(Error::from_errno(kind.exec_operation(), libc::ENOENT).on(path).with_hints(&HINTS))
+    }
+
+    /// Of which ids it writes the map.
+    pub(crate) fn kind(&self) -> IdKind {
+        self.kind
     }
 
     /// Where it is.
@@ -92,17 +107,40 @@ impl Program {
 
     /// Has it write `map` for `target`.
     pub(crate) fn run(&self, target: &mut Target<'_>, map: &IdMap) -> Result<()> {
-        if target.by_fd {
+        if target.by_fd && self.knows_fd {
             let dir = target.dir.as_fd().try_clone_to_owned();
             let dir = dir.map_err(|error| Error::from_io("fcntl F_DUPFD_CLOEXEC", &error))?;
             let ended = self.once("fd:0", Stdio::from(dir), map)?;
-            if !is_usage(&ended) {
+            if !is_usage_without_fd(&ended) {
                 return self.judge(&ended);
             }
             target.by_fd = false;
         }
-        let ended = self.once(&target.pid.to_string(), Stdio::null(), map)?;
+        self.may_have_number(target)?;
+        let ended = self.once(&target.dir.pid().to_string(), Stdio::null(), map)?;
         self.judge(&ended)
+    }
+
+    /// A number is the process's own as long as the process has not been waited for, and that is the caller's to do for
+    /// a child. Looked at as late as can be.
+    fn may_have_number(&self, target: &Target<'_>) -> Result<()> {
+        let fail = |errno: i32| Error::from_errno("waitid", errno).on(Subject::Pid(target.dir.pid()));
+        match sys::is_own_child(target.pidfd) {
+            Ok(true) => Ok(()),
+            Ok(false) if core_sys::is_alive(target.pidfd).is_err_and(|errno| errno.0 == libc::ESRCH) => {
+                Err(fail(libc::ESRCH).or_gone())
+            }
+            Ok(false) => Err(Error::invalid(
+                self.kind.program(),
+                "it knows processes by number only, and this one is not the caller's child, so that the number may \
+                 become another's meanwhile",
+            )
+            .on(Subject::Pid(target.dir.pid()))
+            .with_hint(
+                "shadow 4.14 takes a descriptor in place of the number: have the parent write the map, or update",
+            )),
+            Err(errno) => Err(fail(errno.0)),
+        }
     }
 
     fn once(&self, process: &str, stdin: Stdio, map: &IdMap) -> Result<Ended> {
@@ -135,12 +173,32 @@ impl Program {
 /// The process whose maps are wanted.
 #[derive(Debug)]
 pub(crate) struct Target<'a> {
+    /// Its handle.
+    pub(crate) pidfd: BorrowedFd<'a>,
     /// Its directory in procfs.
-    pub(crate) dir: &'a cellkit_core::ProcessDir,
-    /// Its number.
-    pub(crate) pid: i32,
-    /// Whether to name it by the directory's descriptor. Turned off by the first program that does not know how.
+    pub(crate) dir: &'a ProcessDir,
+    /// Whether the directory is one of the procfs that the programs see, and so may be given to one that knows how to
+    /// take it. Turned off by the first that turns out not to.
     pub(crate) by_fd: bool,
+}
+
+/// How a program's usage names a descriptor in place of a process number.
+const FD: &str = "fd:";
+/// More than either program has.
+const TEXT_LIMIT: u64 = 1 << 20;
+
+/// Whether the text of a program has the words. One that cannot be read may have them.
+fn speaks_of_fd(file: &File) -> bool {
+    let mut text = BufReader::with_capacity(1 << 16, file.take(TEXT_LIMIT));
+    let mut word = Vec::new();
+    loop {
+        match text.read_until(b':', &mut word) {
+            Ok(0) => return false,
+            Ok(_) if word.ends_with(FD.as_bytes()) => return true,
+            Ok(_) => word.clear(),
+            Err(_) => return true,
+        }
+    }
 }
 
 fn check_privilege(kind: IdKind, file: &File, path: &Path) -> Result<()> {
@@ -165,7 +223,8 @@ fn check_privilege(kind: IdKind, file: &File, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether the program did not understand its arguments, and so did nothing.
-fn is_usage(ended: &Ended) -> bool {
-    ended.status.is_none_or(|status| !status.success()) && ended.said.contains("usage:")
+/// Whether the program did not understand a descriptor, and so did nothing. The usage of those that do has the words.
+fn is_usage_without_fd(ended: &Ended) -> bool {
+    let failed = ended.status.is_none_or(|status| !status.success());
+    failed && ended.said.contains("usage:") && !ended.said.contains(FD)
 }

@@ -89,7 +89,7 @@ impl MapPlan {
     /// With CAP_SETUID and CAP_SETGID every id may be mapped that exists in the caller's own namespace (uid 0 of it
     /// only with CAP_SETFCAP). Otherwise the verdict is that of newuidmap(1) and newgidmap(1): an extent is the
     /// caller's own id, alone, or lies within the caller's ranges in `/etc/subuid` and `/etc/subgid`. There is no
-    /// fallback.
+    /// fallback. A map of project ids ([`IdMaps::projid`]) needs no privilege: those that exist here may all be mapped.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](cellkit_core::ErrorKind::Invalid) for ids that are not the caller's to map (the hint is
@@ -121,10 +121,8 @@ impl MapPlan {
     }
 
     pub(crate) fn explicit_with(maps: IdMaps, caller: &Caller, subids: &SubIds, search: &Search) -> Result<Self> {
-        for kind in IdKind::BOTH {
-            kind.of(&maps).check_writable_as(kind.map_file())?;
-            verify::exists(kind, kind.of(&maps), caller)?;
-        }
+        maps.check_writable()?;
+        verify::exist(&maps, caller)?;
         if caller.is_privileged() {
             return Self::direct(maps, caller);
         }
@@ -150,9 +148,7 @@ impl MapPlan {
 
     fn single(caller: &Caller, why: &Error) -> Result<Self> {
         let maps = IdMaps::contiguous(caller.uid(), caller.gid(), 1)?;
-        for kind in IdKind::BOTH {
-            verify::exists(kind, kind.of(&maps), caller)?;
-        }
+        verify::exist(&maps, caller)?;
         let why = match why.hint() {
             Some(hint) => format!("{why}; {hint}"),
             None => why.to_string(),

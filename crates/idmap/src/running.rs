@@ -63,13 +63,19 @@ const KILL_LIMIT: Duration = Duration::from_secs(1);
 
 impl Running {
     pub(crate) fn new(program: &'static str, mut child: Child) -> Result<Self, Failed> {
-        let pidfd = match core_sys::pidfd_open(child.id() as i32) {
-            Ok(pidfd) => Some(pidfd),
-            Err(errno) if errno.0 == libc::ESRCH => None,
-            Err(errno) => {
+        let opened = core_sys::pidfd_open(child.id() as i32).map_err(|errno| Error::from_errno("pidfd_open", errno.0));
+        // Where somebody else takes the status of all children, the number may be another's by now.
+        let own = |pidfd: OwnedFd| match sys::is_own_child(pidfd.as_fd()) {
+            Ok(own) => Ok(own.then_some(pidfd)),
+            Err(errno) => Err(Error::from_errno("waitid", errno.0)),
+        };
+        let pidfd = match opened.and_then(own) {
+            Ok(pidfd) => pidfd,
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => None,
+            Err(error) => {
                 // It has not been waited for, so the number is its own; there is nothing to do about a second error.
                 let _ = child.kill().and_then(|()| child.wait());
-                return Err(Failed { said: String::new(), error: Error::from_errno("pidfd_open", errno.0) });
+                return Err(Failed { said: String::new(), error });
             }
         };
         Ok(Self { program, child, pidfd, ended: false })
@@ -94,7 +100,11 @@ impl Running {
             let Some(fd) = pipe.fd() else { continue };
             sys::set_nonblocking(fd).map_err(|errno| Error::from_errno("fcntl F_SETFL", errno.0))?;
         }
-        while let Some(pidfd) = &self.pidfd {
+        loop {
+            let Some(pidfd) = &self.pidfd else {
+                [stderr, stdout].into_iter().for_each(Pipe::listen);
+                break;
+            };
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(Error::timed_out(self.program, limit)

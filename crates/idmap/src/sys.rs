@@ -1,6 +1,7 @@
 //! The system calls of this crate that std has no safe form for.
 #![allow(unsafe_code)]
 
+mod children;
 pub(crate) mod clone;
 pub(crate) mod look;
 pub(crate) mod namespace;
@@ -12,6 +13,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use cellkit_core::{Errno, sys};
+
+pub(crate) use children::is_own_child;
 
 /// The user and group ids of the calling thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

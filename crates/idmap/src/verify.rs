@@ -11,10 +11,21 @@ use crate::{Caller, Extent, IdMap, IdMaps, IdRange, SubIds};
 const MAX_LINES: usize = 4;
 
 /// Refuses ids that the caller's own namespace lacks.
-pub(crate) fn exists(kind: IdKind, map: &IdMap, caller: &Caller) -> Result<()> {
-    let Some(own) = caller.own(kind) else {
-        return Err(Error::invalid(kind.map_file(), "the caller's own user namespace has no map yet")
-            .with_hint("write its map first: see /proc/self/uid_map and /proc/self/gid_map"));
+pub(crate) fn exist(maps: &IdMaps, caller: &Caller) -> Result<()> {
+    for kind in IdKind::BOTH {
+        exist_in(caller.own(kind), kind.of(maps), kind.map_file(), kind.plural())?;
+    }
+    match &maps.projid {
+        // A namespace has project ids only if it was given a map of them, which few are.
+        Some(projid) => exist_in(caller.own_projids.as_ref(), projid, "projid_map", "project ids"),
+        None => Ok(()),
+    }
+}
+
+fn exist_in(own: Option<&IdMap>, map: &IdMap, file: &'static str, ids: &str) -> Result<()> {
+    let Some(own) = own else {
+        return Err(Error::invalid(file, "the caller's own user namespace has no map yet")
+            .with_hint(format!("write its map first: see /proc/self/{file}")));
     };
     for &extent in map.extents() {
         let holds = |outer: &Extent| {
@@ -23,11 +34,11 @@ pub(crate) fn exists(kind: IdKind, map: &IdMap, caller: &Caller) -> Result<()> {
         if !own.extents().iter().any(holds) {
             let why = format!(
                 "{} do not all exist in the caller's own user namespace, in one extent of its map",
-                span(kind, extent.outside(), extent.count())
+                span(ids, extent.outside(), extent.count())
             );
-            return Err(Error::invalid(kind.map_file(), why)
+            return Err(Error::invalid(file, why)
                 .on(Subject::Value(extent.colons()))
-                .with_hint(format!("choose from the ids that /proc/self/{} begins its lines with", kind.map_file())));
+                .with_hint(format!("choose from the ids that /proc/self/{file} begins its lines with")));
         }
     }
     Ok(())
@@ -48,7 +59,7 @@ pub(crate) fn owns(maps: &IdMaps, caller: &Caller, subids: &SubIds) -> Result<()
                     left_out += 1;
                     continue;
                 }
-                spans.push(span(kind, range.start(), range.count()));
+                spans.push(span(kind.plural(), range.start(), range.count()));
                 lines.push(line(kind, caller, range));
             }
         }
@@ -106,10 +117,10 @@ pub(crate) fn programs(caller: &Caller, search: &Search) -> Result<(Program, Pro
 }
 
 /// `uids 100000 to 165535`.
-fn span(kind: IdKind, start: u32, count: u32) -> String {
+fn span(ids: &str, start: u32, count: u32) -> String {
     match count {
-        1 => format!("{} {start}", kind.plural()),
-        _ => format!("{} {start} to {}", kind.plural(), start + (count - 1)),
+        1 => format!("{ids} {start}"),
+        _ => format!("{ids} {start} to {}", start + (count - 1)),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! # Theory of operation
 //!
-//! One list of steps, made from the plan alone, is both what [`MapPlan::describe`] prints and what
+//! One list of steps, made from the plan alone (`write/steps.rs`), is both what [`MapPlan::describe`] prints and what
 //! [`MapPlan::write`] performs:
 //!
 //! ```text
@@ -10,14 +10,19 @@
 //!                 |               before the gid map, and an ordinary user's gid map only after it
 //!            write uid_map        or newuidmap
 //!            write gid_map        or newgidmap
+//!            write projid_map     when there is a map of project ids
 //!                 |
 //!            read uid_map         what the kernel holds is compared with what was asked for, whoever wrote it
 //!            read gid_map
+//!            read projid_map
+//!            read setgroups       when newgidmap ran, which denies it on its own judgement
 //! ```
 //!
-//! The child is named by its pidfd alone, and its files are opened through the caller's `ProcFd`: neither a recycled
-//! number nor something mounted over `/proc` can make these writes land elsewhere.
+//! The child is named by its pidfd alone, and its files are opened below its directory in the caller's `ProcFd`: neither a
+//! recycled number nor something mounted over `/proc` can make these writes land elsewhere.
 #![forbid(unsafe_code)]
+
+mod steps;
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
@@ -26,136 +31,113 @@ use std::time::{Duration, Instant};
 use cellkit_core::{Error, ErrorKind, Observer, ProcFd, ProcessDir, Result, StepText, Subject};
 
 use crate::hint::HINTS;
-use crate::id_kind::IdKind;
-use crate::newidmap::{Program, Target};
-use crate::plan::Method;
-use crate::{IdMap, MapPlan, Setgroups, Way, sys};
-
-/// One step, with all that it needs.
-#[derive(Clone, Copy, Debug)]
-enum Step<'a> {
-    DenySetgroups,
-    Write(IdKind, &'a IdMap),
-    Run(IdKind, &'a Program, &'a IdMap),
-    Read(IdKind, &'a IdMap),
-}
+use crate::newidmap::Target;
+use crate::{IdMap, MapPlan, sys};
+use steps::{MapFile, Step};
 
 impl MapPlan {
-    fn steps(&self) -> Vec<Step<'_>> {
-        let maps = self.maps();
-        let mut steps = Vec::with_capacity(5);
-        if self.setgroups() == Setgroups::Deny {
-            steps.push(Step::DenySetgroups);
-        }
-        for kind in IdKind::BOTH {
-            let map = kind.of(maps);
-            steps.push(match (&self.method, kind) {
-                (Method::Helper { newuidmap, .. }, IdKind::Uid) => Step::Run(kind, newuidmap, map),
-                (Method::Helper { newgidmap, .. }, IdKind::Gid) => Step::Run(kind, newgidmap, map),
-                (Method::Direct | Method::SingleId, _) => Step::Write(kind, map),
-            });
-        }
-        steps.extend(IdKind::BOTH.map(|kind| Step::Read(kind, kind.of(maps))));
-        steps
-    }
-
     /// The steps of [`write`](Self::write) in words, in their order. `CHILD` stands for the process.
+    ///
+    /// ```
+    /// use idmap::{Caller, MapPlan, SubIds};
+    ///
+    /// let caller = Caller::current()?;
+    /// # if caller.uid() == 0 { return Ok(()); }
+    /// let plan = MapPlan::auto(&caller, &SubIds::of(&caller)?)?.deny_setgroups();
+    /// assert_eq!(plan.describe().first().map(|step| step.to_string()), Some(r#"write setgroups("deny")"#.into()));
+    /// # Ok::<(), idmap::Error>(())
+    /// ```
     #[must_use]
     pub fn describe(&self) -> Vec<StepText> {
-        self.steps().into_iter().map(|step| self.text(step)).collect()
-    }
-
-    fn text(&self, step: Step<'_>) -> StepText {
-        let child = |file: &str| Subject::Thing(format!("/proc/CHILD/{file}"));
-        match step {
-            Step::DenySetgroups => {
-                let reason = if self.way() == Way::SingleId {
-                    "an ordinary user's gid map needs it: dropping a group must not open a file"
-                } else {
-                    "no process of the namespace shall drop a group"
-                };
-                StepText::new("write setgroups", "\"deny\"", reason).on(child("setgroups"))
-            }
-            Step::Write(kind, map) => {
-                let reason = match self.why_single_id() {
-                    Some(_) if kind == IdKind::Gid => "one id only, as of the uids".into(),
-                    Some(why) => format!("one id only: {why}"),
-                    None => "the caller has CAP_SETUID and CAP_SETGID".into(),
-                };
-                StepText::new(kind.write_operation(), format!("{:?}", map.to_string()), reason)
-                    .on(child(kind.map_file()))
-            }
-            Step::Run(kind, program, map) => {
-                let mut arguments = String::from("CHILD");
-                for argument in Program::arguments(map) {
-                    arguments.push(' ');
-                    arguments.push_str(&argument);
-                }
-                let reason = format!("more than the own id, and {} allows it", kind.subid_file());
-                StepText::new(kind.program(), arguments, reason).on(program.path())
-            }
-            Step::Read(kind, _) => {
-                StepText::new(kind.read_operation(), "", "what the kernel holds must be what was asked for")
-                    .on(child(kind.map_file()))
-            }
-        }
+        steps::of(self).into_iter().map(|step| steps::text(self, step)).collect()
     }
 
     /// Writes `/proc/PID/setgroups`, `/proc/PID/uid_map` and `/proc/PID/gid_map` of the process of `child`, or has
-    /// newuidmap(1) and newgidmap(1) write them, and reads them back.
+    /// newuidmap(1) and newgidmap(1) write the maps, writes `/proc/PID/projid_map` where the plan has one, and reads all
+    /// of them back.
     ///
-    /// `child` is the pidfd of a child of the caller, cloned with CLONE_NEWUSER by the caller's effective uid, that has
-    /// neither changed its ids nor executed anything since. `proc` shows the caller's pid namespace. Each step is told
-    /// to `observer` when it has been made. On an error some steps may have been made, and a map is written once in the
-    /// life of a namespace: end the child.
+    /// `child` is a pidfd. `proc` shows the caller's pid namespace. Each step is told to `observer` when it has been made.
+    /// On an error some steps may have been made, and a map is written once in the life of a namespace: end the child.
     ///
-    /// Blocks; at most ten seconds for each program that is run. A program of shadow 4.14 or newer is given the child
-    /// as a descriptor, an older one (Debian 12 has 4.13) as its number: that cannot be recycled as long as nobody
-    /// reaps the caller's children behind its back, and what lands elsewhere all the same is noticed when the map is
-    /// read.
+    /// What the kernel asks of `child`, whoever made it:
     ///
-    /// * Privileges: those of the plan, see [`Way`].
-    /// * Kernel: 3.19 for setgroups, 5.12 asks for CAP_SETFCAP to map uid 0 outside.
+    /// * it is the first process of a new user namespace (CLONE_NEWUSER), or any other in it while no map has been
+    ///   written, made by the caller's effective uid, and the namespace that the caller is in is the one above;
+    /// * it has neither changed its ids nor executed anything that the caller may not read: its files in `/proc` would
+    ///   belong to root.
+    ///
+    /// It need not be the caller's own child, with one exception. A newuidmap before shadow 4.14 (Debian 12 has 4.13)
+    /// knows processes by number only, and a number is safe only for a child that the caller has not waited for: for any
+    /// other process that is an error, before the program is run. A newer one is given the process as a descriptor. A
+    /// caller that ignores SIGCHLD, or waits for any child on another thread, gives that safety away with an older one.
+    ///
+    /// Blocks; at most ten seconds for each program that is run.
+    ///
+    /// * Privileges: those of the plan, see [`Way`](crate::Way). A map of project ids needs none: whoever may open the
+    ///   file may map every project id that exists in the namespace above.
+    /// * Kernel: 3.19 for setgroups, 5.12 asks for CAP_SETFCAP to map uid 0 outside. CLONE_PIDFD and pidfds 5.3.
     ///
     /// # Errors
-    /// * [`ErrorKind::Invalid`]: the kernel does not take a map in one write; nothing was done.
+    /// * [`ErrorKind::Invalid`]: the kernel does not take a map in one write, and nothing was done; or newuidmap is too
+    ///   old for a process that is not the caller's child.
     /// * [`ErrorKind::Gone`]: the child has died.
     /// * Permission: the kernel refused a map (not the caller's ids; written before; AppArmor).
     /// * TimedOut: a program did not end, and was killed.
     /// * Other: a program refused, and what it said is in [`Error::kernel_text`]; or the kernel holds another map than
     ///   the one that was asked for.
     ///
-    /// See user_namespaces(7): <https://man7.org/linux/man-pages/man7/user_namespaces.7.html>.
+    /// [`Error::operation`] is the step, as [`describe`](Self::describe) names it, or the system call on the way to it.
+    ///
+    /// ```no_run
+    /// use cellkit_core::{ProcFd, ProcView};
+    /// use idmap::{Caller, ErrorKind, MapPlan, SubIds};
+    ///
+    /// # fn paused_child() -> std::os::fd::OwnedFd { unimplemented!() }
+    /// let caller = Caller::current()?;
+    /// let plan = MapPlan::auto(&caller, &SubIds::of(&caller)?)?;
+    /// let pidfd = paused_child();
+    /// match plan.write(&pidfd, &ProcFd::open(ProcView::Processes)?, &mut ()) {
+    ///     Ok(()) => println!("the child may go on"),
+    ///     Err(error) if error.kind() == ErrorKind::Gone => println!("the child has died"),
+    ///     Err(error) => eprintln!("{error:#}"),
+    /// }
+    /// # Ok::<(), idmap::Error>(())
+    /// ```
+    ///
+    /// See user_namespaces(7): <https://man7.org/linux/man-pages/man7/user_namespaces.7.html>, and newuidmap(1):
+    /// <https://man7.org/linux/man-pages/man1/newuidmap.1.html>.
     #[doc(alias = "uid_map")]
     #[doc(alias = "gid_map")]
+    #[doc(alias = "projid_map")]
+    #[doc(alias = "setgroups")]
     #[doc(alias = "newuidmap")]
+    #[doc(alias = "newgidmap")]
     pub fn write(&self, child: impl AsFd, proc: &ProcFd, observer: &mut dyn Observer) -> Result<()> {
         let child = child.as_fd();
         self.maps().check_writable()?;
         let dir = proc.process(child)?;
         // A program that takes a descriptor wants one of the procfs it sees itself.
-        let mut target = Target { dir: &dir, pid: dir.pid(), by_fd: !proc.is_private() };
-        for step in self.steps() {
+        let mut target = Target { pidfd: child, dir: &dir, by_fd: !proc.is_private() };
+        for step in steps::of(self) {
             let begun = Instant::now();
-            let made = match step {
-                Step::DenySetgroups => write_file(&dir, "setgroups", "write setgroups", b"deny"),
-                Step::Write(kind, map) => {
-                    write_file(&dir, kind.map_file(), kind.write_operation(), map.to_string().as_bytes())
-                        .map_err(|error| written_before(error, kind, &dir))
-                }
-                // Looked at as late as can be: a number means this process only while it has not been reaped.
-                Step::Run(kind, program, map) => proc
-                    .process(child)
-                    .and_then(|_| program.run(&mut target, map))
-                    .map_err(|error| written_before(error, kind, &dir)),
-                Step::Read(kind, map) => read_back(&dir, kind, map),
-            };
-            made.map_err(|error| gone_if_ended(error, child, &dir))?;
+            make(step, &mut target).map_err(|error| gone_if_ended(error, child, &dir))?;
             if observer.listens() {
-                observer.made(self.text(step), begun.elapsed());
+                observer.made(steps::text(self, step), begun.elapsed());
             }
         }
         Ok(())
+    }
+}
+
+fn make(step: Step<'_>, target: &mut Target<'_>) -> Result<()> {
+    let dir = target.dir;
+    match step {
+        Step::DenySetgroups => write_file(dir, "setgroups", "write setgroups", b"deny"),
+        Step::Write(file, map) => write_file(dir, file.name(), file.write_operation(), map.to_string().as_bytes())
+            .map_err(|error| written_before(error, file, dir)),
+        Step::Run(file, program, map) => program.run(target, map).map_err(|error| written_before(error, file, dir)),
+        Step::Read(file, map) => read_back(dir, file, map),
+        Step::ReadSetgroups => read_setgroups(dir),
     }
 }
 
@@ -184,8 +166,8 @@ fn write_file(dir: &ProcessDir, file: &str, operation: &'static str, content: &[
 }
 
 /// The commonest mistake has the least telling errno: the process is in no new namespace, or its map has been written.
-fn written_before(error: Error, kind: IdKind, dir: &ProcessDir) -> Error {
-    match current(dir, kind) {
+fn written_before(error: Error, file: MapFile, dir: &ProcessDir) -> Error {
+    match current(dir, file) {
         Ok(Some(map)) if error.kind() != ErrorKind::Gone => error.with_hint(format!(
             "the process has the map {} already: a map is written once, and only CLONE_NEWUSER gives a namespace without",
             map.colons()
@@ -194,19 +176,32 @@ fn written_before(error: Error, kind: IdKind, dir: &ProcessDir) -> Error {
     }
 }
 
-fn current(dir: &ProcessDir, kind: IdKind) -> Result<Option<IdMap>> {
-    IdMap::from_proc(&dir.read(Path::new(kind.map_file()))?)
+fn current(dir: &ProcessDir, file: MapFile) -> Result<Option<IdMap>> {
+    IdMap::from_proc(&dir.read(Path::new(file.name()))?)
 }
 
-fn read_back(dir: &ProcessDir, kind: IdKind, wanted: &IdMap) -> Result<()> {
-    let held = current(dir, kind)?;
+fn read_back(dir: &ProcessDir, file: MapFile, wanted: &IdMap) -> Result<()> {
+    let held = current(dir, file)?;
     if held.as_ref() == Some(wanted) {
         return Ok(());
     }
     let held = held.map_or_else(|| "none".to_owned(), |map| map.colons());
     let why = format!("the kernel holds {held}, not {}", wanted.colons());
-    Err(Error::other(kind.read_operation(), why).on(shown(dir, kind.map_file())).with_hint(format!(
-        "somebody else wrote the map, or {} does not do what it is for: is it the one from the shadow package?",
-        kind.program()
-    )))
+    let error = Error::other(file.read_operation(), why).on(shown(dir, file.name()));
+    Err(match file.kind() {
+        None => error.with_hint("somebody else wrote the map"),
+        Some(kind) => error.with_hint(format!(
+            "somebody else wrote the map, or {} does not do what it is for: is it the one from the shadow package?",
+            kind.program()
+        )),
+    })
+}
+
+fn read_setgroups(dir: &ProcessDir) -> Result<()> {
+    if dir.read(Path::new("setgroups"))?.starts_with(b"allow") {
+        return Ok(());
+    }
+    Err(Error::other("read setgroups", "setgroups(2) is denied, and the plan allows it")
+        .on(shown(dir, "setgroups"))
+        .with_hint("newgidmap denies it for a map of the own gid alone: ask for that with deny_setgroups, or look at /etc/subgid"))
 }

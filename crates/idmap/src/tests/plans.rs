@@ -72,7 +72,7 @@ fn an_ordinary_user_is_root_inside_and_has_the_ranges_after_that() {
     let plan = MapPlan::auto_with(&ann, &subids(&ann, rows), &search).expect("plan");
     assert_eq!(plan.maps().uid.to_string(), "0 1000 1\n1 300000 1000\n1001 100000 65536\n66537 165536 4964\n");
     assert_eq!((plan.way(), plan.setgroups(), plan.why_single_id()), (Way::Helper, Setgroups::Allow, None));
-    assert_eq!(calls(&plan), ["newuidmap", "newgidmap", "read uid_map", "read gid_map"]);
+    assert_eq!(calls(&plan), ["newuidmap", "newgidmap", "read uid_map", "read gid_map", "read setgroups"]);
     let text = plan.describe().remove(0).to_string();
     assert_eq!(text, "newuidmap(CHILD 0 1000 1 1 300000 1000 1001 100000 65536 66537 165536 4964)");
     let denied = plan.deny_setgroups();
