@@ -86,7 +86,8 @@ impl MapPlan {
     /// * Other: a program refused, and what it said is in [`Error::kernel_text`]; or the kernel holds another map than
     ///   the one that was asked for.
     ///
-    /// [`Error::operation`] is the step, as [`describe`](Self::describe) names it, or the system call on the way to it.
+    /// [`Error::operation`] is the step, as [`describe`](Self::describe) names it, or a system call on the way to it; then
+    /// the step is the error's context.
     ///
     /// ```no_run
     /// use cellkit_core::{ProcFd, ProcView};
@@ -120,7 +121,7 @@ impl MapPlan {
         let mut target = Target { pidfd: child, dir: &dir, by_fd: !proc.is_private() };
         for step in steps::of(self) {
             let begun = Instant::now();
-            make(step, &mut target).map_err(|error| gone_if_ended(error, child, &dir))?;
+            make(step, &mut target).map_err(|error| named(gone_if_ended(error, child, &dir), step.operation()))?;
             if observer.listens() {
                 observer.made(steps::text(self, step), begun.elapsed());
             }
@@ -139,6 +140,11 @@ fn make(step: Step<'_>, target: &mut Target<'_>) -> Result<()> {
         Step::Read(file, map) => read_back(dir, file, map),
         Step::ReadSetgroups => read_setgroups(dir),
     }
+}
+
+/// Says which step it was, where the operation does not.
+fn named(error: Error, step: &'static str) -> Error {
+    if error.operation() == step { error } else { error.context(step) }
 }
 
 /// Whatever went wrong with a child that has ended went wrong because it has ended.

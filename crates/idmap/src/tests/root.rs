@@ -3,7 +3,10 @@
 
 mod direct;
 mod etc;
+mod fake;
+mod hostile;
 mod nested;
 mod programs;
+mod recycled;
 mod unprivileged;
 mod userns;

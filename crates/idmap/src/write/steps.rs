@@ -77,6 +77,19 @@ pub(super) enum Step<'a> {
     ReadSetgroups,
 }
 
+impl Step<'_> {
+    /// As errors and plans name it.
+    pub(super) fn operation(self) -> &'static str {
+        match self {
+            Self::DenySetgroups => "write setgroups",
+            Self::Write(file, _) => file.write_operation(),
+            Self::Run(_, program, _) => program.kind().program(),
+            Self::Read(file, _) => file.read_operation(),
+            Self::ReadSetgroups => "read setgroups",
+        }
+    }
+}
+
 /// The steps of `plan`.
 pub(super) fn of(plan: &MapPlan) -> Vec<Step<'_>> {
     let maps = plan.maps();
@@ -107,14 +120,14 @@ pub(super) fn of(plan: &MapPlan) -> Vec<Step<'_>> {
 pub(super) fn text(plan: &MapPlan, step: Step<'_>) -> StepText {
     const AS_ASKED: &str = "what the kernel holds must be what was asked for";
     let child = |file: &str| Subject::Thing(format!("/proc/CHILD/{file}"));
-    match step {
+    let (subject, arguments, reason) = match step {
         Step::DenySetgroups => {
             let reason = if plan.way() == Way::SingleId {
-                "an ordinary user's gid map needs it: dropping a group must not open a file"
+                "an ordinary user's gid map needs it: dropping a group must not open a file".to_owned()
             } else {
-                "no process of the namespace shall drop a group"
+                "no process of the namespace shall drop a group".to_owned()
             };
-            StepText::new("write setgroups", "\"deny\"", reason).on(child("setgroups"))
+            (child("setgroups"), "\"deny\"".to_owned(), reason)
         }
         Step::Write(file, map) => {
             let reason = match (file, plan.why_single_id()) {
@@ -123,21 +136,17 @@ pub(super) fn text(plan: &MapPlan, step: Step<'_>) -> StepText {
                 (MapFile::Uid, Some(why)) => format!("one id only: {why}"),
                 (_, None) => "the caller has CAP_SETUID and CAP_SETGID".into(),
             };
-            StepText::new(file.write_operation(), format!("{:?}", map.to_string()), reason).on(child(file.name()))
+            (child(file.name()), format!("{:?}", map.to_string()), reason)
         }
         Step::Run(_, program, map) => {
-            let mut arguments = String::from("CHILD");
-            for argument in Program::arguments(map) {
-                arguments.push(' ');
-                arguments.push_str(&argument);
-            }
-            let kind = program.kind();
-            let reason = format!("more than the own id, and {} allows it", kind.subid_file());
-            StepText::new(kind.program(), arguments, reason).on(program.path())
+            let words = std::iter::once("CHILD".to_owned()).chain(Program::arguments(map));
+            let reason = format!("more than the own id, and {} allows it", program.kind().subid_file());
+            (program.path().into(), words.collect::<Vec<_>>().join(" "), reason)
         }
-        Step::Read(file, _) => StepText::new(file.read_operation(), "", AS_ASKED).on(child(file.name())),
-        Step::ReadSetgroups => StepText::new("read setgroups", "", AS_ASKED).on(child("setgroups")),
-    }
+        Step::Read(file, _) => (child(file.name()), String::new(), AS_ASKED.to_owned()),
+        Step::ReadSetgroups => (child("setgroups"), String::new(), AS_ASKED.to_owned()),
+    };
+    StepText::new(step.operation(), arguments, reason).on(subject)
 }
 
 #[cfg(test)]

@@ -3,70 +3,17 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use cellkit_core::{ErrorKind, ProcFd, ProcView};
 use faultkit::TempDir;
 
+use super::fake::{Fake, WRITE};
 use crate::newidmap::{Program, Search};
 use crate::tests::paused_child::PausedChild;
 use crate::tests::sys::{as_user, ignore_sigchld};
-use crate::{Caller, Error, IdKind, MapPlan, SubIds};
-
-/// Has `uid_map` written through `$1`, whatever form that has.
-const WRITE: &str = r#"case "$0" in *newuidmap) file=uid_map;; *) file=gid_map;; esac
-[ -z "$HOME$PATH_WAS$LANG" ] || exit 9
-[ "$(/bin/pwd)" = / ] || exit 8
-dir=$1; shift; text=; while [ $# -gt 0 ]; do text="$text$1 $2 $3
-"; shift 3; done
-"#;
-
-struct Fake {
-    _dir: TempDir,
-    search: Search,
-}
-
-impl Fake {
-    fn new(script: &str) -> Self {
-        let dir = TempDir::new();
-        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
-        for name in ["newuidmap", "newgidmap"] {
-            let path = dir.path().join(name);
-            fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("write");
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("chmod");
-        }
-        let dirs: Vec<PathBuf> = vec!["/nonexistent".into(), dir.path().to_owned()];
-        Self { _dir: dir, search: Search { dirs, limit: Duration::from_secs(5), privileged: false } }
-    }
-
-    fn limit(mut self, limit: Duration) -> Self {
-        self.search.limit = limit;
-        self
-    }
-
-    /// For a caller who has no privilege by the plan, whatever this process has.
-    fn plan(&self) -> MapPlan {
-        let ann = Caller::ordinary("ann", 12345);
-        let rows = SubIds::parse(&ann, b"ann:100000:65536\n", b"ann:200000:65536\n");
-        MapPlan::auto_with(&ann, &rows, &self.search).expect("plan")
-    }
-
-    /// Has a plan written; the child, and what came of it.
-    fn write(&self) -> (PausedChild, Result<(), Error>) {
-        let child = PausedChild::new();
-        let result = self.plan().write(&child, &ProcFd::open(ProcView::Processes).expect("proc"), &mut ());
-        (child, result)
-    }
-
-    fn fails(&self) -> Error {
-        let (child, result) = self.write();
-        let error = result.expect_err("a bad program");
-        assert_eq!(child.map("gid_map"), "", "nothing goes on after an error");
-        error
-    }
-}
+use crate::{Caller, IdKind, MapPlan};
 
 #[test]
 fn an_honest_program_gets_a_number_an_empty_environment_and_slash() {
