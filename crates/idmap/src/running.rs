@@ -132,7 +132,11 @@ impl Running {
         match self.child.wait() {
             Ok(status) => Ok(Some(status)),
             Err(error) if error.raw_os_error() == Some(libc::ECHILD) => Ok(None),
-            Err(error) => Err(Error::from_io("waitid", &error)),
+            Err(error) => {
+                // A wait that failed has not reaped; there is nothing to do about a second error.
+                let _ = self.child.wait();
+                Err(Error::from_io("wait4", &error))
+            }
         }
     }
 }

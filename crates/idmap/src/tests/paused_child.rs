@@ -23,7 +23,8 @@ impl PausedChild {
         Self::run(&["sleep", "1000"])
     }
 
-    fn run(words: &[&str]) -> Self {
+    /// One that this program becomes. It ends in sleep(1).
+    pub(super) fn run(words: &[&str]) -> Self {
         let mut command = Command::new(words[0]);
         let child = command.args(&words[1..]).stdin(Stdio::null()).spawn().expect("util-linux and coreutils");
         let pidfd = cellkit_core::sys::pidfd_open(child.id() as i32).expect("pidfd_open");

@@ -1,0 +1,2 @@
+mod nothing;
+mod sweep;

@@ -1,0 +1,3 @@
+mod negative_group;
+mod projid;
+mod stand_in;
