@@ -75,6 +75,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             println!("the virtual machine was left out, as asked");
         } else {
             phase(&mut tally, "what this kernel lacks", |tally| in_a_machine(&suite, tally));
+            phase(&mut tally, "what an older kernel lacks", |tally| on_an_older_kernel(&suite, tally));
             phase(&mut tally, "what needs systemd", |tally| under_systemd(&suite, tally));
         }
     }
@@ -293,8 +294,52 @@ fn in_a_machine(suite: &Suite, tally: &mut Tally) -> Result<()> {
             (false, _) => vec!["root::".into()],
         }
     };
-    let chosen: Vec<_> = suite.tests.iter().map(|test| (test, choose(test))).collect();
-    in_machine(Init::Job, suite, chosen, tally)
+    let mut chosen: Vec<_> = suite.tests.iter().map(|test| (test, choose(test))).collect();
+    if is_root() {
+        chosen.extend(other_ways(suite, ON_BOTH)?);
+    }
+    in_machine(Kernel::Newest, Init::Job, suite, chosen, tally)
+}
+
+/// Runs on the oldest kernel what goes other ways there.
+fn on_an_older_kernel(suite: &Suite, tally: &mut Tally) -> Result<()> {
+    let chosen = [other_ways(suite, ON_BOTH)?, other_ways(suite, ON_OLDEST)?].concat();
+    in_machine(Kernel::Oldest, Init::Job, suite, chosen, tally)
+}
+
+/// Tests of code that does the same in another way on an older kernel, or says what that lacks: binaries, and parts of the
+/// names of their tests. Emulated they take ten times as long, so it is not all of them: `cargo xtask vm` runs the others.
+type OtherWays = &'static [(&'static str, &'static [&'static str])];
+
+/// On the newest kernel of the virtual machine as well as on the oldest.
+const ON_BOTH: OtherWays = &[
+    ("mountkit/apply", &["root::owners"]),
+    ("mountkit/overlay", &["root::lookups", "rootless::"]),
+    ("mountkit/rootfd", &["hostile::what_is_done"]),
+];
+
+/// On the oldest one alone, beside those.
+const ON_OLDEST: OtherWays = &[
+    ("mountkit", &["dir_fd::", "mount_table::"]),
+    ("mountkit/detached", &["root::bind", "root::idmap", "root::attach"]),
+    ("mountkit/filesystem", &["root::", "rootless::formats"]),
+    ("mountkit/mount_table", &["root::same", "root::others"]),
+    ("mountkit/overlay", &["root::refused"]),
+];
+
+/// Those of `ways`, each of which has to be there: a name that is none any more would choose nothing in silence.
+fn other_ways(suite: &Suite, ways: OtherWays) -> Result<Vec<(&TestBinary, Vec<String>)>> {
+    let mut chosen = Vec::new();
+    for (binary, names) in ways {
+        let test = suite.tests.iter().find(|test| test.name == *binary);
+        let test = test.ok_or_else(|| format!("no test binary is called {binary}"))?;
+        let listed = install::output(Command::new(&test.path).arg("--list"))?;
+        if let Some(name) = names.iter().find(|name| !listed.contains(*name)) {
+            return Err(format!("no test of {binary} has {name} in its name").into());
+        }
+        chosen.push((test, names.iter().map(|name| (*name).to_owned()).collect()));
+    }
+    Ok(chosen)
 }
 
 /// Runs where systemd is init what was skipped for want of it, which it is nowhere else.
@@ -304,7 +349,7 @@ fn under_systemd(suite: &Suite, tally: &mut Tally) -> Result<()> {
         some => [vec!["--exact".into()], some].concat(),
     };
     let chosen: Vec<_> = suite.tests.iter().map(|test| (test, choose(test))).collect();
-    in_machine(Init::Systemd, suite, chosen, tally)
+    in_machine(Kernel::Newest, Init::Systemd, suite, chosen, tally)
 }
 
 fn needs_systemd(why: &str) -> bool {
@@ -317,13 +362,19 @@ fn skipped(tally: &Tally, binary: &TestBinary, because: impl Fn(&str, &str) -> b
     of_binary.map(|((_, test), _)| test.clone()).collect()
 }
 
-fn in_machine(init: Init, suite: &Suite, chosen: Vec<(&TestBinary, Vec<String>)>, tally: &mut Tally) -> Result<()> {
+fn in_machine(
+    kernel: Kernel,
+    init: Init,
+    suite: &Suite,
+    chosen: Vec<(&TestBinary, Vec<String>)>,
+    tally: &mut Tally,
+) -> Result<()> {
     let chosen: Vec<_> = chosen.into_iter().filter(|(_, filters)| !filters.is_empty()).collect();
     if chosen.is_empty() {
         println!("  nothing that a test needs is missing");
         return Ok(());
     }
-    let machine = Machine::prepare(Kernel::Newest, init, 2048, false)?;
+    let machine = Machine::prepare(kernel, init, 2048, false)?;
     println!("  Linux {}", machine.release());
     let choice: Vec<_> = chosen.into_iter().flat_map(|(test, filters)| machine.choose(test, filters)).collect();
     machine.run_tests(suite, &choice, VM_LIMIT, tally)

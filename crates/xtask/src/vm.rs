@@ -18,8 +18,6 @@ use crate::{Result, install, target_dir};
 use image::Image;
 pub use image::Kernel;
 
-/// All tests of one binary, for one user.
-const BINARY_LIMIT_SECS: u32 = 450;
 /// For every kernel that is booted.
 const KERNEL_WORDS: &str = "console=ttyS0 panic=-1 quiet cgroup_no_v1=all swapaccount=1";
 /// For systemd: the job is all that is wanted, and each line that it would log is dear.
@@ -44,9 +42,9 @@ pub struct Options {
     /// Boot a Debian with systemd as init; the tests in modules named `user` run as an ordinary user with a user manager
     #[arg(long)]
     systemd: bool,
-    /// Run only tests whose path contains this [default: root::, or systemd]
+    /// Run only tests whose path contains one of these [default: root::, or systemd]
     #[arg(long)]
-    filter: Option<String>,
+    filter: Vec<String>,
     /// Run only the tests of this package
     #[arg(long, short)]
     package: Option<String>,
@@ -71,8 +69,11 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         };
     }
     let suite = Suite::build(options.package.as_deref())?;
-    let filter = options.filter.as_deref().unwrap_or(if options.systemd { "systemd" } else { "root::" });
-    let choice: Vec<_> = suite.tests.iter().flat_map(|test| machine.choose(test, vec![filter.to_owned()])).collect();
+    let filters = match options.filter.as_slice() {
+        [] => vec![if options.systemd { "systemd" } else { "root::" }.to_owned()],
+        some => some.to_vec(),
+    };
+    let choice: Vec<_> = suite.tests.iter().flat_map(|test| machine.choose(test, filters.clone())).collect();
     let mut tally = Tally::default();
     machine.run_tests(&suite, &choice, limit, &mut tally)?;
     for failure in tally.failures() {
@@ -214,6 +215,8 @@ impl Machine {
         let bin = Folder::make(&self.cache, "bin")?;
         let copy = suite.copy_to(&bin.0)?;
         let systemd = if self.rootfs.is_some() { ",systemd" } else { "" };
+        // One binary that hangs leaves time for others.
+        let binary_limit = limit.as_secs() * 3 / 4;
         let expect = format!("cgroup2,kernel={}{systemd}", self.version);
         let mut script = String::from("export CELLKIT_VM=1\n");
         for (number, Choice { binary, filters, user }) in choice.iter().enumerate() {
@@ -236,7 +239,7 @@ impl Machine {
             script += &format!(
                 "cd {dir} 2>/dev/null || cd /\n\
                  : >/job/{number}.skips; chmod 666 /job/{number}.skips\n\
-                 CELLKIT_EXPECT={who},{expect} CELLKIT_SKIPS=/job/{number}.skips timeout {BINARY_LIMIT_SECS} {user}\
+                 CELLKIT_EXPECT={who},{expect} CELLKIT_SKIPS=/job/{number}.skips timeout {binary_limit} {user}\
                  /job-bin/{file} {filters} >/job/{number}.out 2>/job/{number}.err\n\
                  echo $? >/job/{number}.new; mv /job/{number}.new /job/{number}.status\n",
                 dir = quote(&binary.package_dir.to_string_lossy()),

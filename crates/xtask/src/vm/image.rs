@@ -54,6 +54,7 @@ const MODULES: &[&str] = &[
     "fuse",
     "loop",
     "zram",
+    "binfmt_misc",
 ];
 
 /// A kernel of Debian's packages.
