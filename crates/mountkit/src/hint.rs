@@ -187,6 +187,11 @@ pub static HINTS: HintTable = HintTable(&[
     },
     HintRow {
         operation: "copy_up",
+        errno: libc::ERANGE,
+        hint: "something in it has an extended attribute of more than 4 KiB: give the container a copy or an overlay of it",
+    },
+    HintRow {
+        operation: "copy_up",
         errno: libc::EACCES,
         hint: "something in it belongs to an id that the child's user namespace does not map, and its mode is strict",
     },
@@ -203,7 +208,8 @@ pub static HINTS: HintTable = HintTable(&[
     HintRow {
         operation: "fsopen",
         errno: libc::EPERM,
-        hint: "CAP_SYS_ADMIN in the user namespace of the mount namespace is missing, or a seccomp filter forbids it",
+        hint: "CAP_SYS_ADMIN in the user namespace of the mount namespace is missing, or in that of the network namespace for \
+            sysfs; or a seccomp filter forbids it",
     },
     HintRow {
         operation: "fsopen",
@@ -299,7 +305,8 @@ pub static HINTS: HintTable = HintTable(&[
     HintRow {
         operation: "open_tree",
         errno: libc::EPERM,
-        hint: "CAP_SYS_ADMIN in the user namespace of the mount namespace is missing, or a seccomp filter forbids it",
+        hint: "CAP_SYS_ADMIN in the user namespace of the mount namespace is missing, or in that of the network namespace for \
+            sysfs; or a seccomp filter forbids it",
     },
     HintRow {
         operation: "open_tree",
@@ -331,7 +338,8 @@ pub static HINTS: HintTable = HintTable(&[
     HintRow {
         operation: "move_mount",
         errno: libc::EPERM,
-        hint: "CAP_SYS_ADMIN in the user namespace of the mount namespace is missing, or a seccomp filter forbids it",
+        hint: "CAP_SYS_ADMIN in the user namespace of the mount namespace is missing, or in that of the network namespace for \
+            sysfs; or a seccomp filter forbids it",
     },
     HintRow { operation: "move_mount", errno: libc::ENOENT, hint: "the target was removed after it was looked up" },
     HintRow { operation: "move_mount", errno: libc::EBUSY, hint: "the same is mounted there already" },

@@ -307,7 +307,7 @@ impl Rootfs {
     /// size.
     ///
     /// Steps with an error here: ENOSPC when the size is reached, ELOOP for a deeper tree, EAGAIN for a file that is exchanged
-    /// meanwhile.
+    /// meanwhile, ERANGE for an attribute of more than 4 KiB, or names of attributes that take more in all.
     ///
     /// ```
     /// use mountkit::{Rootfs, Tmpfs};

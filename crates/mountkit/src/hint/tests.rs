@@ -41,6 +41,7 @@ fn each_row_is_found_and_says_its_word() {
         ("copy_up", libc::ENOSPC, "larger size"),
         ("copy_up", libc::ELOOP, "64"),
         ("copy_up", libc::EAGAIN, "exchanged"),
+        ("copy_up", libc::ERANGE, "4 KiB"),
         ("copy_up", libc::EACCES, "does not map"),
         ("copy_up", libc::EINVAL, "does not map"),
         ("openat2", libc::ENOTDIR, "something else"),

@@ -3,7 +3,7 @@
 
 use std::os::unix::fs::MetadataExt;
 
-const MARK: &str = "MOUNTKIT_OVERLAY_IN_USER_NAMESPACE";
+const MARK: &str = "MOUNTKIT_IN_USER_NAMESPACE";
 
 /// Whether this process is there.
 pub(crate) fn is_here() -> bool {
@@ -14,6 +14,12 @@ pub(crate) fn is_here() -> bool {
 /// meanwhile would hold the copy of this one open for writing.
 #[track_caller]
 pub(crate) fn run_again(test: &str) {
+    run_again_with(&[], test);
+}
+
+/// The same, with what else unshare(1) makes, such as `--net`.
+#[track_caller]
+pub(crate) fn run_again_with(more: &[&str], test: &str) {
     let program = std::env::current_exe().expect("this program");
     let root = std::fs::metadata("/proc/self").expect("stat").uid() == 0;
     // Root has to become one first, who may not reach what cargo builds; an ordinary user is one.
@@ -22,7 +28,7 @@ pub(crate) fn run_again(test: &str) {
         Some(user) => (user.command("unshare"), user.copy_of(program)),
         None => (std::process::Command::new("unshare"), program),
     };
-    command.args(["--user", "--map-root-user", "--mount", "--propagation", "private"]).arg(program);
+    command.args(["--user", "--map-root-user", "--mount", "--propagation", "private"]).args(more).arg(program);
     let output = command.args([test, "--exact", "--nocapture"]).env(MARK, "1").output().expect("unshare");
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && stdout.contains("1 passed"), "{stdout}\n{stderr}");

@@ -9,7 +9,7 @@ use mountkit::{
     Atime, BinfmtMisc, Cgroup2, Devpts, ErrorKind, HidePid, HugePageSize, Hugetlbfs, MountAttr, Mqueue, Proc, Sysfs,
 };
 
-use super::{Place, findmnt};
+use crate::place::{Place, findmnt};
 
 const INERT: &str = "rw,nosuid,nodev,noexec,relatime";
 

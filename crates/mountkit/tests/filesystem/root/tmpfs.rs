@@ -8,7 +8,7 @@ use std::process::Command;
 
 use mountkit::{ErrorKind, HugePages, MountAttr, Reconfigure, Tmpfs};
 
-use super::{Place, findmnt};
+use crate::place::{Place, findmnt};
 
 const ENOSPC: i32 = 28;
 

@@ -123,6 +123,8 @@ fn what_does_not_fit_is_an_error_with_the_place() {
     faultkit::require!(root);
     faultkit::isolated!(|| {
         let dir = TempDir::new();
+        // Disks take no attributes as long as these.
+        host("mount", &["-t", "tmpfs", "none", dir.to_str().expect("UTF-8")]);
         skeleton(&dir);
         fs::create_dir(dir.join("data")).expect("mkdir");
         fs::write(dir.join("data/file"), "x".repeat(1 << 20)).expect("write");
@@ -131,10 +133,17 @@ fn what_does_not_fit_is_an_error_with_the_place() {
         let error = error.expect_err("too small");
         assert_eq!((error.operation(), error.raw_os_error()), ("copy_up", Some(libc::ENOSPC)), "{error:#}");
         assert!(error.to_string().contains("\"data\" under") && error.hint().is_some(), "{error:#}");
+        crate::sys::set_attribute(&dir.join("data/file"), c"trusted.long", &[b'x'; 5000]);
+        let whole = rootfs.clone().tmpfs_copy_up("/data", Tmpfs::new());
+        let error = try_inside(Who::Root, &whole, "true").expect_err("an attribute too long");
+        assert_eq!((error.operation(), error.raw_os_error()), ("copy_up", Some(libc::ERANGE)), "{error:#}");
+        crate::sys::set_attribute(&dir.join("data/file"), c"trusted.long", &[b'x'; 4000]);
+        try_inside(Who::Root, &whole, "true").expect("as long as it may be");
         let deep: String = std::iter::repeat_n("d/", 70).collect();
         fs::create_dir_all(dir.join("data").join(deep)).expect("mkdir");
-        let error = try_inside(Who::Root, &rootfs.tmpfs_copy_up("/data", Tmpfs::new()), "true").expect_err("too deep");
+        let error = try_inside(Who::Root, &whole, "true").expect_err("too deep");
         assert_eq!((error.operation(), error.raw_os_error()), ("copy_up", Some(libc::ELOOP)), "{error:#}");
         assert_eq!(fs::metadata(dir.join("data/file")).expect("stat").size(), 1 << 20);
+        host("umount", &[dir.to_str().expect("UTF-8")]);
     });
 }
