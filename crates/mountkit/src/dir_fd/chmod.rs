@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::{CString, OsStr};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use cellkit_core::{Errno, ProcFd, ProcView, Result};
 
@@ -15,7 +15,7 @@ impl DirFd {
     /// `fchmodat2(AT_SYMLINK_NOFOLLOW)`: the permission bits of it, or of the directory itself (`.`). The umask does not count.
     ///
     /// fchmodat2 is of Linux 6.6. Where it is missing the file is opened as a path (O_PATH) and changed through its link in
-    /// a procfs that nobody can mount over ([`ProcFd`]).
+    /// a procfs that nobody can mount over ([`ProcFd`]); who may not make one (it takes CAP_SYS_ADMIN) needs openat2 then.
     ///
     /// # Errors
     /// NotFound (ENOENT); Unsupported (EOPNOTSUPP) for a symbolic link, which has no mode; Permission (EPERM, EROFS); Invalid
@@ -38,9 +38,14 @@ impl DirFd {
         if found.kind() == FileKind::Symlink {
             return Err(self.fail("fchmodat", Errno(libc::EOPNOTSUPP), name));
         }
-        let thread = ProcFd::open(ProcView::Processes)?.this_thread()?;
-        let link = CString::new(format!("fd/{}", place.as_raw_fd())).unwrap_or_default();
-        fs::fchmodat_following(std::os::fd::AsFd::as_fd(&thread).as_raw_fd(), &link, mode)
-            .map_err(|errno| self.fail("fchmodat", errno, name))
+        let proc = ProcFd::open(ProcView::Processes)?;
+        let number = place.as_raw_fd();
+        // Where nobody can mount anything, a path is safe, and needs no openat2.
+        let (dir, path): (OwnedFd, _) = match proc.is_private() {
+            true => (proc.into(), format!("thread-self/fd/{number}")),
+            false => (proc.this_thread()?.into(), format!("fd/{number}")),
+        };
+        let path = CString::new(path).unwrap_or_default();
+        fs::fchmodat_following(dir.as_raw_fd(), &path, mode).map_err(|errno| self.fail("fchmodat", errno, name))
     }
 }

@@ -9,10 +9,11 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::{CStr, CString, OsStr, OsString};
+use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use cellkit_core::{Errno, Result};
+use cellkit_core::{Errno, Error, ErrorKind, Result};
 
 use super::{DirFd, OpenOptions};
 use crate::metadata::FileKind;
@@ -122,18 +123,27 @@ impl DirFd {
     }
 
     pub(super) fn attributes_before_6_13(&self, name: &Name, action: &mut Action<'_>) -> Result<usize, Errno> {
-        if let Some(Ok(file)) = self.readable(name) {
-            return xattr::of_file(file.as_raw_fd(), action);
+        match self.readable(name)? {
+            Some(file) => xattr::of_file(file.as_raw_fd(), action),
+            None => xattr::from_own_dir(self.raw(), name.as_c_str(), action),
         }
-        xattr::from_own_dir(self.raw(), name.as_c_str(), action)
     }
 
-    fn readable(&self, name: &Name) -> Option<Result<std::fs::File>> {
-        let kind = self.stat(name.as_os_str()).ok()?.kind();
-        if !matches!(kind, FileKind::Regular | FileKind::Directory) {
-            return None;
+    /// A regular file or a directory, open. `None` where only the name is left: it is something else, or may not be read.
+    fn readable(&self, name: &Name) -> Result<Option<File>, Errno> {
+        let errno = |error: &Error| error.raw_os_error().map(Errno);
+        // A status that cannot be had is no reason to go on: what the name is of is not known then.
+        let found = self.stat(name.as_os_str()).map_err(|error| errno(&error).unwrap_or(Errno(libc::EIO)))?;
+        if !matches!(found.kind(), FileKind::Regular | FileKind::Directory) {
+            return Ok(None);
         }
-        let options = OpenOptions::new().read().expect(kind);
-        Some(self.open_existing(name, options, options.flags().ok()?))
+        let options = OpenOptions::new().read().expect(found.kind());
+        let Ok(flags) = options.flags() else { return Ok(None) };
+        match self.open_existing(name, options, flags) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == ErrorKind::Permission => Ok(None),
+            // Without an errno it has become something else meanwhile.
+            Err(error) => errno(&error).map_or(Ok(None), Err),
+        }
     }
 }

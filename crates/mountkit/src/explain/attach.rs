@@ -191,8 +191,7 @@ fn locked(failure: &Failure<'_>, here: &Here, causes: &mut Causes) {
 
 fn writers(failure: &Failure<'_>, here: &Here, causes: &mut Causes) {
     let Some(place) = failure.place() else { return };
-    let target = here.mount(place.stat.mount_id).map_or(&*place.shown, MountEntry::path);
-    let found = holders::of(place, target, holders::Use::Writing);
+    let found = holders::of(place, here.mount(place.stat.mount_id), holders::Use::Writing);
     causes.seen(
         Reason::InUse,
         match holders::listed(&found) {

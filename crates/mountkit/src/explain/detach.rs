@@ -4,7 +4,6 @@
 use super::here::Here;
 use super::place::Failure;
 use super::{Causes, Reason, attach, holders, privilege};
-use crate::MountEntry;
 
 pub(super) fn explain(failure: &Failure<'_>, here: &Here, causes: &mut Causes) {
     if failure.errno == libc::EPERM {
@@ -38,8 +37,8 @@ pub(super) fn explain(failure: &Failure<'_>, here: &Here, causes: &mut Causes) {
                     ),
                 );
             }
-            let target = here.mount(place.stat.mount_id).map_or(&*place.shown, MountEntry::path);
-            if let Some(list) = holders::listed(&holders::of(place, target, holders::Use::Any)) {
+            let mount = here.mount(place.stat.mount_id);
+            if let Some(list) = holders::listed(&holders::of(place, mount, holders::Use::Any)) {
                 causes.seen(Reason::InUse, format!("{shown} is in use by {list}; end them, or detach it (MNT_DETACH)"));
             }
         }

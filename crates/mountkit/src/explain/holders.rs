@@ -1,8 +1,9 @@
 //! Who uses a mount: `fuser -m` by the kernel's own files.
 //!
 //! A descriptor tells its mount in `fdinfo`; working directories and roots are looked at as places. A mapped file tells the
-//! device of its file system, which other mounts may show too, and its path: both must be the mount's. Processes that the
-//! caller may not look into are passed over, and so is the descriptor that the mount is looked at by.
+//! device of its file system, which other mounts may show too, and its path: both must be the mount's. On an overlay it
+//! may be the layer's device (Linux 6.1), and on btrfs it is never the one of stat(2): there the path has to do. Processes
+//! that the caller may not look into are passed over, and so is the descriptor that the mount is looked at by.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
@@ -13,6 +14,7 @@ use std::path::Path;
 use cellkit_core::{ProcFd, ProcView};
 
 use super::place::Place;
+use crate::MountEntry;
 use crate::sys::statmount::{self, MountId};
 use crate::sys::{fs, look};
 
@@ -44,13 +46,20 @@ pub(super) fn listed(holders: &[Holder]) -> Option<String> {
     (!words.is_empty()).then(|| words.join(", "))
 }
 
-/// The processes that use the mount of `place`, which is mounted on `target`; at most one more than can be listed.
-pub(super) fn of(place: &Place, target: &Path, wanted: Use) -> Vec<Holder> {
+/// The processes that use the mount of `place`, whose line in the table is `mount`; at most one more than can be listed.
+pub(super) fn of(place: &Place, mount: Option<MountEntry<'_>>, wanted: Use) -> Vec<Holder> {
     // The machine's own shows threads by their pid namespace as a private one does, and is read faster.
     let Some(proc) = ProcFd::of_the_machine().or_else(|_| ProcFd::open(ProcView::Processes)).ok() else {
         return Vec::new();
     };
-    let sought = Sought { place, target, thread: proc.this_thread().map(|thread| thread.pid()).ok() };
+    let tells_device = mount.is_none_or(|mount| mount.fs_type() != "overlay" && mount.fs_type() != "btrfs");
+    let (major, minor) = place.stat.device;
+    let sought = Sought {
+        place,
+        target: mount.map_or(&*place.shown, MountEntry::path),
+        device: tells_device.then(|| format!(" {major:02x}:{minor:02x} ")),
+        thread: proc.this_thread().map(|thread| thread.pid()).ok(),
+    };
     let mut found = Vec::new();
     for pid in numbers(&proc, Path::new(".")) {
         if let Some(how) = uses(&proc, pid, &sought, wanted) {
@@ -68,6 +77,8 @@ pub(super) fn of(place: &Place, target: &Path, wanted: Use) -> Vec<Holder> {
 struct Sought<'a> {
     place: &'a Place,
     target: &'a Path,
+    /// As in a line of `maps`, where that has it.
+    device: Option<String>,
     /// The calling thread, by its number in the procfs that is read.
     thread: Option<i32>,
 }
@@ -81,8 +92,7 @@ impl Sought<'_> {
 }
 
 fn uses(proc: &ProcFd, pid: i32, sought: &Sought<'_>, wanted: Use) -> Option<&'static str> {
-    let stat = &sought.place.stat;
-    let mount = stat.mount_id;
+    let mount = sought.place.stat.mount_id;
     if wanted == Use::Any {
         let dir: OwnedFd = proc.open_file(Path::new(&pid.to_string()), libc::O_PATH | libc::O_DIRECTORY).ok()?.into();
         for (link, how) in [(c"cwd", "its working directory"), (c"root", "its root")] {
@@ -101,10 +111,9 @@ fn uses(proc: &ProcFd, pid: i32, sought: &Sought<'_>, wanted: Use) -> Option<&'s
         }
     }
     let maps = proc.read(Path::new(&format!("{pid}/maps"))).ok()?;
-    let (major, minor) = stat.device;
-    let device = format!(" {major:02x}:{minor:02x} ");
     let is_mapped = maps.split(|&byte| byte == b'\n').any(|line| {
-        let found = line.windows(device.len()).any(|part| part == device.as_bytes());
+        let is_there = |device: &String| line.windows(device.len()).any(|part| part == device.as_bytes());
+        let found = sought.device.as_ref().is_none_or(is_there);
         found && is_below(line, sought.target) && (wanted == Use::Any || is_written_to(line))
     });
     is_mapped.then_some("a mapped file")

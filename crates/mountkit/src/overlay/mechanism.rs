@@ -70,18 +70,29 @@ fn ask() -> Result<Understands> {
     let overlay = || Context::open(c"overlay", Subject::Thing("overlay".into()));
     let context = overlay()?;
     // An option that wants a value. Kernels that collect the options in a page take everything.
-    if context.flag(c"lowerdir+").is_ok() {
+    if takes(context.flag(c"lowerdir+"))? {
         return Ok(Understands::OnePage);
     }
     let scratch = Context::open(c"tmpfs", Subject::Thing("tmpfs".into()))?;
     scratch.create(Superblock::NewOrShared)?;
     let layer = scratch.mount(MountAttr::empty(), None)?;
-    if context.set_fd(c"lowerdir+", layer.as_fd()).is_ok() {
+    if takes(context.set_fd(c"lowerdir+", layer.as_fd()))? {
         return Ok(Understands::Descriptors);
     }
-    match overlay()?.set(c"lowerdir+", c"/") {
-        Ok(()) => Ok(Understands::Appending),
-        Err(_) => Ok(Understands::DataOnly),
+    match takes(overlay()?.set(c"lowerdir+", c"/"))? {
+        true => Ok(Understands::Appending),
+        false => Ok(Understands::DataOnly),
+    }
+}
+
+/// Whether the kernel took it. An error that is none about the option (ENOMEM, EMFILE) is no answer, and must not be one
+/// for the rest of the process's life.
+fn takes(told: Result<()>) -> Result<bool> {
+    match told {
+        Ok(()) => Ok(true),
+        // EBADF: Linux 6.13 and 6.14 take descriptors, but none of O_PATH.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EBADF)) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -165,6 +176,17 @@ mod tests {
         let rest = "lowerdir=0,upperdir=,workdir=W".len();
         assert_eq!(page(1, 0, Some((&"x".repeat(4095 - rest), "W")), &[]).expect("fits").len(), 4095);
         assert!(page(1, 0, Some((&"x".repeat(4096 - rest), "W")), &[]).is_err());
+    }
+
+    #[test]
+    fn what_fails_for_another_reason_is_no_answer() {
+        let refused = |errno| takes(Err(Error::from_errno("fsconfig", errno)));
+        assert_eq!(takes(Ok(())).ok(), Some(true));
+        assert_eq!(refused(libc::EINVAL).ok(), Some(false));
+        assert_eq!(refused(libc::EBADF).ok(), Some(false));
+        for errno in [libc::EMFILE, libc::ENOMEM, libc::EPERM, libc::EINTR] {
+            assert_eq!(refused(errno).expect_err("no answer").raw_os_error(), Some(errno));
+        }
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Layers applied to folders, looked at by other means: the standard library, `tar`, `getfattr`, and mounted overlays.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod hostile;
 mod packed;
 mod root;
+#[path = "../rootfd/sys.rs"]
+mod sys;
 mod tar;
 mod tree;
 mod whiteouts;

@@ -109,7 +109,8 @@ fn blocks(dir: &Path) -> u64 {
 
 #[test]
 fn random_trees_in_all_its_formats() {
-    faultkit::require!(root, program("tar"), program("getfattr"));
+    // Attributes of users on tmpfs came with 6.6.
+    faultkit::require!(root, kernel(6.6), program("tar"), program("getfattr"));
     let place = faultkit::TempDir::new();
     let mut random = Random(0x1234_5678_9abc_def1);
     let formats: [&[&str]; 6] = [

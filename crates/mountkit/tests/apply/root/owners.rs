@@ -17,7 +17,7 @@ fn shifted() -> Apply {
 }
 
 /// cap_net_raw=ep, of Linux 2.6.24.
-const CAPABILITY: [u8; 20] = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+pub(super) const CAPABILITY: [u8; 20] = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 fn members() -> Vec<Member> {
     vec![
@@ -26,7 +26,7 @@ fn members() -> Vec<Member> {
         file("d/inherits", "").owner(0, 0),
         file("suid", "x").mode(0o6755).owner(1, 2),
         symlink("link", "suid").owner(7, 8),
-        file("ping", "x").mode(0o755).owner(9, 9).xattr("security.capability", CAPABILITY).xattr("user.a", "b"),
+        file("ping", "x").mode(0o755).owner(9, 9).xattr("security.capability", CAPABILITY),
         file("implicit/f", "").owner(65_534, 65_534),
     ]
 }
@@ -52,7 +52,6 @@ fn as_in_the_archive() {
     let attributes = run("getfattr", &["-d", "-m", "-", "-e", "hex", "ping"], &ground.layer());
     let hex: String = CAPABILITY.iter().map(|byte| format!("{byte:02x}")).collect();
     assert!(attributes.contains(&format!("security.capability=0x{hex}")), "{attributes}");
-    assert!(attributes.contains("user.a=0x62"), "{attributes}");
 }
 
 #[test]
@@ -101,17 +100,45 @@ fn devices_that_are_asked_for() {
 
 #[test]
 fn a_directory_of_a_lower_layer_gets_all_that_its_entry_says() {
-    faultkit::require!(root, program("getfattr"));
+    // Attributes of users on tmpfs came with 6.6.
+    faultkit::require!(root, kernel(6.6), program("getfattr"));
     let ground = Ground::new();
     let flattened = Apply::new().whiteouts(Whiteouts::Flattened);
     let lower =
         archive([dir("d").mode(0o2755).owner(1, 1).xattr("user.old", "x").xattr("user.both", "x"), file("d/f", "")]);
-    let upper = archive([dir("d").mode(0o700).owner(2, 2).xattr("user.both", "y").mtime(3)]);
+    let upper = archive([
+        dir("d").mode(0o700).owner(2, 2).xattr("user.both", "y").mtime(3),
+        file("f", "").xattr("user.a", "b"),
+    ]);
     for layer in [lower, upper] {
         ground.apply(&flattened, &layer).expect("applied");
     }
     assert_eq!(stat(&ground, "d"), "2:2 0700 directory 0:0");
-    let attributes = run("getfattr", &["-d", "d"], &ground.layer());
-    assert_eq!(attributes.lines().filter(|line| line.starts_with("user.")).collect::<Vec<_>>(), ["user.both=\"y\""]);
+    let of_users = |name: &str| {
+        let attributes = run("getfattr", &["-d", name], &ground.layer());
+        attributes.lines().filter(|line| line.starts_with("user.")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(of_users("d"), ["user.both=\"y\""]);
+    assert_eq!(of_users("f"), ["user.a=\"b\""]);
     assert_eq!(run("stat", &["-c", "%Y", "d"], &ground.layer()), "3\n");
+}
+
+#[test]
+fn a_file_system_without_attributes() {
+    faultkit::require!(root, program("mount"));
+    faultkit::isolated!(|| {
+        let place = faultkit::TempDir::new();
+        // It has none at all, as tmpfs had none of users before 6.6.
+        run("mount", &["-t", "ramfs", "ramfs", "."], &place);
+        let root = mountkit::RootFd::open(&place).expect("open");
+        let apply = Apply::new().whiteouts(Whiteouts::Flattened);
+        apply.apply(&archive([file("f", "")])[..], &root).expect("nothing needs one");
+        for member in [file("f", "").xattr("user.a", "b"), dir("d").xattr("user.a", "b")] {
+            let error = apply.apply(&archive([member])[..], &root).expect_err("none");
+            assert_eq!((error.kind(), error.operation()), (ErrorKind::Unsupported, "setxattrat"), "{error:#}");
+            assert!(error.hint().is_some_and(|hint| hint.contains("6.6")), "{error:#}");
+        }
+        drop(root);
+        run("umount", &[place.to_str().expect("UTF-8")], &std::env::temp_dir());
+    });
 }

@@ -245,9 +245,16 @@ fn every_call_that_fails_is_an_error() {
             let result = result.map(drop);
             result.map_err(|error| Failure::new(error.operation().to_owned(), error.raw_os_error(), &error))
         };
-        let swept = Sweep::new(body).each(Fault::Fail(libc::EIO), |run| match &run.end {
+        // Before Linux 6.13 the attributes of a link are read by a thread. It goes without a name, and without knowing how many processors there are.
+        let of_a_thread = ["rt_sigprocmask", "mmap", "mprotect"];
+        let sweep = Sweep::new(body).spare("the C library does not look, or ends the process", |call| {
+            of_a_thread.contains(&call.name.as_str())
+        });
+        let swept = sweep.each(Fault::Fail(libc::EIO), |run| match &run.end {
             End::Returned(Err(failure)) if failure.errno == Some(libc::EIO) => Ok(()),
-            End::Returned(Ok(())) if run.call.name == "close" => Ok(()),
+            End::Returned(Ok(())) if ["close", "prctl", "sched_getaffinity"].contains(&run.call.name.as_str()) => {
+                Ok(())
+            }
             other => Err(format!("{other:?}")),
         });
         assert!(swept.runs > 20, "{swept:?}");

@@ -17,8 +17,9 @@ fn work(root: &RootFd) -> Result<()> {
     root.chown("a/b/file", 1, 1)?;
     root.chmod("a/b/file", 0o640)?;
     root.set_times("a/b/link", Times::new().modified(std::time::SystemTime::UNIX_EPOCH))?;
-    root.set_xattr("a/b/file", "user.x", "x")?;
-    root.get_xattr("a/b/file", "user.x")?;
+    // tmpfs has those of users since Linux 6.6 only.
+    root.set_xattr("a/b/file", "trusted.x", "x")?;
+    root.get_xattr("a/b/file", "trusted.x")?;
     root.list_xattrs("a/b")?;
     root.read_link("a/b/link")?;
     for entry in dir.entries()? {
@@ -47,20 +48,26 @@ fn every_call_of_a_days_work_fails_once() {
                 tidy();
                 answer.map_err(|error: Error| Failure::new(error.operation().to_owned(), error.raw_os_error(), &error))
             };
-            let swept = Sweep::new(body).each(Fault::Fail(libc::EIO), |run| match &run.end {
+            // In the emulated machine every third call, and below no other calls than those that may be missing.
+            let emulated = std::env::var_os("CELLKIT_VM").is_some();
+            let stride = if emulated { 3 } else { 1 };
+            let swept = Sweep::new(body).stride(stride).each(Fault::Fail(libc::EIO), |run| match &run.end {
                 End::Returned(Err(failure)) if failure.errno == Some(libc::EIO) => Ok(()),
                 End::Returned(Ok(())) if run.call.name == "close" => Ok(()),
                 other => Err(format!("{resolver:?}, {}: {other:?}", run.call)),
             });
             let least = if resolver == Resolver::Kernel { 60 } else { 100 };
-            assert!(swept.runs > least, "{swept:?}");
+            assert!(swept.runs > least / stride, "{swept:?}");
             // Without a call that this kernel has, the others do: fchmodat2, setxattrat, getxattrat, listxattrat, openat2.
             let newer = ["fchmodat2", "syscall 452", "syscall 463", "syscall 464", "syscall 465", "openat2"];
             let mut around = std::collections::BTreeSet::new();
             // Renames of other programs make a walk look again, which moves the numbers of the calls after it, so that one
             // sweep may step over a call.
             for _ in 0..5 {
-                Sweep::new(body).each(Fault::Fail(libc::ENOSYS), |run| match &run.end {
+                let sweep = Sweep::new(body).spare("they have failed once, and the machine is slow", |call| {
+                    emulated && !newer.contains(&call.name.as_str())
+                });
+                sweep.each(Fault::Fail(libc::ENOSYS), |run| match &run.end {
                     End::Returned(Err(failure)) if failure.errno == Some(libc::ENOSYS) => Ok(()),
                     End::Returned(Ok(())) if run.call.name == "close" => Ok(()),
                     End::Returned(Ok(())) if newer.contains(&run.call.name.as_str()) => {

@@ -120,24 +120,41 @@ fn programs_that_run_from_another_mount_do_not_keep_this_one() {
         let scratch = Scratch::new();
         // The same file system that every process has its program mapped from.
         let bound = scratch.dir("bound");
-        host("mount", &["--bind", "/usr", super::text(&bound)]);
+        host("mount", &["--bind", "/usr", text(&bound)]);
         let inner = bound.join("bin");
-        host("mount", &["-t", "tmpfs", "test", super::text(&inner)]);
+        host("mount", &["-t", "tmpfs", "test", text(&inner)]);
         let error = unmount(&bound, 0).expect_err("a mount below");
         because(&error, libc::EBUSY, Reason::InUse, "there is a mount below");
         assert!(!explain(&error).to_string().contains("in use by"), "{}", explain(&error));
         unmount(&inner, 0).expect("inner");
 
-        let mut program = Command::new(bound.join("bin/sleep")).arg("100").spawn().expect("sleep");
-        // It has been started when it has its memory, and only then gets its program into it.
-        let maps = format!("/proc/{}/maps", program.id());
-        while !std::fs::read_to_string(&maps).expect("maps").contains("bound/bin/sleep") {
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
-        let error = unmount(&bound, 0).expect_err("a program runs from it");
-        because(&error, libc::EBUSY, Reason::InUse, &format!("process {} (\"sleep\", a mapped file)", program.id()));
-        program.kill().expect("kill");
-        program.wait().expect("wait");
-        unmount(&bound, 0).expect("nobody uses it");
+        keeps_its_mount(&bound, "bin/sleep");
+
+        // An overlay has another device than its layers.
+        let layers = scratch.tmpfs("layers", &[]);
+        host(
+            "sh",
+            &["-ec", "cd $1; mkdir lower upper work at; cp \"$(command -v sleep)\" lower/sleep", "sh", text(&layers)],
+        );
+        let shown = text(&layers);
+        let options = format!("lowerdir={shown}/lower,upperdir={shown}/upper,workdir={shown}/work");
+        let at = layers.join("at");
+        host("mount", &["-t", "overlay", "-o", &options, "none", text(&at)]);
+        keeps_its_mount(&at, "sleep");
     });
+}
+
+/// A program that runs from a mount is told to use it, which then is unmounted.
+fn keeps_its_mount(mount: &std::path::Path, name: &str) {
+    let mut program = Command::new(mount.join(name)).arg("100").spawn().expect("sleep");
+    // It has been started when it has its memory, and only then gets its program into it.
+    let maps = format!("/proc/{}/maps", program.id());
+    while !std::fs::read_to_string(&maps).expect("maps").contains(text(&mount.join(name))) {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    let error = unmount(mount, 0).expect_err("a program runs from it");
+    because(&error, libc::EBUSY, Reason::InUse, &format!("process {} (\"sleep\", a mapped file)", program.id()));
+    program.kill().expect("kill");
+    program.wait().expect("wait");
+    unmount(mount, 0).expect("nobody uses it");
 }

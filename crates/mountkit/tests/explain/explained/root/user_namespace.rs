@@ -29,12 +29,15 @@ fn flags_and_mounts_that_are_locked() {
 
 #[test]
 fn an_id_map_of_what_the_machine_mounted() {
-    faultkit::require!(root);
+    // A tmpfs takes id maps since 6.3.
+    faultkit::require!(root, kernel(6.3), program("mount"));
     faultkit::isolated!(|| {
+        let scratch = Scratch::new();
+        let mount = scratch.tmpfs("mount", &[]);
         in_fork(|| {
             enter_user_namespace(libc::CLONE_NEWNS);
             let mine = std::fs::File::open("/proc/self/ns/user").expect("open");
-            let error = mountkit::Bind::new("/usr").recursive().idmap(&mine).mount().expect_err("not its file system");
+            let error = mountkit::Bind::new(&mount).recursive().idmap(&mine).mount().expect_err("not its file system");
             // Flags that are locked have no part in it.
             because(&error, libc::EPERM, Reason::IdMap, "DetachedMount::send");
         });
