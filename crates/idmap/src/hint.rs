@@ -13,6 +13,7 @@ const MAP_MALFORMED: &str = "the kernel takes at most 340 extents that do not ov
 
 const TOO_MANY: &str = "as many user namespaces as may be: see /proc/sys/user/max_user_namespaces, here and in the user \
                         namespaces above; or this one would be more than 32 levels deep";
+const READ_ONLY: &str = "the tree is on a read-only mount: mount -o remount,rw";
 
 /// By the operation and the errno.
 pub(crate) static HINTS: HintTable = HintTable(&[
@@ -74,6 +75,34 @@ pub(crate) static HINTS: HintTable = HintTable(&[
         errno: libc::EACCES,
         hint: "the program may not be executed: look at its mode, and at noexec in findmnt -T /usr/bin",
     },
+    HintRow {
+        operation: "fchownat",
+        errno: libc::EPERM,
+        hint: "only CAP_CHOWN changes owners, and only of files whose ids the user namespace has (others look as if they \
+               were 65534's): be root, or root of a user namespace with all these ids, as in podman unshare",
+    },
+    HintRow {
+        operation: "fchownat",
+        errno: libc::EINVAL,
+        hint: "the user namespace here does not have the new id: see /proc/self/uid_map and gid_map",
+    },
+    HintRow { operation: "fchownat", errno: libc::EROFS, hint: READ_ONLY },
+    HintRow { operation: "setxattr*", errno: libc::EROFS, hint: READ_ONLY },
+    HintRow {
+        operation: "setxattr security.capability",
+        errno: libc::EPERM,
+        hint: "file capabilities need CAP_SETFCAP here, and a root that the user namespace has",
+    },
+    HintRow {
+        operation: "unshare",
+        errno: libc::EPERM,
+        hint: "unshare(CLONE_FS) needs no privilege: a seccomp filter refuses it, as that of a container",
+    },
+    HintRow {
+        operation: "flock",
+        errno: libc::EBUSY,
+        hint: "another shift uses this journal: wait for it, or give each shift a file of its own",
+    },
 ]);
 
 /// By what newuidmap or newgidmap wrote to its standard error; they have no errno. Earlier rows win.
@@ -129,6 +158,13 @@ mod tests {
             ("clone", libc::EINVAL, "CONFIG_USER_NS"),
             ("execve newuidmap", libc::ENOENT, "apt install uidmap"),
             ("execve newgidmap", libc::EACCES, "findmnt"),
+            ("fchownat", libc::EPERM, "podman unshare"),
+            ("fchownat", libc::EINVAL, "does not have the new id"),
+            ("fchownat", libc::EROFS, "read-only"),
+            ("setxattr posix_acl_access", libc::EROFS, "read-only"),
+            ("setxattr security.capability", libc::EPERM, "CAP_SETFCAP"),
+            ("unshare", libc::EPERM, "seccomp"),
+            ("flock", libc::EBUSY, "file of its own"),
         ];
         assert_eq!(words.len(), HINTS.0.len(), "a test for each row");
         for (row, (operation, errno, word)) in HINTS.0.iter().zip(words) {

@@ -7,6 +7,7 @@
 //!   [`MapPlan::write`] for a child that waits, named by its pidfd.
 //! * [`UsernsFd`]: a user namespace with given maps as a descriptor, for idmapped mounts and for joining, with no process
 //!   left in it; [`UsernsCache`] keeps those that were made.
+//! * [`Shift`]: who owns a tree is changed on the disk, with its lists and capabilities, where no idmapped mount is possible.
 //! * [`probe()`]: whether a user namespace can be made here and what can be mapped in it, tried; and why not what cannot.
 //!
 //! ```no_run
@@ -31,8 +32,8 @@
 //! distributions `kernel.unprivileged_userns_clone` or `kernel.apparmor_restrict_unprivileged_userns`).
 //!
 //! # What it does not do
-//! It starts no program in a user namespace (`ns-core` does), asks no subid module of the name service switch, and changes
-//! the owner of no file.
+//! It starts no program in a user namespace (`ns-core` does), asks no subid module of the name service switch, and mounts
+//! nothing.
 #![deny(unsafe_code)]
 
 mod caller;
@@ -51,6 +52,7 @@ mod passwd;
 mod plan;
 mod probe;
 mod running;
+mod shift;
 mod subid;
 mod sys;
 #[cfg(test)]
@@ -72,5 +74,6 @@ pub use overflow_ids::OverflowIds;
 pub use owner::Owner;
 pub use plan::{MapPlan, Way};
 pub use probe::{Found, Observation, Obstacle, Probe, Topic, probe};
+pub use shift::{Shift, Shifted, Unmapped};
 pub use subid::SubIds;
 pub use userns::{UsernsCache, UsernsFd, UsernsId};
