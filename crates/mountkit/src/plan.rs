@@ -21,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 mod dev;
+mod file;
 mod host;
 mod kernel_fs;
 mod layers;
@@ -106,6 +107,8 @@ struct Plan {
     elsewhere: PathBuf,
     /// How many overlays there are.
     overlays: usize,
+    /// How many files of the caller's.
+    files: usize,
 }
 
 impl Plan {
@@ -121,7 +124,7 @@ impl Plan {
                 (top.clone(), top)
             }
         };
-        Ok(Self { steps, scratch, writable: Vec::new(), elsewhere, shown, overlays: 0 })
+        Ok(Self { steps, scratch, writable: Vec::new(), elsewhere, shown, overlays: 0, files: 0 })
     }
 
     /// A clone is a peer of what it was made of, until one of both is made private: what is to have the host's mounts, or
@@ -245,6 +248,7 @@ impl Plan {
                 self.push(call, "… copied before it is covered", self.inside(&target));
                 (fd, Target::Dir)
             }
+            Mount::File(_, content) => (self.file(content)?, Target::File),
             Mount::Source(_, source) => match source.made()? {
                 Made::Here(recipe) => (self.new_fs(&recipe, "a file system that was asked for"), Target::Dir),
                 Made::ByTheCaller(fd) => {

@@ -322,6 +322,24 @@ impl Rootfs {
         self
     }
 
+    /// Mounts a file with this content on `target`: `/etc/resolv.conf`, `/etc/hosts`. It is made in the child's
+    /// own tmpfs and goes away with the container; nothing of it is ever on the host's disk.
+    ///
+    /// It belongs to whom the child is when the steps run, root inside, has mode 0644, may be written, and holds at most
+    /// 1 MiB. A last link at `target` is followed inside the root, as for any mount, and must lead somewhere.
+    ///
+    /// ```
+    /// use mountkit::Rootfs;
+    ///
+    /// let rootfs = Rootfs::overlay("/usr").file("/etc/hosts", "127.0.0.1 localhost\n");
+    /// assert!(rootfs.steps()?.to_string().contains("20 bytes"));
+    /// # Ok::<(), mountkit::Error>(())
+    /// ```
+    pub fn file(mut self, target: impl AsRef<Path>, content: impl Into<Vec<u8>>) -> Self {
+        self.mounts.push(Mount::File(target.as_ref().into(), content.into()));
+        self
+    }
+
     /// Mounts a file system that the child makes new, or a tree that the caller made, on `target`, in the order of asking
     /// as volumes are: see [`MountSource`] for what it may be.
     ///

@@ -115,6 +115,12 @@ pub(crate) enum Call {
         mode: u32,
         device: (u32, u32),
     },
+    WriteFile {
+        at: Slot,
+        path: CString,
+        mode: u32,
+        content: Box<[u8]>,
+    },
     Symlinkat {
         target: CString,
         at: Slot,
@@ -223,6 +229,10 @@ impl Call {
                     _ => ("S_IFREG", String::new()),
                 };
                 ("mknodat", format!("{at}, {path:?}, {kind}|{:#05o}{device}", mode & 0o7777))
+            }
+            Self::WriteFile { at, path, mode, content } => {
+                let length = content.len();
+                ("write", format!("openat({at}, {path:?}, O_WRONLY|O_CREAT|O_EXCL, {mode:#05o}), {length} bytes"))
             }
             Self::Symlinkat { target, at, path } => ("symlinkat", format!("{target:?}, {at}, {path:?}")),
             Self::OpenTarget { root, path, target, into } => {

@@ -23,13 +23,14 @@ pub(crate) enum Mount {
     Volume(Volume),
     Source(PathBuf, Source),
     CopyUp(PathBuf, Tmpfs),
+    File(PathBuf, Vec<u8>),
 }
 
 impl Mount {
     pub(crate) fn target(&self) -> &Path {
         match self {
             Self::Volume(volume) => volume.target(),
-            Self::Source(target, _) | Self::CopyUp(target, _) => target,
+            Self::Source(target, _) | Self::CopyUp(target, _) | Self::File(target, _) => target,
         }
     }
 }

@@ -21,6 +21,9 @@ use crate::shared_fd::SharedFd;
 use crate::sys::{self, Links};
 use crate::{MountTable, Propagation};
 
+/// As much content as a file of the caller's may have: it waits in memory for each start.
+const MOST_CONTENT: usize = 1 << 20;
+
 /// A mount that was asked for, with what is known of it.
 struct Seen<'a> {
     target: InRootPath,
@@ -97,6 +100,10 @@ impl Rootfs {
             }
             let is_dir = match mount {
                 Mount::Volume(volume) => volume.is_dir()?,
+                Mount::File(_, content) if content.len() > MOST_CONTENT => {
+                    return refuse(format!("a file of {} bytes: the most is {MOST_CONTENT}", content.len()));
+                }
+                Mount::File(..) => false,
                 Mount::CopyUp(target, options) => {
                     options.recipe().map_err(|error| error.on(&**target))?;
                     true

@@ -77,6 +77,7 @@ unsafe impl ChildStep for Step {
             Call::Mkdirat { at, path, mode } => super::mkdirat(fds.get(*at)?, path, *mode),
             Call::Fchownat { at, path, uid, gid } => super::fchownat(fds.get(*at)?, path, *uid, *gid),
             Call::Mknodat { at, path, mode, device } => super::mknodat(fds.get(*at)?, path, *mode, *device),
+            Call::WriteFile { at, path, mode, content } => write_file(fds.get(*at)?, path, *mode, content),
             Call::Symlinkat { target, at, path } => super::symlinkat(target, fds.get(*at)?, path),
             Call::OpenTarget { root, path, target, into } => {
                 let root = fds.get(*root)?;
@@ -137,6 +138,23 @@ unsafe impl ChildStep for Step {
             Err(_) => 0,
         }
     }
+}
+
+/// Makes a file with this content.
+fn write_file(dir: RawFd, path: &std::ffi::CStr, mode: u32, content: &[u8]) -> Result<(), Errno> {
+    let fd = super::fs::openat(dir, path, libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL, mode)?;
+    let mut rest = content;
+    let mut outcome = Ok(());
+    while !rest.is_empty() && outcome.is_ok() {
+        match cellkit_core::sys::write(fd, rest) {
+            Ok(0) => outcome = Err(Errno(libc::EIO)),
+            Ok(written) => rest = rest.get(written..).unwrap_or(&[]),
+            Err(Errno(libc::EINTR)) => {}
+            Err(errno) => outcome = Err(errno),
+        }
+    }
+    super::shut(fd);
+    outcome
 }
 
 /// Whether a link has led to the root itself: what is mounted there would hide all of it.

@@ -5,6 +5,7 @@ mod detached;
 mod dev;
 mod enter;
 mod failures;
+mod file;
 mod flags;
 mod host;
 mod hostile;
