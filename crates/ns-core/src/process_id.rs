@@ -165,10 +165,33 @@ impl BootId {
             return Ok(*boot);
         }
         let path = Path::new("sys/kernel/random/boot_id");
-        let text = ProcFd::open(ProcView::Whole)?.read(path)?;
+        let text = match ProcFd::open(ProcView::Whole)?.read(path) {
+            // Containers have /proc/sys mounted over itself, read-only.
+            Err(error) if error.raw_os_error() == Some(libc::EXDEV) => Self::covered(path).ok_or(error)?,
+            text => text?,
+        };
         let boot = std::str::from_utf8(&text).ok().and_then(|text| text.trim_end().parse().ok());
         let boot = boot.ok_or_else(|| Error::parse("read boot_id", "it is no UUID").on(path))?;
         Ok(*CURRENT.get_or_init(|| boot))
+    }
+}
+
+impl BootId {
+    /// What is read where something is mounted on the way, if that is a procfs as well. Another file of procfs there would
+    /// only make ids that are never found again, and whoever can mount it can do worse.
+    fn covered(path: &Path) -> Option<Vec<u8>> {
+        use std::io::Read;
+        use std::os::fd::AsRawFd;
+        const PROC_SUPER_MAGIC: i64 = 0x9fa0;
+        const UUID_AND_NEWLINE: u64 = 37;
+        // proc: ProcFd crosses no mount, and here one has to be crossed.
+        let file = std::fs::File::open(Path::new("/proc").join(path)).ok()?;
+        if cellkit_core::sys::fs_magic(file.as_raw_fd()) != Ok(PROC_SUPER_MAGIC) {
+            return None;
+        }
+        let mut text = Vec::new();
+        file.take(UUID_AND_NEWLINE).read_to_end(&mut text).ok()?;
+        Some(text)
     }
 }
 
@@ -304,6 +327,14 @@ mod tests {
             let error = text.parse::<ProcessId>().unwrap_err();
             assert_eq!(error.kind(), cellkit_core::ErrorKind::Parse, "{text}");
         }
+    }
+
+    #[test]
+    fn the_boot_id_is_the_same_across_a_mount() {
+        let read = |path: &str| BootId::covered(Path::new(path));
+        let text = String::from_utf8(read("sys/kernel/random/boot_id").unwrap()).unwrap();
+        assert_eq!(text.trim_end().parse(), Ok(BootId::current().unwrap()));
+        assert_eq!(read("../etc/passwd"), None, "what is no procfs is not read");
     }
 
     #[test]
