@@ -42,6 +42,9 @@ pub struct BoxArgs {
     /// Make the root read-only
     #[arg(long, conflicts_with = "writable")]
     pub read_only: bool,
+    /// Leave all of /proc and /sys to be seen, and to root inside to be changed: for containers within the container
+    #[arg(long)]
+    pub unmask: bool,
     /// A user namespace: auto, host (none), or the host's UID:GID:COUNT [default: host as root, else auto]
     #[arg(long, value_name = "MAP")]
     pub userns: Option<String>,
@@ -69,7 +72,7 @@ pub struct BoxArgs {
     /// none: run in the caller's own cgroup, also on a machine without cgroup2
     #[arg(long, value_name = "auto|none", default_value = "auto")]
     pub cgroup: String,
-    /// bridge, none, host, or container:NAME [default: bridge as root, else none]
+    /// bridge, pasta, none, host, or container:NAME [default: bridge as root, else pasta where it is installed, else none]
     #[arg(long, alias = "network", value_name = "MODE")]
     pub net: Option<String>,
     /// The bridge's range of addresses
@@ -80,7 +83,7 @@ pub struct BoxArgs {
         short = 'p',
         long = "publish",
         value_name = "HOST:CONT",
-        help = "Publish a port, on all of the machine's addresses but 127.0.0.1: [IP:]HOST:CONTAINER[/tcp|udp]"
+        help = "Publish a port on all of the machine's addresses (with a bridge but 127.0.0.1): [IP:]HOST:CONTAINER[/tcp|udp]"
     )]
     pub publish: Vec<String>,
     /// Mount a file or directory.

@@ -9,8 +9,10 @@ pub mod devices;
 pub mod exit;
 pub mod explain;
 pub mod network;
+pub mod pasta;
 pub mod recover;
 pub mod request;
+pub mod resolver;
 pub mod root_dir;
 pub mod start;
 pub mod state;
@@ -21,7 +23,8 @@ pub mod user;
 
 use std::io::{IsTerminal, Write};
 
-use cellkit_core::Result;
+use cellkit_core::{ErrorKind, ProcFd, ProcView, Result};
+use ns_core::{Capability, CapabilitySet, Net, NsFd, User};
 
 use crate::cli::{BoxArgs, Cli, Verb};
 use crate::explain::Trace;
@@ -46,11 +49,28 @@ pub fn run(cli: Cli) -> Result<i32> {
     }
 }
 
+/// Whether the caller may make namespaces and bridges without a user namespace of the container's own.
+fn is_privileged() -> Result<bool> {
+    let may = || CapabilitySet::of_this_thread().map(|own| own.contains(Capability::SYS_ADMIN));
+    // The root of a user namespace is nobody in the network namespace of somebody else.
+    let owns_network = || match NsFd::<Net>::of_this_thread()?.owner() {
+        Ok(owner) => Ok(owner == NsFd::<User>::of_this_thread()?),
+        Err(error) if error.kind() == ErrorKind::Permission => Ok(false),
+        Err(error) => Err(error),
+    };
+    // Where it is denied there are not ids enough for a root file system either.
+    let has_groups = || -> Result<bool> {
+        let setgroups = ProcFd::open(ProcView::Processes)?.this_thread()?.read("setgroups".as_ref())?;
+        Ok(setgroups.starts_with(b"allow"))
+    };
+    Ok(nix::unistd::geteuid().is_root() && may()? && owns_network()? && has_groups()?)
+}
+
 fn run_box(mut args: BoxArgs, state: StateDir) -> Result<i32> {
     // A shell for a person: nobody types -t to get a prompt.
     args.tty |= args.command.is_empty() && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let (explain, trace) = (args.explain, args.trace);
-    let request = Request::parse(args, nix::unistd::geteuid().is_root())?;
+    let request = Request::parse(args, is_privileged()?)?;
     if request.tty && !explain {
         terminal::require()?;
     }
@@ -59,11 +79,15 @@ fn run_box(mut args: BoxArgs, state: StateDir) -> Result<i32> {
         // tell, or for a later time.
         let _ = state.recover(recover::remove);
     }
+    let at_terminal = request.tty;
     let start = Start::prepare(request, state, trace)?;
     if explain {
         // A reader that has seen enough (head) is no error.
         let _ = explain::print(&mut std::io::stdout().lock(), start.notes(), &start.steps()?);
         return Ok(0);
+    }
+    if at_terminal && !trace {
+        let _ = explain::print(&mut std::io::stderr().lock(), start.lacks(), &[]);
     }
     if trace {
         let _ =

@@ -1,15 +1,13 @@
 //! The bridge that containers of this machine share: `vethnet`'s asynchronous calls, made to wait.
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
-
 use cellkit_core::{Error, Observer, Result, StepText, Subject};
 use ns_core::{Capability, CapabilitySet, Net, NsFd};
 use tokio::runtime::Runtime;
 use vethnet::{Attach, Attachment, IfName, Ipv4Subnet, Network};
 
 use crate::request::Request;
-use crate::state::BridgeRecord;
+use crate::state::{BridgeRecord, StateDir};
 
 /// The interface that containers are attached to.
 const BRIDGE: &str = "cellkit0";
@@ -103,6 +101,6 @@ fn runtime() -> Result<Runtime> {
 /// Leases belong to the network namespace that the bridge is in, whatever directory a container's record is in.
 fn network(bridge: &str, subnet: Ipv4Subnet) -> Result<Network> {
     let here = NsFd::<Net>::of_this_thread()?;
-    let dir = PathBuf::from(format!("/run/cellrun/.net-{}", here.id()));
+    let dir = StateDir::at(None).path().join(format!(".net-{}", here.id()));
     Ok(Network::new(IfName::new(bridge)?, subnet).state_dir(dir))
 }

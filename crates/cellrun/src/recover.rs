@@ -9,8 +9,8 @@ use crate::start::REMOVAL_LIMIT;
 use crate::state::Record;
 use crate::{network, root_dir};
 
-/// Removes everything that the record of a dead container speaks of: its processes, its place on the bridge, its cgroup,
-/// and what its start made in its root directory.
+/// Removes everything that the record of a dead container speaks of: its processes and pasta's, its place on the bridge, its
+/// cgroup, and what its start made in its root directory.
 /// Its namespaces die with its processes.
 ///
 /// # Errors
@@ -21,6 +21,9 @@ pub fn remove(_id: &str, record: &Record) -> Result<()> {
     // is in its pid namespace, also where it has no cgroup to be found by.
     if let Some(process) = record.process {
         errors.extend(end(process).err());
+    }
+    if let Some(pasta) = record.pasta {
+        errors.extend(end(pasta).err());
     }
     if let Some(bridge) = &record.network {
         errors.extend(network::recover(bridge).err());

@@ -29,8 +29,12 @@ pub enum Userns {
 /// Which network the container has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NetMode {
+    /// The best that the caller may have without privileges: `Pasta` where that can be, else `None`.
+    Auto,
     /// A new one, attached to a bridge.
     Bridge,
+    /// A new one, for which pasta carries.
+    Pasta,
     /// A new one with a loopback interface only.
     None,
     /// The caller's.
@@ -59,6 +63,8 @@ pub struct Request {
     pub root: RootChoice,
     /// Whether that is read-only.
     pub read_only: bool,
+    /// Whether parts of `/proc` and `/sys` that belong to the machine are hidden or protected.
+    pub masked: bool,
     /// Mounts of files and directories.
     pub volumes: Vec<Volume>,
     /// Empty memory file systems.
@@ -120,7 +126,8 @@ const DEFAULT_CAPABILITIES: [Capability; 14] = [
 ];
 
 impl Request {
-    /// Reads the command line. `is_root` decides the defaults of `--userns` and `--net`.
+    /// Reads the command line. `is_root` decides the defaults of `--userns` and `--net`:
+    /// whether the caller may do without a user namespace.
     ///
     /// # Errors
     /// Invalid for the first value that is wrong, naming the option.
@@ -131,9 +138,18 @@ impl Request {
         };
         let userns = userns(args.userns.as_deref(), is_root)?;
         let net = net(args.net.as_deref(), is_root)?;
-        if net != NetMode::Bridge && (!args.publish.is_empty() || args.subnet.is_some()) {
-            let option = if args.publish.is_empty() { "--subnet" } else { "-p" };
-            return Err(Error::invalid(option, "only a container on a bridge has one").with_hint("use --net bridge"));
+        if net != NetMode::Bridge && args.subnet.is_some() {
+            let why = "only a container on a bridge has one";
+            return Err(Error::invalid("--subnet", why).with_hint("use --net bridge"));
+        }
+        let net = match net {
+            // Without a network there would be nothing to publish.
+            NetMode::Auto if !args.publish.is_empty() => NetMode::Pasta,
+            net => net,
+        };
+        if !matches!(net, NetMode::Bridge | NetMode::Pasta) && !args.publish.is_empty() {
+            return Err(Error::invalid("-p", "only a container on a bridge, or with pasta, has one")
+                .with_hint("use --net bridge, or without privileges --net pasta"));
         }
         let root = match (args.rootfs.clone(), args.writable) {
             (None, _) => RootChoice::Host,
@@ -169,15 +185,16 @@ impl Request {
             id,
             root,
             read_only: args.read_only,
+            masked: !args.unmask,
             volumes: args.volumes.iter().map(|text| volume(text)).collect::<Result<_>>()?,
             tmpfs: args.tmpfs.iter().map(|text| tmpfs(text)).collect::<Result<_>>()?,
             userns,
             time,
             limits,
             own_cgroup,
-            net,
             subnet: args.subnet.as_deref().map(str::parse).transpose().map_err(named("--subnet"))?,
-            ports: args.publish.iter().map(|text| port(text)).collect::<Result<_>>()?,
+            ports: args.publish.iter().map(|text| port(text, &net)).collect::<Result<_>>()?,
+            net,
             env: args.env.iter().filter_map(|text| variable(text).transpose()).collect::<Result<_>>()?,
             dir,
             user: args.user,
@@ -220,12 +237,14 @@ fn userns(text: Option<&str>, is_root: bool) -> Result<Userns> {
 fn net(text: Option<&str>, is_root: bool) -> Result<NetMode> {
     match text {
         None if is_root => Ok(NetMode::Bridge),
-        None | Some("none") => Ok(NetMode::None),
+        None => Ok(NetMode::Auto),
+        Some("none") => Ok(NetMode::None),
         Some("bridge") => Ok(NetMode::Bridge),
+        Some("pasta") => Ok(NetMode::Pasta),
         Some("host") => Ok(NetMode::Host),
         Some(other) => match other.strip_prefix("container:") {
             Some(name) => Ok(NetMode::Container(Id::new(name)?)),
-            None => Err(value("--net", "this is bridge, none, host, or container:NAME", other)),
+            None => Err(value("--net", "this is bridge, pasta, none, host, or container:NAME", other)),
         },
     }
 }
@@ -317,11 +336,13 @@ fn capabilities(add: &[String], drop: &[String]) -> Result<(CapabilitySet, Capab
     Ok((set, named_set))
 }
 
-fn port(text: &str) -> Result<PublishedPort> {
+fn port(text: &str, net: &NetMode) -> Result<PublishedPort> {
     let port: PublishedPort = text.parse().map_err(named("-p"))?;
     match port.host_address() {
-        Some(address) if address.is_loopback() => Err(value("-p", "ports are not published on the loopback", text)
-            .with_hint("leave the address out, or name one of the machine's others")),
+        Some(address) if address.is_loopback() && *net == NetMode::Bridge => {
+            Err(value("-p", "ports are not published on the loopback", text)
+                .with_hint("leave the address out, or name one of the machine's others"))
+        }
         _ => Ok(port),
     }
 }
@@ -396,7 +417,7 @@ mod tests {
         let root = parse(&[], true).expect("root");
         assert_eq!((root.userns, root.net, root.program), (Userns::Host, NetMode::Bridge, "/bin/sh".into()));
         let user = parse(&["--", "id", "-u"], false).expect("user");
-        assert_eq!((user.userns, user.net), (Userns::Auto, NetMode::None));
+        assert_eq!((user.userns, user.net), (Userns::Auto, NetMode::Auto));
         assert_eq!((user.program, user.args), ("id".into(), vec!["-u".into()]));
         assert!(user.no_new_privs && user.limits == Limits::new() && user.own_cgroup);
     }
@@ -463,10 +484,14 @@ mod tests {
     }
 
     #[test]
-    fn ports_need_a_bridge() {
+    fn ports_need_a_network() {
         for net in ["none", "host", "container:x"] {
             let error = parse(&["--net", net, "-p", "80:80"], true).expect_err(net);
             assert!(error.hint().expect("hint").contains("--net bridge"));
         }
+        // A bridge publishes nothing on the loopback, pasta does.
+        let user = parse(&["-p", "127.0.0.1:80:80"], false).expect("user");
+        assert_eq!(user.net, NetMode::Pasta);
+        assert!(parse(&["--subnet", "10.0.0.0/24"], false).is_err());
     }
 }

@@ -6,7 +6,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use cellkit_core::{Error, ErrorKind, Observer, ProcFd, ProcView, Result, StepText, Subject};
@@ -19,7 +19,9 @@ use vethnet::Attachment;
 use crate::devices;
 use crate::exit;
 use crate::network::Bridge;
+use crate::pasta::{self, Pasta};
 use crate::request::{NetMode, Request, RootChoice, Userns};
+use crate::resolver::{self, Resolver};
 use crate::root_dir::RootDir;
 use crate::state::{Id, Record, StateDir};
 use crate::supervise::{self, Pid1, Signals};
@@ -41,10 +43,13 @@ pub struct Start {
     devices: Option<DeviceRules>,
     maps: Option<MapPlan>,
     bridge: Option<Bridge>,
+    pasta: Option<Pasta>,
     /// A root that is a directory of the host, which the start makes places for mounts in.
     writable: Option<(PathBuf, Rootfs)>,
     plan: Plan,
     notes: Vec<String>,
+    /// How many of the notes, the first ones, are of what a person would miss.
+    lacking: usize,
 }
 
 impl Start {
@@ -52,16 +57,27 @@ impl Start {
     ///
     /// # Errors
     /// Of whatever would make the start fail, before anything is made.
-    pub fn prepare(request: Request, state: StateDir, timed: bool) -> Result<Self> {
-        let mut notes = Vec::new();
+    pub fn prepare(mut request: Request, state: StateDir, timed: bool) -> Result<Self> {
+        // What is worth knowing, and of that what a person would miss.
+        let (mut notes, mut lacks) = (Vec::new(), Vec::new());
         let proc = ProcFd::open(ProcView::Processes)?;
-        let maps = id_maps(&request.userns, &mut notes)?;
+        let maps = id_maps(&request.userns, &mut lacks)?;
         let hierarchy = Hierarchy::detect_by(&proc);
         let has_cgroup2 = hierarchy.is_ok();
         let token = request.id.with_token()?;
         let group = place_for(&request, &token, hierarchy, &mut notes)?;
         let devices = devices::rules(group.is_some(), maps.is_some(), &request.volumes, &mut notes)?;
-        let rootfs = rootfs(&request, maps.as_ref(), has_cgroup2);
+        request.net = settled(request.net, maps.is_some(), &proc, &mut lacks)?;
+        let mut rootfs = rootfs(&request, maps.as_ref(), has_cgroup2)?;
+        let mut pasta = None;
+        if request.net == NetMode::Pasta {
+            let resolver = Resolver::of_the_machine();
+            pasta = Some(Pasta::new(&request.ports, resolver.as_ref().and_then(Resolver::forwarder))?);
+            match resolver {
+                Some(resolver) => rootfs = with_resolver(rootfs, &request, &resolver)?,
+                None => lacks.push("no name is resolved: /etc/resolv.conf names nobody who can be asked".into()),
+            }
+        }
         rootfs.check()?;
         let writable = match &request.root {
             RootChoice::Bind(dir) if !request.read_only => Some((dir.clone(), rootfs.clone())),
@@ -74,13 +90,21 @@ impl Start {
         if let Some(bridge) = &bridge {
             bridge.check()?;
         }
-        Ok(Self { request, state, proc, group, devices, maps, bridge, writable, plan, notes })
+        let lacking = lacks.len();
+        notes.splice(0..0, lacks);
+        Ok(Self { request, state, proc, group, devices, maps, bridge, pasta, writable, plan, notes, lacking })
     }
 
     /// What is worth knowing before the list.
     #[must_use]
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// What of that a person at a terminal would miss: ids, a network, names.
+    #[must_use]
+    pub fn lacks(&self) -> &[String] {
+        self.notes.get(..self.lacking).unwrap_or_default()
     }
 
     /// The list of system calls that [`run`](Self::run) makes, in order.
@@ -102,6 +126,7 @@ impl Start {
         if let Some(bridge) = &self.bridge {
             steps.extend(bridge.describe()?);
         }
+        steps.extend(self.pasta.as_ref().map(Pasta::describe));
         steps.extend(self.plan.child_steps());
         Ok(steps)
     }
@@ -137,6 +162,7 @@ impl Start {
             cgroup: self.group.as_ref().map(|(place, name)| place.group().path().join(name.as_str())),
             network: self.bridge.as_ref().map(Bridge::record),
             root: None,
+            pasta: None,
         };
         let begun = Instant::now();
         let claim = self.state.claim(&self.request.id, &record, crate::recover::remove)?;
@@ -146,6 +172,7 @@ impl Start {
         let outcome = self.start_and_wait(&mut record, &claim, &mut made, &signals, trace);
         // Without the memory controller nobody has counted.
         let events = made.group.as_ref().and_then(|group| group.memory().events().ok());
+        let lost = made.pasta.as_mut().and_then(pasta::Running::lost);
         // Where something could not be removed the record stays, unlocked, so that a later start or `cellrun recover`
         // tries again.
         let removed = made.remove().and_then(|()| claim.remove());
@@ -159,6 +186,9 @@ impl Start {
             }
             (Err(error), Err(further)) => return Error::all([error, further]).map(|()| exit::NOT_STARTED),
         };
+        if let Some(error) = lost {
+            say(&format!("{error:#}"));
+        }
         let oom = events.and_then(|events| out_of_memory(&events, self.request.limits.memory_max));
         if let Some(line) = oom.filter(|_| !status.success()) {
             say(&line);
@@ -216,6 +246,13 @@ impl Start {
         if let Some(bridge) = &self.bridge {
             made.attachment = Some((bridge, bridge.attach(child.namespace::<Net>()?, trace)?));
         }
+        if let Some(pasta) = &self.pasta {
+            let note = |process| {
+                record.pasta = Some(process);
+                claim.update(record)
+            };
+            made.pasta = Some(pasta.start(&child, note, trace)?);
+        }
         let mut child = child.resume(trace)?;
         let pid1 = if self.request.init { Pid1::Reaper } else { Pid1::Payload };
         let terminal = child.take_terminal().map(TerminalGuard::new).transpose();
@@ -235,6 +272,7 @@ struct Made<'a> {
     group: Option<Cgroup>,
     attachment: Option<(&'a Bridge, Attachment)>,
     root: Option<RootDir>,
+    pasta: Option<pasta::Running>,
 }
 
 impl Made<'_> {
@@ -242,9 +280,10 @@ impl Made<'_> {
     /// any more by then.
     fn remove(self) -> Result<()> {
         let bridge = self.attachment.map(|(bridge, attachment)| bridge.detach(attachment)).transpose().err();
+        let pasta = self.pasta.map(pasta::Running::stop).transpose().err();
         let group = self.group.map(|group| group.remove(REMOVAL_LIMIT)).transpose().err();
         let root = self.root.map(RootDir::remove).transpose().err();
-        Error::all(bridge.into_iter().chain(group).chain(root))
+        Error::all(bridge.into_iter().chain(pasta).chain(group).chain(root))
     }
 }
 
@@ -266,6 +305,31 @@ fn id_maps(userns: &Userns, notes: &mut Vec<String>) -> Result<Option<MapPlan>> 
         notes.push(format!("only root exists in the container: {why}"));
     }
     Ok(Some(plan))
+}
+
+/// Which network it is, now that the machine can be looked at.
+fn settled(net: NetMode, new_user: bool, proc: &ProcFd, notes: &mut Vec<String>) -> Result<NetMode> {
+    match net {
+        NetMode::Auto => match if new_user { pasta::why_not(proc) } else { Some("it has no user namespace".into()) } {
+            None => Ok(NetMode::Pasta),
+            Some(why) => {
+                notes.push(format!("no network but a loopback interface: {why}"));
+                Ok(NetMode::None)
+            }
+        },
+        NetMode::Pasta if !new_user => Err(Error::invalid("--net", "pasta is for a container with a user namespace")
+            .on(Subject::Value("pasta".into()))
+            .with_hint("use --userns auto, or as root --net bridge")),
+        net => Ok(net),
+    }
+}
+
+/// The root with an `/etc/resolv.conf`, unless that is a volume.
+fn with_resolver(rootfs: Rootfs, request: &Request, resolver: &Resolver) -> Result<Rootfs> {
+    let place = resolver::place(&root_fd(&request.root)?);
+    let is_given =
+        request.volumes.iter().any(|volume| [Path::new(resolver::TARGET), &place].contains(&volume.target()));
+    Ok(if is_given { rootfs } else { rootfs.file(place, resolver.text()) })
 }
 
 /// Where the container's cgroup is to be made; `None` when it runs in the caller's own.
@@ -302,26 +366,30 @@ fn root_fd(root: &RootChoice) -> Result<RootFd> {
     }
 }
 
-fn rootfs(request: &Request, maps: Option<&MapPlan>, has_cgroup2: bool) -> Rootfs {
-    let own_net = matches!(request.net, NetMode::Bridge | NetMode::None);
+fn rootfs(request: &Request, maps: Option<&MapPlan>, has_cgroup2: bool) -> Result<Rootfs> {
+    let own_net = matches!(request.net, NetMode::Bridge | NetMode::Pasta | NetMode::None);
     let mut rootfs = match &request.root {
         RootChoice::Host => Rootfs::overlay_of_host(),
         RootChoice::Overlay(dir) => Rootfs::overlay(dir),
         RootChoice::Bind(dir) => Rootfs::bind(dir),
     };
-    rootfs = rootfs.proc().sys(if own_net { Sys::Fresh } else { Sys::BindOfHost }).dev().mask_defaults();
+    rootfs = rootfs.proc().sys(if own_net { Sys::Fresh } else { Sys::BindOfHost }).dev();
+    if request.masked {
+        rootfs = rootfs.mask_defaults();
+    }
     if has_cgroup2 {
         rootfs = rootfs.cgroup();
     }
     if request.read_only {
         rootfs = rootfs.read_only();
     }
-    if maps.is_some() {
+    let all_ids = maps.is_none() && ns_core::in_initial_user_namespace()?;
+    if !all_ids {
         rootfs = rootfs.unprivileged();
     }
     // The group that owns terminals, on most machines, if the container has it.
     const TTY_GID: u32 = 5;
-    if maps.is_none_or(|plan| plan.maps().gid.to_outside(TTY_GID).is_some()) {
+    if all_ids || maps.is_some_and(|plan| plan.maps().gid.to_outside(TTY_GID).is_some()) {
         rootfs = rootfs.tty_gid(TTY_GID);
     }
     if request.tty {
@@ -333,7 +401,7 @@ fn rootfs(request: &Request, maps: Option<&MapPlan>, has_cgroup2: bool) -> Rootf
     for (target, options) in &request.tmpfs {
         rootfs = rootfs.tmpfs(target, options.clone());
     }
-    rootfs
+    Ok(rootfs)
 }
 
 fn command(
@@ -346,7 +414,7 @@ fn command(
 ) -> Result<Command> {
     let mut namespaces = Namespaces::PID | Namespaces::MOUNT | Namespaces::UTS | Namespaces::IPC | Namespaces::CGROUP;
     namespaces.set(Namespaces::USER, maps.is_some());
-    namespaces.set(Namespaces::NET, matches!(request.net, NetMode::Bridge | NetMode::None));
+    namespaces.set(Namespaces::NET, matches!(request.net, NetMode::Bridge | NetMode::Pasta | NetMode::None));
     let mut command = Command::new(&request.program)
         .args(&request.args)
         .env_clear()
@@ -423,7 +491,13 @@ fn net_of(state: &StateDir, id: &Id, new_user: bool) -> Result<NsFd<Net>> {
         .on(Subject::Value(format!("container:{}", id.as_str())))
         .with_hint("run as root with --userns host, or share the network with --net host"));
     }
-    let record = state.find(id)?;
+    let record = state.find(id).map_err(|error| match error.kind() {
+        // By the option, which is what was wrong; which file it was looked for in is no matter.
+        ErrorKind::NotFound => Error::from_errno("--net", libc::ENOENT)
+            .on(Subject::Value(format!("container:{}", id.as_str())))
+            .with_hint("no container of this name is running: see the --name it was started with"),
+        _ => error,
+    })?;
     let process = record
         .process
         .ok_or_else(|| Error::gone("pidfd_open", None).on(Subject::Value(format!("container:{}", id.as_str()))))?;

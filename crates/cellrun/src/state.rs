@@ -34,6 +34,9 @@ pub struct Record {
     /// What its start makes in a root directory of the host, if anything.
     #[serde(default)]
     pub root: Option<RootRecord>,
+    /// The process that carries for its network, if any.
+    #[serde(default, with = "process_text")]
+    pub pasta: Option<ProcessId>,
 }
 
 /// A process in a record: as the text that finds it again.
@@ -118,14 +121,16 @@ const LOCK_LIMIT: Duration = Duration::from_secs(60);
 pub struct StateDir(PathBuf);
 
 impl StateDir {
-    /// The one to use: `root` if given, `/run/cellrun` for root, else `$XDG_RUNTIME_DIR/cellrun` or `/tmp/cellrun-UID`.
+    /// The one to use: `root` if given, `/run/cellrun` for who is root there, else `$XDG_RUNTIME_DIR/cellrun` or `/tmp/cellrun-UID`.
     #[must_use]
     pub fn at(root: Option<&Path>) -> Self {
         if let Some(root) = root {
             return Self(root.to_owned());
         }
         let uid = nix::unistd::geteuid();
-        if uid.is_root() {
+        // The root of a user namespace need not own the machine's /run.
+        let owns_run = || nix::unistd::access("/run", nix::unistd::AccessFlags::W_OK).is_ok();
+        if uid.is_root() && owns_run() {
             return Self("/run/cellrun".into());
         }
         match std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()) {

@@ -8,6 +8,7 @@ mod kill;
 mod limits;
 mod many;
 mod mounts;
+mod pasta;
 mod payload;
 mod reaper;
 mod sealed;
