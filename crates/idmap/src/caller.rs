@@ -7,8 +7,8 @@ use std::path::Path;
 use cellkit_core::{Error, ProcFd, ProcView, Result, Subject, sys as core_sys};
 
 use crate::id_kind::IdKind;
-use crate::passwd::{self, Account};
-use crate::{IdMap, etc_file, sys};
+use crate::user::{self, User};
+use crate::{IdMap, etc_file, login_defs, nsswitch, sys};
 
 /// Whether processes of a user namespace may call setgroups(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,7 +34,11 @@ pub enum Setgroups {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
     pub(crate) ids: sys::Ids,
-    pub(crate) account: Account,
+    pub(crate) user: User,
+    /// Whether a name service may know users that `/etc/passwd` does not.
+    pub(crate) other_accounts: bool,
+    /// Whether newuidmap goes by any group of the caller (GRANT_AUX_GROUP_SUBIDS in login.defs).
+    pub(crate) any_group: bool,
     pub(crate) capabilities: u64,
     pub(crate) no_new_privs: bool,
     pub(crate) initial: bool,
@@ -55,12 +59,14 @@ pub(crate) const CAP_SETFCAP: u32 = 31;
 
 impl Caller {
     /// Looks at the calling thread: geteuid(2), getegid(2), capget(2), prctl(2) PR_GET_NO_NEW_PRIVS, the inode of
-    /// `/proc/PID/ns/user`, the maps of its own namespace, and `/etc/passwd`.
+    /// `/proc/PID/ns/user`, the maps of its own namespace, `/etc/passwd`, and what newuidmap goes by in
+    /// `/etc/nsswitch.conf` and `/etc/login.defs`.
     ///
     /// Needs no privilege. Blocks only on reading those files.
     ///
     /// # Errors
-    /// Those of [`ProcFd`]; Parse for an `/etc/passwd` of more than 64 MiB. A missing one is none.
+    /// Those of [`ProcFd`]; Parse for a file of `/etc` of more than 64 MiB, Invalid for one that is not a regular file. A
+    /// missing one is empty.
     ///
     /// See credentials(7): <https://man7.org/linux/man-pages/man7/credentials.7.html>.
     #[doc(alias = "geteuid")]
@@ -76,10 +82,12 @@ impl Caller {
             .map_err(|errno| Error::from_errno("fstat", errno.0).on(Subject::Namespace("user".into())))?;
         let own = |file: &str| IdMap::from_proc(&me.read(Path::new(file))?);
         let setgroups = me.read(Path::new("setgroups"))?;
-        let passwd = etc_file::read(Path::new("/etc/passwd"))?;
+        let etc = |path: &str| etc_file::read(Path::new(path));
         Ok(Self {
             ids,
-            account: passwd::account(&passwd, ids.uid),
+            user: User::from_passwd(&etc(user::PASSWD)?, ids.uid),
+            other_accounts: nsswitch::other_accounts(&etc(nsswitch::NSSWITCH)?),
+            any_group: login_defs::grants_any_group(&etc(login_defs::LOGIN_DEFS)?),
             capabilities,
             no_new_privs: sys::no_new_privs(),
             initial: inode == INITIAL_USER_NAMESPACE,
@@ -102,10 +110,16 @@ impl Caller {
         self.ids.gid
     }
 
+    /// The user of the effective uid, as `/etc/passwd` has it.
+    #[must_use]
+    pub fn user(&self) -> &User {
+        &self.user
+    }
+
     /// The name that `/etc/passwd` gives to the effective uid.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
-        self.account.names.first().map(String::as_str)
+        self.user.name()
     }
 
     /// Whether the calling thread has CAP_SETUID and CAP_SETGID, and so may map any id that its namespace has.
@@ -144,10 +158,11 @@ impl Caller {
             IdKind::Gid => self.own_gids.as_ref(),
         }
     }
+}
 
-    /// The first field of a row of `/etc/subuid` for this caller: the name, or else the number.
-    pub(crate) fn subid_owner(&self) -> String {
-        self.name().map_or_else(|| self.ids.uid.to_string(), str::to_owned)
+impl AsRef<User> for Caller {
+    fn as_ref(&self) -> &User {
+        &self.user
     }
 }
 
@@ -158,7 +173,9 @@ impl Caller {
         let whole: IdMap = "0:0:4294967295".parse().expect("the map of the initial namespace");
         Self {
             ids: sys::Ids { real_uid: uid, uid, real_gid: uid, gid: uid },
-            account: Account { names: vec![name.into()], primary_gid: Some(uid) },
+            user: User { uid, gid: Some(uid), names: vec![name.into()] },
+            other_accounts: false,
+            any_group: false,
             capabilities: 0,
             no_new_privs: false,
             initial: true,

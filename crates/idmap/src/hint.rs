@@ -71,6 +71,12 @@ pub(crate) static HINTS: HintTable = HintTable(&[
     },
     HintRow { operation: "execve new*", errno: libc::ENOENT, hint: NOT_INSTALLED },
     HintRow {
+        operation: "execve getsubids",
+        errno: libc::ENOENT,
+        hint: "subid: in /etc/nsswitch.conf names a service, and the program that asks it is not installed: apt install \
+               uidmap (Debian, Ubuntu), dnf install shadow-utils-subid (Fedora)",
+    },
+    HintRow {
         operation: "execve new*",
         errno: libc::EACCES,
         hint: "the program may not be executed: look at its mode, and at noexec in findmnt -T /usr/bin",
@@ -157,6 +163,7 @@ mod tests {
             ("clone", libc::EAGAIN, "pids.max"),
             ("clone", libc::EINVAL, "CONFIG_USER_NS"),
             ("execve newuidmap", libc::ENOENT, "apt install uidmap"),
+            ("execve getsubids", libc::ENOENT, "nsswitch.conf"),
             ("execve newgidmap", libc::EACCES, "findmnt"),
             ("fchownat", libc::EPERM, "podman unshare"),
             ("fchownat", libc::EINVAL, "does not have the new id"),

@@ -2,7 +2,9 @@
 //!
 //! * [`IdMap`], [`IdMaps`], [`Extent`], [`IdRange`]: maps that cannot be wrong, with lookups in both directions and an
 //!   algebra (through, relative to, invert, intersect, subtract); read of a process by [`IdMaps::of_process`].
-//! * [`Caller`], [`SubIds`]: what decides which maps a process may write, among it `/etc/subuid` and `/etc/subgid`.
+//! * [`Caller`], [`User`], [`SubIds`]: what decides which maps a process may write, among it `/etc/subuid` and
+//!   `/etc/subgid`, or the service that stands in for them; [`SubIdTable`]: all rows, and which ids are given twice.
+//! * [`IdMaps::verify`]: newuidmap's verdict before it is run.
 //! * [`MapPlan`]: the maps with the way to write them, checked before anything is done and printable; then
 //!   [`MapPlan::write`] for a child that waits, named by its pidfd.
 //! * [`UsernsFd`]: a user namespace with given maps as a descriptor, for idmapped mounts and for joining, with no process
@@ -32,8 +34,8 @@
 //! distributions `kernel.unprivileged_userns_clone` or `kernel.apparmor_restrict_unprivileged_userns`).
 //!
 //! # What it does not do
-//! It starts no program in a user namespace (`ns-core` does), asks no subid module of the name service switch, and mounts
-//! nothing.
+//! It starts no program in a user namespace (`ns-core` does), loads no module of a name service into its process, and
+//! mounts nothing.
 #![deny(unsafe_code)]
 
 mod caller;
@@ -45,10 +47,12 @@ mod id_kind;
 mod id_map;
 mod id_maps;
 mod id_range;
+mod login_defs;
+mod missing;
 mod newidmap;
+mod nsswitch;
 mod overflow_ids;
 mod owner;
-mod passwd;
 mod plan;
 mod probe;
 mod running;
@@ -57,8 +61,10 @@ mod subid;
 mod sys;
 #[cfg(test)]
 mod tests;
+mod user;
 mod userns;
 mod verify;
+mod wanted_ids;
 mod write;
 
 #[cfg(test)]
@@ -75,5 +81,7 @@ pub use owner::Owner;
 pub use plan::{MapPlan, Way};
 pub use probe::{Found, Observation, Obstacle, Probe, Topic, probe};
 pub use shift::{Shift, Shifted, Unmapped};
-pub use subid::SubIds;
+pub use subid::{SubIdConflict, SubIdRow, SubIdTable, SubIds};
+pub use user::User;
 pub use userns::{UsernsCache, UsernsFd, UsernsId};
+pub use wanted_ids::WantedIds;

@@ -23,7 +23,6 @@ pub(crate) struct Ended {
     /// What it wrote to standard error, the first 4 KiB of it.
     pub(crate) said: String,
     /// What it wrote to standard output; `None` when that was more than was allowed.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no program with an answer is run yet"))]
     pub(crate) answer: Option<Vec<u8>>,
 }
 

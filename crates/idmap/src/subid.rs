@@ -1,15 +1,23 @@
-//! Subordinate ids: `/etc/subuid` and `/etc/subgid`.
+//! Subordinate ids: `/etc/subuid` and `/etc/subgid`, or the service that stands in for them.
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeMap;
+mod getsubids;
+mod row;
+mod table;
+
 use std::path::Path;
 
 use cellkit_core::Result;
 
 use crate::id_kind::IdKind;
-use crate::{Caller, Extent, IdRange, decimal, etc_file};
+use crate::user::{self, User};
+use crate::{Extent, IdRange, etc_file, nsswitch};
+use row::Given;
 
-/// The ranges of one file for one user.
+pub(crate) use getsubids::Getsubids;
+pub use table::{SubIdConflict, SubIdRow, SubIdTable};
+
+/// The ranges of one kind for one user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Ranges {
     /// In the order of the file, none overlapping another: what an earlier row gave is cut out of a later one.
@@ -18,16 +26,19 @@ struct Ranges {
     end: u32,
     /// The first row of this user that is not one.
     malformed: Option<usize>,
+    /// Whether there is no file, without which newuidmap does nothing at all.
+    missing_file: bool,
 }
 
-/// The ids that the administrator gave to a user in `/etc/subuid` and `/etc/subgid`.
+/// The ids that the administrator gave to a user: its rows of `/etc/subuid` and `/etc/subgid`.
 ///
-/// A row is `OWNER:START:COUNT`, the owner a name or a number; every name of the caller's uid counts, as for newuidmap.
+/// A row is `OWNER:START:COUNT`, the owner a name or a number; every name of the user's uid counts, as for newuidmap.
 /// Rows that overlap are cut, and keep the order of the file: a row added at the end changes no id that was mapped
-/// before. Numbers are decimal; a row with anything else in it gives nothing, and is named by the error that follows.
+/// before. Numbers are decimal. A row that is anything else gives nothing, and is named by the error that follows: the
+/// versions of newuidmap do not agree on such rows (all up to 4.18 take `NAME:0:0` for every id there is).
 ///
-/// A subid module of the name service switch (`subid:` in nsswitch.conf) is not asked: with one, newuidmap does not
-/// read these files either.
+/// With another service than `files` after `subid:` in `/etc/nsswitch.conf`, newuidmap does not read these files. Then
+/// getsubids(1) is run, which asks that service, and [`service`](Self::service) names it.
 ///
 /// ```
 /// use idmap::{Caller, SubIds};
@@ -40,45 +51,132 @@ struct Ranges {
 /// # Ok::<(), idmap::Error>(())
 /// ```
 ///
-/// See subuid(5): <https://man7.org/linux/man-pages/man5/subuid.5.html>.
+/// See subuid(5): <https://man7.org/linux/man-pages/man5/subuid.5.html>, and getsubids(1):
+/// <https://man7.org/linux/man-pages/man1/getsubids.1.html>.
 #[doc(alias = "subuid")]
 #[doc(alias = "subgid")]
+#[doc(alias = "getsubids")]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SubIds {
+    /// `None` for nobody's.
+    user: Option<User>,
     uids: Ranges,
     gids: Ranges,
+    service: Option<String>,
+    /// Why there may be less than there should be.
+    note: Option<String>,
+    /// One past the highest id of an account, as far as it matters for [`free_range`](Self::free_range).
+    accounts_end: u32,
 }
 
+/// Accounts above this are not looked at when a free range is proposed: the highest ids are customary for nobody.
+const HIGHEST_ACCOUNT: u32 = 1 << 31;
+
 impl SubIds {
-    /// Reads both files. One that is missing is empty.
+    /// Reads the ranges of a user: of the [`Caller`](crate::Caller), or of any other [`User`].
+    ///
+    /// Reads `/etc/nsswitch.conf`, and then both files, where one that is missing is empty; or runs getsubids(1) twice,
+    /// by absolute path, with an empty environment, for at most ten seconds each. Needs no privilege. Blocks.
     ///
     /// # Errors
-    /// Those of open(2) and read(2); Parse for a file of more than 64 MiB.
-    pub fn of(caller: &Caller) -> Result<Self> {
-        let read = |kind: IdKind| etc_file::read(Path::new(kind.subid_file()));
-        Ok(Self::parse(caller, &read(IdKind::Uid)?, &read(IdKind::Gid)?))
+    /// * Those of open(2) and read(2); Parse for a file of more than 64 MiB, Invalid for one that is not a regular file.
+    /// * NotFound when getsubids is needed and not installed; TimedOut; Other when it fails, with what it said in
+    ///   [`Error::kernel_text`](crate::Error::kernel_text); Parse when its answer does not look as it should.
+    pub fn of(user: &impl AsRef<User>) -> Result<Self> {
+        Self::of_with(user.as_ref(), &Getsubids::default())
+    }
+
+    pub(crate) fn of_with(user: &User, getsubids: &Getsubids) -> Result<Self> {
+        let nsswitch = etc_file::read(Path::new(nsswitch::NSSWITCH))?;
+        let mut this = match nsswitch::subid_service(&nsswitch) {
+            Some(service) => Self::from_service(user, service, getsubids)?,
+            None => {
+                let read = |kind: IdKind| etc_file::read_if_there(Path::new(kind.subid_file()));
+                let (subuid, subgid) = (read(IdKind::Uid)?, read(IdKind::Gid)?);
+                let (uids, gids) = (subuid.as_deref().unwrap_or_default(), subgid.as_deref().unwrap_or_default());
+                let mut this = Self::parse(user, uids, gids);
+                this.uids.missing_file = subuid.is_none();
+                this.gids.missing_file = subgid.is_none();
+                this
+            }
+        };
+        let passwd = etc_file::read(Path::new(user::PASSWD))?;
+        let ids = user::rows(&passwd).flat_map(|row| [row.uid, row.gid]).filter(|&id| id < HIGHEST_ACCOUNT);
+        this.accounts_end = ids.max().map_or(0, |id| id + 1);
+        Ok(this)
     }
 
     /// The same from the content of the two files.
+    ///
+    /// ```
+    /// use idmap::{SubIds, User};
+    ///
+    /// let root = User::with_uid(0)?;
+    /// let subids = SubIds::parse(&root, b"root:100000:65536\nann:165536:65536\n0:100:10\n", b"");
+    /// assert_eq!(subids.uids().len(), 2);
+    /// assert_eq!(subids.gids(), []);
+    /// # Ok::<(), idmap::Error>(())
+    /// ```
     #[must_use]
-    pub fn parse(caller: &Caller, subuid: &[u8], subgid: &[u8]) -> Self {
-        let owners = Owners { names: &caller.account.names, number: caller.uid().to_string() };
-        Self { uids: ranges(subuid, &owners), gids: ranges(subgid, &owners) }
+    pub fn parse(user: &impl AsRef<User>, subuid: &[u8], subgid: &[u8]) -> Self {
+        let user = user.as_ref();
+        let owners = Owners { names: &user.names, number: user.uid().to_string() };
+        Self {
+            user: Some(user.clone()),
+            uids: ranges(subuid, &owners),
+            gids: ranges(subgid, &owners),
+            ..Self::default()
+        }
     }
 
-    /// The caller's subordinate uids.
+    fn from_service(user: &User, service: &str, getsubids: &Getsubids) -> Result<Self> {
+        let mut this = Self { user: Some(user.clone()), service: Some(service.into()), ..Self::default() };
+        let Some(name) = user.name() else {
+            this.note = Some(format!("uid {} has no name in /etc/passwd to ask {service:?} by", user.uid()));
+            return Ok(this);
+        };
+        for kind in IdKind::BOTH {
+            let answer = getsubids.ask(kind, name)?;
+            let mut given = Given::default();
+            answer.ranges.iter().for_each(|&range| given.add(range));
+            let found = Ranges { ranges: given.ranges, malformed: answer.malformed, ..Ranges::default() };
+            match kind {
+                IdKind::Uid => this.uids = found,
+                IdKind::Gid => this.gids = found,
+            }
+            if this.note.is_none() && !answer.said.is_empty() {
+                this.note = Some(format!("getsubids said: {}", answer.said.escape_debug()));
+            }
+        }
+        Ok(this)
+    }
+
+    /// Whose ranges they are; `None` for an empty value that is nobody's.
+    #[must_use]
+    pub fn user(&self) -> Option<&User> {
+        self.user.as_ref()
+    }
+
+    /// The user's subordinate uids.
     #[must_use]
     pub fn uids(&self) -> &[IdRange] {
         &self.uids.ranges
     }
 
-    /// The caller's subordinate gids.
+    /// The user's subordinate gids.
     #[must_use]
     pub fn gids(&self) -> &[IdRange] {
         &self.gids.ranges
     }
 
-    fn file(&self, kind: IdKind) -> &Ranges {
+    /// The service of `/etc/nsswitch.conf` that gave the ranges; `None` when it was the files.
+    #[must_use]
+    #[doc(alias = "nsswitch.conf")]
+    pub fn service(&self) -> Option<&str> {
+        self.service.as_deref()
+    }
+
+    fn of_kind(&self, kind: IdKind) -> &Ranges {
         match kind {
             IdKind::Uid => &self.uids,
             IdKind::Gid => &self.gids,
@@ -86,36 +184,51 @@ impl SubIds {
     }
 
     pub(crate) fn ranges(&self, kind: IdKind) -> &[IdRange] {
-        &self.file(kind).ranges
+        &self.of_kind(kind).ranges
     }
 
-    /// The line of the caller's first row that could not be understood.
+    /// Why there may be less than there should be.
+    pub(crate) fn note(&self) -> Option<&str> {
+        self.note.as_deref()
+    }
+
+    /// The line of the user's first row that could not be understood.
     pub(crate) fn malformed(&self, kind: IdKind) -> Option<usize> {
-        self.file(kind).malformed
+        self.of_kind(kind).malformed
     }
 
-    /// A range that nobody has in either file, to propose to the administrator.
-    pub(crate) fn free_range(&self) -> Option<IdRange> {
-        const COUNT: u32 = 65_536;
+    /// Whether newuidmap would look for a file that is not there.
+    pub(crate) fn lacks_file(&self, kind: IdKind) -> bool {
+        self.of_kind(kind).missing_file
+    }
+
+    /// A range of so many ids that nobody has in either file, to propose to the administrator.
+    pub(crate) fn free_range(&self, count: u32) -> Option<IdRange> {
         // useradd starts here; below are the accounts themselves.
         const FIRST: u32 = 100_000;
-        let start = self.uids.end.max(self.gids.end).max(FIRST);
-        IdRange::between(start, start.checked_add(COUNT)?)
+        let start = self.uids.end.max(self.gids.end).max(self.accounts_end).max(FIRST);
+        IdRange::between(start, start.checked_add(count)?)
     }
 
-    /// The parts of an extent's outside ids that the rows do not cover.
-    pub(crate) fn missing(&self, kind: IdKind, extent: Extent) -> Vec<IdRange> {
+    /// The ranges, sorted.
+    pub(crate) fn sorted(&self, kind: IdKind) -> Vec<IdRange> {
         let mut rows = self.ranges(kind).to_vec();
-        rows.sort_unstable_by_key(|range| range.start());
-        let (mut next, end) = (extent.outside(), extent.outside() + extent.count());
-        let mut missing = Vec::new();
-        for row in rows.iter().filter(|row| row.end() > extent.outside() && row.start() < end) {
-            missing.extend(IdRange::between(next, row.start()));
-            next = row.end();
-        }
-        missing.extend(IdRange::between(next, end));
-        missing
+        rows.sort_unstable();
+        rows
     }
+}
+
+/// The parts of an extent's outside ids that ranges, sorted and not overlapping, do not cover.
+pub(crate) fn missing(sorted: &[IdRange], extent: Extent) -> Vec<IdRange> {
+    let (mut next, end) = (extent.outside(), extent.outside() + extent.count());
+    let from = sorted.partition_point(|range| range.end() <= next);
+    let mut missing = Vec::new();
+    for range in sorted.iter().skip(from).take_while(|range| range.start() < end) {
+        missing.extend(IdRange::between(next, range.start()));
+        next = range.end();
+    }
+    missing.extend(IdRange::between(next, end));
+    missing
 }
 
 struct Owners<'a> {
@@ -131,56 +244,23 @@ impl Owners<'_> {
 
 /// The ranges of `owners` in the content of one file.
 fn ranges(content: &[u8], owners: &Owners<'_>) -> Ranges {
+    if let Some(line) = row::nul_line(content) {
+        return Ranges { malformed: Some(line), ..Ranges::default() };
+    }
     let mut found = Ranges::default();
-    // The ids taken so far: start -> end, not overlapping, not touching.
-    let mut taken = BTreeMap::new();
-    for (index, line) in content.split(|&byte| byte == b'\n').enumerate() {
-        let Some(colon) = line.iter().position(|&byte| byte == b':') else { continue };
-        let (owner, rest) = line.split_at(colon);
-        let range = numbers(rest);
-        if let Some(range) = range {
+    let mut given = Given::default();
+    for row in row::rows(content) {
+        if let Some(range) = row.range {
             found.end = found.end.max(range.end());
         }
-        if !owners.include(owner) {
+        if !owners.include(row.owner) {
             continue;
         }
-        match range {
-            Some(range) => take(&mut taken, range, &mut found.ranges),
-            None => found.malformed = found.malformed.or(Some(index + 1)),
+        match row.range {
+            Some(range) => given.add(range),
+            None => found.malformed = found.malformed.or(Some(row.line)),
         }
     }
+    found.ranges = given.ranges;
     found
-}
-
-/// The two numbers of `:START:COUNT`, if they are a range.
-fn numbers(rest: &[u8]) -> Option<IdRange> {
-    let mut fields = std::str::from_utf8(rest).ok()?.strip_prefix(':')?.split(':');
-    let (start, count, None) = (number(fields.next()?)?, number(fields.next()?)?, fields.next()) else { return None };
-    IdRange::between(start, start.checked_add(count)?)
-}
-
-/// A number without leading zeros: newuidmap of shadow 4.13 takes those for octal, its successors do not.
-fn number(text: &str) -> Option<u32> {
-    if text.len() > 1 && text.starts_with('0') { None } else { decimal::parse(text) }
-}
-
-/// Adds what `taken` lacks of `range` to `out`, lowest part first, and to `taken`.
-fn take(taken: &mut BTreeMap<u32, u32>, range: IdRange, out: &mut Vec<IdRange>) {
-    let (mut start, mut end) = (range.start(), range.end());
-    let mut next = range.start();
-    // Entries do not overlap, so only the last that begins at or before the range can reach into it from below.
-    let from = match taken.range(..=start).next_back() {
-        Some((&low, &high)) if high >= start => low,
-        _ => start,
-    };
-    let touching: Vec<(u32, u32)> = taken.range(from..=end).map(|(&low, &high)| (low, high)).collect();
-    for (low, high) in touching {
-        out.extend(IdRange::between(next, low));
-        next = high;
-        start = start.min(low);
-        end = end.max(high);
-        taken.remove(&low);
-    }
-    out.extend(IdRange::between(next, range.end()));
-    taken.insert(start, end);
 }

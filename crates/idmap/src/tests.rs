@@ -3,6 +3,7 @@
 
 mod laws;
 mod paused_child;
+mod planner;
 mod plans;
 mod root;
 mod rootless;

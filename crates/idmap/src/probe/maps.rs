@@ -6,7 +6,7 @@ use cellkit_core::Error;
 use super::{Observation, Obstacle, Topic};
 use crate::id_kind::IdKind;
 use crate::newidmap::Search;
-use crate::{Caller, MapPlan, Setgroups, SubIds, Way, sys, verify};
+use crate::{Caller, MapPlan, Setgroups, SubIds, Way, missing, sys, verify};
 
 const TOPIC: Topic = Topic::Maps;
 const CAP_SYS_ADMIN: u32 = 21;
@@ -71,7 +71,7 @@ fn more_ids(caller: &Caller, subids: &SubIds, helpers: Option<&Error>) -> Observ
             Err(error) if many => Observation::yes(TOPIC, what, format!("any, by the caller, by name; {error}")),
             Ok(_) if many => Observation::yes(TOPIC, what, "any that exist here, by the caller, by name"),
             _ => {
-                let error = verify::no_range(caller, subids);
+                let error = missing::no_range(&caller.user, !caller.initial, subids);
                 no_subids(error.to_string(), error.hint())
             }
         };
@@ -83,7 +83,7 @@ fn more_ids(caller: &Caller, subids: &SubIds, helpers: Option<&Error>) -> Observ
                 Observation::no(TOPIC, what, error.to_string(), of_helpers(caller, error))
             }
             _ => {
-                let error = verify::no_range(caller, subids);
+                let error = missing::no_range(&caller.user, !caller.initial, subids);
                 no_subids(error.to_string(), error.hint())
             }
         },

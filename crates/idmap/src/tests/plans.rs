@@ -4,10 +4,10 @@
 use cellkit_core::ErrorKind;
 
 use crate::newidmap::Search;
-use crate::{Caller, IdMap, IdMaps, MapPlan, Setgroups, SubIds, Way};
+use crate::{Caller, IdMap, IdMaps, MapPlan, Setgroups, SubIds, User, Way};
 
 /// Programs that count as fit for use: the test binary's own folder has none, so anything executable does.
-fn any_program() -> (faultkit::TempDir, Search) {
+pub(super) fn any_program() -> (faultkit::TempDir, Search) {
     let dir = faultkit::TempDir::new();
     for name in ["newuidmap", "newgidmap"] {
         std::fs::write(dir.path().join(name), "").expect("write");
@@ -16,7 +16,7 @@ fn any_program() -> (faultkit::TempDir, Search) {
     (dir, search)
 }
 
-fn no_program() -> Search {
+pub(super) fn no_program() -> Search {
     Search { dirs: vec!["/nonexistent".into()], ..Search::default() }
 }
 
@@ -99,7 +99,7 @@ fn every_reason_for_a_single_id_is_said() {
     let foreign_group = Caller { ids: crate::sys::Ids { real_gid: 7, gid: 7, ..ann.ids }, ..ann.clone() };
     let half_setuid = Caller { ids: crate::sys::Ids { real_uid: 7, ..ann.ids }, ..ann.clone() };
     let stuck = Caller { no_new_privs: true, ..ann.clone() };
-    let nobody = Caller { account: Default::default(), ..ann.clone() };
+    let nobody = Caller { user: User { uid: 1000, gid: None, names: vec![] }, ..ann.clone() };
     for (caller, rows, search, reason) in [
         (&ann, "", &search, "add the line \"ann:100000:65536\" to /etc/subuid and the line"),
         (&nobody, "", &search, "add the line \"1000:100000:65536\" to /etc/subuid"),
@@ -211,7 +211,7 @@ fn a_million_rows_are_read_in_linear_time_and_give_a_bounded_answer() {
     // Some seconds without optimization; pair by pair it would be an hour.
     assert!(begun.elapsed().as_secs() < 100, "{:?}", begun.elapsed());
     // The next free range is above everybody's.
-    assert_eq!(rows.free_range().map(|range| range.to_string()), Some("1000199999:65536".into()));
+    assert_eq!(rows.free_range(65_536).map(|range| range.to_string()), Some("1000199999:65536".into()));
 }
 
 #[test]
@@ -227,7 +227,7 @@ fn rows_that_are_none() {
         "ann: 1:5",
         "ann:1:0",
         "ann:4294967295:1",
-        "ann:4294967290:6",
+        "ann:4294967290:7",
         "ann:99999999999:1",
         "ann:010:5",
         "ann",
@@ -240,6 +240,6 @@ fn rows_that_are_none() {
     }
     let last = subids(&ann, "\n\nann:4294967290:5");
     assert_eq!(last.uids().iter().map(ToString::to_string).collect::<Vec<_>>(), ["4294967290:5"]);
-    assert_eq!(last.free_range(), None, "nothing is left to propose");
+    assert_eq!(last.free_range(65_536), None, "nothing is left to propose");
     assert_eq!(subids(&ann, "1000:5:5\n").uids().len(), 1, "by number");
 }

@@ -4,9 +4,11 @@
 mod direct;
 mod etc;
 mod fake;
+mod getsubids;
 mod hostile;
 mod nested;
 mod programs;
 mod recycled;
 mod unprivileged;
 mod userns;
+mod verdict;
