@@ -15,11 +15,12 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use cellkit_core::{Errno, Error, ProcFd, ProcView, Result, Subject};
 
+use crate::CapabilitySet;
 use crate::enter::need_one_thread;
 use crate::hint::HINTS;
 use crate::program::c_string;
@@ -49,6 +50,9 @@ pub enum Seal {
     Memfd,
     /// It is reached through a mount that is read-only.
     ReadOnlyMount,
+    /// It belongs to root, nobody else may write it, and the caller is an ordinary user without capabilities: whatever
+    /// that user's containers are made of, none of it may.
+    AnothersFile,
 }
 
 impl Seal {
@@ -86,6 +90,7 @@ impl fmt::Display for Seal {
         f.write_str(match self {
             Self::Memfd => "a sealed copy in memory",
             Self::ReadOnlyMount => "a read-only mount",
+            Self::AnothersFile => "root's own file",
         })
     }
 }
@@ -229,7 +234,9 @@ impl From<SealedProgram> for OwnedFd {
 /// A program that is sealed so keeps its name in `ps`, but std::env::current_exe no longer says where it was installed.
 ///
 /// * C calls: those of [`SealedProgram::of`], execveat(2).
-/// * Privileges: none; with CAP_SYS_ADMIN it costs no memory.
+/// * Privileges: none; with CAP_SYS_ADMIN it costs no memory. An ordinary user without capabilities, whose program is
+///   root's and may be written by nobody else, as an installed one is, cannot change it, nor can that user's containers:
+///   then nothing is done, and the answer is [`Seal::AnothersFile`].
 ///
 /// ```no_run
 /// fn main() -> ns_core::Result<()> {
@@ -252,6 +259,9 @@ pub fn seal_this_program() -> Result<Seal> {
         keep_name(arguments.first());
         return Ok(seal);
     }
+    if is_anothers(&program)? {
+        return Ok(Seal::AnothersFile);
+    }
     let mut header = [0; 64];
     let read = File::from(
         program.as_fd().try_clone_to_owned().map_err(|error| Error::from_io("fcntl F_DUPFD_CLOEXEC", &error))?,
@@ -273,6 +283,16 @@ pub fn seal_this_program() -> Result<Seal> {
     }
     let errno = sys::sealed::execute(sealed.as_fd(), &arguments);
     Err(Error::from_errno("execveat", errno.0).on(Subject::Thing(sealed.seal.to_string())).with_hints(&HINTS))
+}
+
+/// Whether the caller, and so whoever the caller's containers run as, has no way to write the file.
+fn is_anothers(program: &OwnedFd) -> Result<bool> {
+    const WRITABLE_BY_OTHERS: u32 = 0o022;
+    let file = program.as_fd().try_clone_to_owned().map(File::from);
+    let metadata = file.and_then(|file| file.metadata()).map_err(|error| Error::from_io("fstat", &error))?;
+    // With an access control list, the bits of the group are the most that anybody in it has.
+    let is_roots = metadata.uid() == 0 && metadata.mode() & WRITABLE_BY_OTHERS == 0;
+    Ok(is_roots && sys::features::effective_ids().0 != 0 && CapabilitySet::of_this_thread()?.is_empty())
 }
 
 /// Kernels before 6.14 name a process that was executed from a descriptor by the number of that.
