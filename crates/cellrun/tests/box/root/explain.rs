@@ -10,7 +10,7 @@ use faultkit::{Ledger, TempDir};
 use crate::run::{cellrun, nothing_is_left, program, say};
 
 /// The steps of a list without their numbers, times and reasons.
-fn steps(list: &str) -> Vec<String> {
+pub fn steps(list: &str) -> Vec<String> {
     let mut steps = Vec::new();
     for line in list.lines() {
         // Reasons are indented further than any number.
@@ -132,6 +132,55 @@ fn calls_of_child(log: &str, command: &str) -> Vec<String> {
     calls
 }
 
+/// Checks that the child made the calls of the plan in their order, and nothing beyond it that makes or changes something.
+#[track_caller]
+pub fn assert_strace_saw(plan: &[String], log: &str, what: &str) {
+    let begin = plan.iter().position(|step| step.starts_with("close_range(")).expect("the child's part");
+    let plan = &plan[begin..];
+    let calls = calls_of_child(log, "true");
+
+    let mut seen = calls.iter();
+    for (number, step) in plan.iter().enumerate() {
+        let wanted = call_of(step);
+        assert!(seen.any(|call| call == wanted), "{what}: after {} steps no {wanted} for {step}\nin {calls:?}", number);
+    }
+    // Nothing that makes or changes something is done beyond the plan.
+    let mut planned = BTreeMap::<&str, usize>::new();
+    for step in plan {
+        *planned.entry(call_of(step)).or_default() += 1;
+    }
+    for name in [
+        "fsopen",
+        "fsmount",
+        "mknodat",
+        "symlinkat",
+        "pivot_root",
+        "setsid",
+        "capset",
+        "sethostname",
+        "keyctl",
+        "umask",
+        "setgroups",
+        "setresuid",
+        "setresgid",
+        "unshare",
+        "setns",
+        "mkdir",
+        "mkdirat",
+        "chroot",
+        "mount",
+    ] {
+        let done = calls.iter().filter(|call| *call == name).count();
+        let planned = planned.get(name).copied().unwrap_or(0);
+        if name == "mkdirat" {
+            // The place for a mount is made where the root lacks it.
+            assert!(done >= planned, "{what}: {name}");
+        } else {
+            assert_eq!(done, planned, "{what}: {name} in {calls:?}");
+        }
+    }
+}
+
 #[test]
 fn strace_sees_the_plan_in_its_order() {
     faultkit::require!(root, program("strace"));
@@ -143,8 +192,6 @@ fn strace_sees_the_plan_in_its_order() {
                 ["box", "--name", "same"].iter().chain(mode).chain(options).copied().collect::<Vec<_>>()
             };
             let plan = steps(&say(cellrun(args(&["--explain"])).args(["--", "true"])).ok());
-            let begin = plan.iter().position(|step| step.starts_with("close_range(")).expect("the child's part");
-            let plan = &plan[begin..];
             let said = say(Command::new("strace")
                 .args(["-f", "-qq", "-s", "200", "-o"])
                 .arg(&log)
@@ -153,52 +200,7 @@ fn strace_sees_the_plan_in_its_order() {
                 .args(["--", "true"]));
             assert_eq!(said.status, 0, "{said:?}");
             let log = fs::read_to_string(&log).expect("the log");
-            let calls = calls_of_child(&log, "true");
-
-            let mut seen = calls.iter();
-            for (number, step) in plan.iter().enumerate() {
-                let wanted = call_of(step);
-                assert!(
-                    seen.any(|call| call == wanted),
-                    "{options:?}: after {} steps no {wanted} for {step}\nin {calls:?}",
-                    number
-                );
-            }
-            // Nothing that makes or changes something is done beyond the plan.
-            let mut planned = BTreeMap::<&str, usize>::new();
-            for step in plan {
-                *planned.entry(call_of(step)).or_default() += 1;
-            }
-            for name in [
-                "fsopen",
-                "fsmount",
-                "mknodat",
-                "symlinkat",
-                "pivot_root",
-                "setsid",
-                "capset",
-                "sethostname",
-                "keyctl",
-                "umask",
-                "setgroups",
-                "setresuid",
-                "setresgid",
-                "unshare",
-                "setns",
-                "mkdir",
-                "mkdirat",
-                "chroot",
-                "mount",
-            ] {
-                let done = calls.iter().filter(|call| *call == name).count();
-                let planned = planned.get(name).copied().unwrap_or(0);
-                if name == "mkdirat" {
-                    // The place for a mount is made where the root lacks it.
-                    assert!(done >= planned, "{options:?}: {name}");
-                } else {
-                    assert_eq!(done, planned, "{options:?}: {name} in {calls:?}");
-                }
-            }
+            assert_strace_saw(&plan, &log, &format!("{options:?}"));
         }
         nothing_is_left();
     });

@@ -1,13 +1,17 @@
 //! What needs root, each test in namespaces of its own.
 
+mod accounts;
 mod bad_input;
 mod bridge;
+mod delegated;
 mod end;
 mod explain;
 mod kill;
 mod limits;
 mod many;
 mod mounts;
+mod nested;
+mod ordinary;
 mod pasta;
 mod payload;
 mod reaper;
