@@ -11,7 +11,7 @@ mod effective_cpus;
 mod escape_as_nobody;
 mod findmnt;
 mod hostname;
-mod idmapped;
+mod idmapped_mount;
 mod limit_cpu;
 mod limit_io;
 mod limit_memory;

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod devices;
 pub mod exit;
 pub mod explain;
+pub mod layers;
 pub mod network;
 pub mod pasta;
 pub mod recover;

@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 use cellkit_core::{Error, ErrorKind, Observer, ProcFd, ProcView, Result, StepText, Subject};
 use cgroupfs::{Bytes, Cgroup, CgroupName, DeviceRules, Devices, Hierarchy, Limits, Max, MemoryEvents, Place};
 use idmap::{Caller, MapPlan, Setgroups, SubIds};
-use mountkit::{RootFd, Rootfs, Sys};
+use mountkit::{DetachedMount, RootFd, Rootfs, Sys};
 use ns_core::{CapabilitySet, Command, ExitStatus, Namespaces, Net, NsFd, Plan};
 use vethnet::Attachment;
 
 use crate::devices;
 use crate::exit;
+use crate::layers::Layer;
 use crate::network::Bridge;
 use crate::pasta::{self, Pasta};
 use crate::request::{NetMode, Request, RootChoice, Userns};
@@ -42,6 +43,7 @@ pub struct Start {
     group: Option<(Place, CgroupName)>,
     devices: Option<DeviceRules>,
     maps: Option<MapPlan>,
+    layer: Layer,
     bridge: Option<Bridge>,
     pasta: Option<Pasta>,
     /// A root that is a directory of the host, which the start makes places for mounts in.
@@ -68,7 +70,9 @@ impl Start {
         let group = place_for(&request, &token, hierarchy, &mut notes)?;
         let devices = devices::rules(group.is_some(), maps.is_some(), &request.volumes, &mut notes)?;
         request.net = settled(request.net, maps.is_some(), &proc, &mut lacks)?;
-        let mut rootfs = rootfs(&request, maps.as_ref(), has_cgroup2)?;
+        rootfs(&request, None, maps.as_ref(), has_cgroup2)?.check()?;
+        let mut layer = Layer::mount(&request.root, maps.as_ref(), &proc, &mut notes)?;
+        let mut rootfs = rootfs(&request, layer.take(), maps.as_ref(), has_cgroup2)?;
         let mut pasta = None;
         if request.net == NetMode::Pasta {
             let resolver = Resolver::of_the_machine();
@@ -92,7 +96,7 @@ impl Start {
         }
         let lacking = lacks.len();
         notes.splice(0..0, lacks);
-        Ok(Self { request, state, proc, group, devices, maps, bridge, pasta, writable, plan, notes, lacking })
+        Ok(Self { request, state, proc, group, devices, maps, layer, bridge, pasta, writable, plan, notes, lacking })
     }
 
     /// What is worth knowing before the list.
@@ -112,7 +116,8 @@ impl Start {
     /// # Errors
     /// Invalid for published ports that contradict each other.
     pub fn steps(&self) -> Result<Vec<StepText>> {
-        let mut steps = vec![self.claim_step()];
+        let mut steps: Vec<StepText> = self.layer.made().iter().map(|(step, _)| step.clone()).collect();
+        steps.push(self.claim_step());
         steps.extend(self.writable.as_ref().map(|(dir, _)| RootDir::step(dir)));
         if let Some((place, name)) = &self.group {
             steps.extend(place.describe_create(name, &self.request.limits));
@@ -164,6 +169,9 @@ impl Start {
             root: None,
             pasta: None,
         };
+        for (step, took) in self.layer.made() {
+            trace.made(step.clone(), *took);
+        }
         let begun = Instant::now();
         let claim = self.state.claim(&self.request.id, &record, crate::recover::remove)?;
         trace.made(self.claim_step(), begun.elapsed());
@@ -366,12 +374,19 @@ fn root_fd(root: &RootChoice) -> Result<RootFd> {
     }
 }
 
-fn rootfs(request: &Request, maps: Option<&MapPlan>, has_cgroup2: bool) -> Result<Rootfs> {
+/// `lower` is the directory of an overlay, where it was mounted before the start.
+fn rootfs(
+    request: &Request,
+    lower: Option<DetachedMount>,
+    maps: Option<&MapPlan>,
+    has_cgroup2: bool,
+) -> Result<Rootfs> {
     let own_net = matches!(request.net, NetMode::Bridge | NetMode::Pasta | NetMode::None);
-    let mut rootfs = match &request.root {
-        RootChoice::Host => Rootfs::overlay_of_host(),
-        RootChoice::Overlay(dir) => Rootfs::overlay(dir),
-        RootChoice::Bind(dir) => Rootfs::bind(dir),
+    let mut rootfs = match (&request.root, lower) {
+        (RootChoice::Host, _) => Rootfs::overlay_of_host(),
+        (RootChoice::Overlay(_), Some(lower)) => Rootfs::overlay_of(lower),
+        (RootChoice::Overlay(dir), None) => Rootfs::overlay(dir),
+        (RootChoice::Bind(dir), _) => Rootfs::bind(dir),
     };
     rootfs = rootfs.proc().sys(if own_net { Sys::Fresh } else { Sys::BindOfHost }).dev();
     if request.masked {

@@ -213,7 +213,7 @@ impl<'a> Bind<'a> {
     ///   already gets another map since 6.15.
     /// * Privileges: CAP_SYS_ADMIN in the user namespace that the file system was mounted in, and in `userns`.
     ///
-    /// The `idmapped` example makes such a namespace with a child that waits.
+    /// `idmap::UsernsFd` is such a namespace, with no process in it; so does the `idmapped_mount` example.
     #[doc(alias = "MOUNT_ATTR_IDMAP")]
     pub fn idmap(mut self, userns: &'a impl AsFd) -> Self {
         self.idmap = Some(userns.as_fd());

@@ -3,7 +3,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cellkit_core::{Errno, Error, Result, Subject};
 
@@ -45,6 +45,14 @@ const MARK: u8 = b'M';
 impl DetachedMount {
     pub(crate) fn new(fd: OwnedFd, subject: impl Into<Subject>) -> Self {
         Self { fd, subject: subject.into(), kept: Kept::default() }
+    }
+
+    /// As errors name it, where a path is wanted.
+    pub(crate) fn shown(&self) -> PathBuf {
+        match &self.subject {
+            Subject::Path(path) => path.clone(),
+            other => other.to_string().into(),
+        }
     }
 
     pub(crate) fn keeping(self, kept: Kept) -> Self {

@@ -118,7 +118,7 @@
 //! changes nothing in the calling process but by [`Rootfs::enter`]. It pulls no images from a registry, makes no file
 //! systems on disks and sets up no loop devices.
 //!
-//! Whole programs are in the repository's `examples/`: `overlay`, `propagation`, `idmapped`, `pivot_root`, `findmnt` and
+//! Whole programs are in the repository's `examples/`: `overlay`, `propagation`, `idmapped_mount`, `pivot_root`, `findmnt` and
 //! `unpack_image`.
 #![deny(unsafe_code)]
 

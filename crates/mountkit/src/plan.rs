@@ -119,6 +119,7 @@ impl Plan {
             Base::OverlayOfHost => ("/".into(), "/".into()),
             Base::Overlay(dir) | Base::Bind(dir) => (dir.clone(), dir.clone()),
             Base::Detached(_) => ("the root".into(), host::a_directory()?),
+            Base::OverlayOf(_, shown) => (shown.clone(), host::a_directory()?),
             Base::Layers(overlay) => {
                 let top = overlay.topmost().unwrap_or("/".as_ref()).to_owned();
                 (top.clone(), top)
@@ -182,6 +183,12 @@ impl Plan {
                     lower.refuse_mounts_below()?;
                 }
                 let root = self.overlay(&lower, rootfs.unprivileged)?;
+                self.writable.push(root);
+                self.attach_root(root);
+                Ok(root)
+            }
+            Base::OverlayOf(fd, shown) => {
+                let root = self.overlay(&overlay::Lower::look_at_mount(fd, shown)?, rootfs.unprivileged)?;
                 self.writable.push(root);
                 self.attach_root(root);
                 Ok(root)

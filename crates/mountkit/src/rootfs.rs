@@ -175,6 +175,32 @@ impl Rootfs {
         Self::new(Base::Overlay(lowerdir.as_ref().into()))
     }
 
+    /// As [`overlay`](Self::overlay), on a lower directory that the caller has mounted: an idmapped one, whose owners are
+    /// then the container's, also for an [`unprivileged`](Self::unprivileged) child, that may not make such mounts.
+    ///
+    /// What is mounted below the root of `lower` is not seen. As with [`Rootfs::mount`], the steps serve one start. An
+    /// idmapped layer takes Linux 5.19; before, the overlay is refused with EINVAL.
+    ///
+    /// ```no_run
+    /// use mountkit::{Bind, MountAttr, Rootfs};
+    ///
+    /// # fn userns() -> std::fs::File { unimplemented!() }
+    /// // With the maps of the user namespace that the child will be in: idmap::UsernsFd.
+    /// let userns = userns();
+    /// let base = Bind::new("/srv/base").idmap(&userns).set_user_id().attrs(MountAttr::RDONLY).mount()?;
+    /// let rootfs = Rootfs::overlay_of(base).unprivileged();
+    /// # let _ = rootfs;
+    /// # Ok::<(), mountkit::Error>(())
+    /// ```
+    ///
+    /// See <https://docs.kernel.org/filesystems/overlayfs.html>.
+    #[doc(alias = "lowerdir")]
+    #[doc(alias = "MOUNT_ATTR_IDMAP")]
+    pub fn overlay_of(lower: DetachedMount) -> Self {
+        let shown = lower.shown();
+        Self::new(Base::OverlayOf(OwnedFd::from(lower).into(), shown))
+    }
+
     /// An [`Overlay`] that the child makes itself, which it may in a user namespace too: of 1 to 500 layers, given by their
     /// paths. What is written goes to its upper directory, and where it has none to a tmpfs that goes away with the root.
     ///

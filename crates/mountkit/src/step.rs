@@ -109,6 +109,12 @@ pub(crate) enum Call {
         uid: u32,
         gid: u32,
     },
+    /// fchownat(2) to the owner of another directory there, as the child sees it, if the child has that id.
+    ChownAs {
+        at: Slot,
+        path: CString,
+        like: CString,
+    },
     Mknodat {
         at: Slot,
         path: CString,
@@ -222,6 +228,9 @@ impl Call {
             Self::Fchdir { dir } => ("fchdir", flags::fd(*dir)),
             Self::Mkdirat { at, path, mode } => ("mkdirat", format!("{at}, {path:?}, {mode:#05o}")),
             Self::Fchownat { at, path, uid, gid } => ("fchownat", format!("{at}, {path:?}, {uid}, {gid}")),
+            Self::ChownAs { at, path, like } => {
+                ("fchownat", format!("{at}, {path:?}, as statx({at}, {like:?}) has it"))
+            }
             Self::Mknodat { at, path, mode, device: (major, minor) } => {
                 let (kind, device) = match mode & libc::S_IFMT {
                     libc::S_IFCHR => ("S_IFCHR", format!(", makedev({major}, {minor})")),

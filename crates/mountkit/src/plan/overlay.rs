@@ -2,23 +2,27 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::CString;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use cellkit_core::{Error, Result, Slot, Subject};
+use cellkit_core::{Errno, Error, Result, Slot, Subject};
 
 use super::{CLONE, Plan};
 use crate::MountTable;
 use crate::host_path::{io_error, open_dir};
+use crate::shared_fd::SharedFd;
 use crate::step::{At, Call};
 use crate::sys;
 
 /// A lower directory, and what of it the overlay takes over.
 #[derive(Debug)]
 pub(super) struct Lower {
+    /// As errors name it.
     path: PathBuf,
+    /// The mount that the caller made of it, where it is not to be looked up by its path.
+    mount: Option<SharedFd>,
     pub(super) mode: u32,
     pub(super) uid: u32,
     pub(super) gid: u32,
@@ -34,9 +38,26 @@ impl Lower {
             sys::mount_flags(dir.as_raw_fd()).map_err(|errno| Error::from_errno("fstatfs", errno.0).on(path))?;
         Ok(Self {
             path: super::absolute_source(path)?,
+            mount: None,
             mode: metadata.mode() & 0o7777,
             uid: metadata.uid(),
             gid: metadata.gid(),
+            attributes: attributes_of(flags),
+        })
+    }
+
+    /// The root of a detached mount that the caller made.
+    pub(super) fn look_at_mount(mount: &SharedFd, shown: &Path) -> Result<Self> {
+        let fail = |call, errno: Errno| Error::from_errno(call, errno.0).on(shown);
+        let fd = mount.as_fd().as_raw_fd();
+        let stat = sys::statx(fd).map_err(|errno| fail("statx", errno))?;
+        let flags = sys::mount_flags(fd).map_err(|errno| fail("fstatfs", errno))?;
+        Ok(Self {
+            path: shown.to_owned(),
+            mount: Some(mount.clone()),
+            mode: stat.mode & 0o7777,
+            uid: stat.uid,
+            gid: stat.gid,
             attributes: attributes_of(flags),
         })
     }
@@ -79,16 +100,27 @@ impl Plan {
         let numbered = |name: &str| CString::new(format!("{name}{number}")).unwrap_or_default();
         let (upper, work) = (numbered("upper"), numbered("work"));
         self.mkdir_in_scratch(&upper, lower.mode, "what the container writes; the mode is that of the lower directory");
-        if !userxattr && (lower.uid, lower.gid) != (0, 0) {
+        let lowerdir = match &lower.mount {
+            Some(mount) => {
+                let from = self.inherit(mount, "the lower directory: a mount that the caller made");
+                self.named(lower, from, numbered("lower"))
+            }
+            None if is_plain(&lower.path) => super::c_string("fsconfig", &lower.path)?,
+            None => {
+                let reason = "a lower directory whose path an option cannot hold gets a plain name";
+                let from = self.clone_of(&lower.path, CLONE, reason)?;
+                self.named(lower, from, numbered("lower"))
+            }
+        };
+        if lower.mount.is_some() && userxattr {
+            // Which id that is there, only the child can see.
+            let call = Call::ChownAs { at: self.scratch, path: upper.clone(), like: lowerdir.clone() };
+            self.push(call, "… and the owner, where the child has that id", super::in_scratch(&upper));
+        } else if !userxattr && (lower.uid, lower.gid) != (0, 0) {
             let call = Call::Fchownat { at: self.scratch, path: upper.clone(), uid: lower.uid, gid: lower.gid };
             self.push(call, "… and the owner", super::in_scratch(&upper));
         }
         self.mkdir_in_scratch(&work, 0o700, "overlay prepares there what it then renames into place");
-        let lowerdir = if is_plain(&lower.path) {
-            super::c_string("fsconfig", &lower.path)?
-        } else {
-            self.under_a_plain_name(lower, numbered("lower"))?
-        };
         let subject = || Subject::from(&*lower.path);
         let fs = self.steps.slot();
         self.push(Call::Fsopen { fs: c"overlay", into: fs }, "an overlay", subject());
@@ -118,13 +150,11 @@ impl Plan {
     }
 
     /// Mounts the lower directory in the scratch tmpfs, where it has a name that needs no escaping.
-    fn under_a_plain_name(&mut self, lower: &Lower, name: CString) -> Result<CString> {
-        let reason = "a lower directory whose path an option cannot hold gets a plain name";
-        let clone = self.clone_of(&lower.path, CLONE, reason)?;
+    fn named(&mut self, lower: &Lower, from: Slot, name: CString) -> CString {
         self.mkdir_in_scratch(&name, 0o700, "… which is this");
-        let call = Call::MoveMount { from: clone, at: At::Fd(self.scratch), path: name.clone() };
+        let call = Call::MoveMount { from, at: At::Fd(self.scratch), path: name.clone() };
         self.push(call, "… there it is", &*lower.path);
-        Ok(name)
+        name
     }
 }
 

@@ -1,5 +1,7 @@
 #![forbid(unsafe_code)]
 
+use std::os::fd::OwnedFd;
+
 use proptest::prelude::*;
 
 use crate::{ErrorKind, Rootfs, Sys, Tmpfs, Volume};
@@ -70,6 +72,21 @@ fn every_step_says_why_and_about_what() {
             }
         }
     }
+}
+
+#[test]
+fn an_overlay_on_a_mount_of_the_callers_has_its_owner() {
+    // Any mount will do to be written down: the steps are not made.
+    let lower = crate::DetachedMount::from(OwnedFd::from(std::fs::File::open("/").expect("open")));
+    let text = lines(&Rootfs::overlay_of(lower).unprivileged());
+    let inherited = text.iter().position(|line| line.starts_with("open_tree(made by the caller")).expect("inherited");
+    assert!(text[inherited + 1].contains(r#"mkdirat(fd#2, "lower0""#), "{text:#?}");
+    assert!(
+        text[inherited + 2].starts_with("move_mount(") && text[inherited + 2].ends_with(r#""lower0")"#),
+        "{text:#?}"
+    );
+    assert!(text[inherited + 3].contains(r#""upper0", as statx(fd#2, "lower0") has it"#), "{text:#?}");
+    assert!(text.iter().any(|line| line.contains(r#""lowerdir", "lower0""#)), "{text:#?}");
 }
 
 #[test]

@@ -12,6 +12,8 @@ use crate::{Overlay, Tmpfs, Volume};
 pub(crate) enum Base {
     OverlayOfHost,
     Overlay(PathBuf),
+    /// With a name for errors.
+    OverlayOf(SharedFd, PathBuf),
     Bind(PathBuf),
     Detached(SharedFd),
     Layers(Overlay),

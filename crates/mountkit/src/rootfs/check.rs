@@ -79,7 +79,7 @@ impl Rootfs {
                 }
                 Ok(())
             }
-            Base::Detached(fd) => match check_detached(fd)? {
+            Base::Detached(fd) | Base::OverlayOf(fd, _) => match check_detached(fd)? {
                 true => Ok(()),
                 false => Err(Error::invalid("move_mount", "a root is a directory").on(shown(fd))),
             },

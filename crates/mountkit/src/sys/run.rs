@@ -76,6 +76,15 @@ unsafe impl ChildStep for Step {
             Call::Fchdir { dir } => super::fchdir(fds.get(*dir)?),
             Call::Mkdirat { at, path, mode } => super::mkdirat(fds.get(*at)?, path, *mode),
             Call::Fchownat { at, path, uid, gid } => super::fchownat(fds.get(*at)?, path, *uid, *gid),
+            Call::ChownAs { at, path, like } => {
+                let dir = fds.get(*at)?;
+                let super::Stat { uid, gid, .. } = super::statx_at(dir, like)?;
+                match super::fchownat(dir, path, uid, gid) {
+                    // An id that is not mapped shows as nobody's, whom the child need not have: it stays root's.
+                    Err(Errno(libc::EINVAL)) => Ok(()),
+                    answer => answer,
+                }
+            }
             Call::Mknodat { at, path, mode, device } => super::mknodat(fds.get(*at)?, path, *mode, *device),
             Call::WriteFile { at, path, mode, content } => write_file(fds.get(*at)?, path, *mode, content),
             Call::Symlinkat { target, at, path } => super::symlinkat(target, fds.get(*at)?, path),

@@ -7,6 +7,7 @@ mod delegated;
 mod end;
 mod explain;
 mod kill;
+mod layers;
 mod limits;
 mod many;
 mod mounts;

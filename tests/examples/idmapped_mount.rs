@@ -17,7 +17,7 @@ mod root {
                 fs::write(dir.join(name), "").expect("write");
                 chown(dir.join(name), Some(uid), Some(uid + 1)).expect("chown");
             }
-            let said = stdout(example("idmapped").arg(&*dir));
+            let said = stdout(example("idmapped_mount").arg(&*dir));
             let lines = |from: &str| {
                 let part = said.split(from).nth(1).unwrap_or_else(|| panic!("{from:?} in {said}"));
                 let lines = part.lines().skip(1).take_while(|line| line.starts_with("  "));
@@ -28,6 +28,18 @@ mod root {
             assert_eq!(lines("on the disk:"), [[0, 1], [1000, 1001], [70_000, 70_001]]);
             let seen = [[100_000, 100_001], [101_000, 101_001], [65_534, 65_534]];
             assert_eq!(lines("through the mount:"), seen);
+            // With stat(1)'s eyes, in the namespace.
+            let looked: Vec<&str> = said
+                .split("container root looks")
+                .nth(1)
+                .expect("a look")
+                .lines()
+                .nth(1)
+                .expect("a line")
+                .split_whitespace()
+                .collect();
+            assert_eq!(looked, ["0", "0", "."], "{said}");
+            assert!(said.starts_with("user:[") && said.contains("owned by uid 0"), "{said}");
             let last = said.rsplit("through the mount:").next().unwrap_or_default();
             assert!(last.contains("100000 100000") && last.contains("made-by-container-root"), "{said}");
             // The disk, with the standard library's eyes.
@@ -40,8 +52,8 @@ mod root {
     fn usage() {
         faultkit::require!(root);
         faultkit::isolated!(|| {
-            assert_eq!(example("idmapped").status().expect("start").code(), Some(2));
-            let output = example("idmapped").arg("/no/such/folder").output().expect("start");
+            assert_eq!(example("idmapped_mount").status().expect("start").code(), Some(2));
+            let output = example("idmapped_mount").arg("/no/such/folder").output().expect("start");
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
             assert!(!output.status.success() && said.contains("ENOENT") && said.contains("/no/such"), "{said}");
         });

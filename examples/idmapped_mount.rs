@@ -1,23 +1,25 @@
-//! `mount -o bind,X-mount.idmap=b:0:100000:65536 DIR PLACE`: a directory whose files belong to others.
+//! `mount -o bind,X-mount.idmap=b:0:100000:65536 DIR PLACE`: files of the machine's root are the container's root's.
 //!
-//! As root, and in a mount namespace of its own: `cargo run --example idmapped -- DIR`
+//! As root, and in a mount namespace of its own: `cargo run --example idmapped_mount -- DIR`
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use cellkit_core::{ProcFd, ProcView};
-use idmap::{Caller, IdMaps, MapPlan, SubIds};
+use idmap::{IdMaps, UsernsFd};
 use mountkit::{Bind, Mount, MountChange, Propagation, Result, RootFd};
 use ns_core::{Command, Namespaces, NsFd, User};
 
+/// Who is root in the container.
 const CONTAINER_ROOT: u32 = 100_000;
 
 fn main() -> Result<()> {
     let Some(dir) = std::env::args_os().nth(1) else {
-        eprintln!("usage: idmapped DIR");
+        eprintln!("usage: idmapped_mount DIR");
         std::process::exit(2)
     };
     let dir = std::path::absolute(dir).map_err(|error| mountkit::Error::from_io("getcwd", &error))?;
-    let userns = user_namespace()?;
+    // 0 to 65535 inside are 100000 and above outside. No process is in it.
+    let userns = UsernsFd::with_maps(&IdMaps::contiguous(CONTAINER_ROOT, CONTAINER_ROOT, 65_536)?)?;
+    println!("{}, owned by uid {}", userns.id(), userns.owner_uid()?);
 
     ns_core::unshare(Namespaces::MOUNT)?;
     let root = RootFd::open("/")?;
@@ -28,20 +30,16 @@ fn main() -> Result<()> {
     // Over itself, and in this namespace only: whoever looks from elsewhere sees the disk.
     let _mount = Bind::new(&dir).idmap(&userns).mount()?.attach(&root, &dir)?;
     show("through the mount", &dir)?;
-    // What container root makes belongs to root on the disk.
-    let touch = Command::new("touch").arg(dir.join("made-by-container-root")).user(CONTAINER_ROOT, CONTAINER_ROOT);
-    println!("container root makes a file: {}", touch.status()?);
-    show("through the mount", &dir)
-}
 
-/// One that maps 0 to 65535 inside to 100000 and above outside. The mount keeps the map; the child is not needed after it.
-fn user_namespace() -> Result<NsFd<User>> {
-    let caller = Caller::current()?;
-    let maps = IdMaps::contiguous(CONTAINER_ROOT, CONTAINER_ROOT, 65_536)?;
-    let plan = MapPlan::explicit(maps, &caller, &SubIds::of(&caller)?)?;
-    let paused = Command::new("true").namespaces(Namespaces::USER).spawn_paused()?;
-    plan.write(&paused, &ProcFd::open(ProcView::Processes)?, &mut ())?;
-    paused.namespace()
+    // Who joins the namespace is the container's root, and sees root's files as root's.
+    let inside = |program: &str| {
+        let namespace = NsFd::<User>::from_fd(userns.try_clone()?.into())?;
+        Ok::<_, mountkit::Error>(Command::new(program).join(namespace).user(0, 0).current_dir(&dir))
+    };
+    println!("container root looks, and makes a file:");
+    inside("stat")?.args(["-c", "  %6u %6g %n", "."]).status()?;
+    inside("touch")?.arg("made-by-container-root").status()?;
+    show("through the mount", &dir)
 }
 
 fn show(how: &str, dir: &Path) -> Result<()> {
