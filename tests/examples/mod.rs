@@ -28,6 +28,7 @@ mod propagation;
 mod psi_watch;
 mod readme;
 mod sandbox;
+mod subid_ranges;
 mod systemd_scope;
 mod time_offsets;
 mod unpack_image;

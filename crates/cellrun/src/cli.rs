@@ -45,7 +45,8 @@ pub struct BoxArgs {
     /// Leave all of /proc and /sys to be seen, and to root inside to be changed: for containers within the container
     #[arg(long)]
     pub unmask: bool,
-    /// A user namespace: auto, host (none), or the host's UID:GID:COUNT [default: host as root, else auto]
+    /// A user namespace: auto, host (none), single (root alone), keep-id or keep-id:UID:GID (the caller's id inside), or
+    /// the host's UID:GID:COUNT [default: host as root, else auto]
     #[arg(long, value_name = "MAP")]
     pub userns: Option<String>,
     /// Seconds added to the boot-time clock, in a time namespace

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use cellkit_core::{Error, Result, Subject};
 use cgroupfs::{Bytes, DevNum, IoMax, Limits, Max, MemoryPlusSwap, PidsMax, Quota};
-use idmap::IdMaps;
+use idmap::{Caller, IdMaps};
 use mountkit::{Tmpfs, Volume};
 use ns_core::{Capability, CapabilitySet, TimeOffsets};
 use vethnet::{Ipv4Subnet, PublishedPort};
@@ -22,6 +22,10 @@ pub enum Userns {
     Host,
     /// A new one, with what the caller may map.
     Auto,
+    /// A new one, in which the caller is this uid and gid.
+    KeepId(u32, u32),
+    /// A new one, with nobody in it but root, who is the caller.
+    SingleId,
     /// A new one, with these.
     Maps(IdMaps),
 }
@@ -137,6 +141,11 @@ impl Request {
             None => Id::random()?,
         };
         let userns = userns(args.userns.as_deref(), is_root)?;
+        // Whoever keeps an id wants to be it.
+        let user = args.user.clone().or_else(|| match userns {
+            Userns::KeepId(uid, gid) => Some(format!("{uid}:{gid}")),
+            _ => None,
+        });
         let net = net(args.net.as_deref(), is_root)?;
         if net != NetMode::Bridge && args.subnet.is_some() {
             let why = "only a container on a bridge has one";
@@ -197,7 +206,7 @@ impl Request {
             net,
             env: args.env.iter().filter_map(|text| variable(text).transpose()).collect::<Result<_>>()?,
             dir,
-            user: args.user,
+            user,
             capabilities,
             named_capabilities,
             no_new_privs: !args.new_privileges,
@@ -223,11 +232,18 @@ fn userns(text: Option<&str>, is_root: bool) -> Result<Userns> {
         None if is_root => Ok(Userns::Host),
         None | Some("auto") => Ok(Userns::Auto),
         Some("host") => Ok(Userns::Host),
+        Some("single") => Ok(Userns::SingleId),
+        Some("keep-id") => Caller::current().map(|caller| Userns::KeepId(caller.uid(), caller.gid())),
         Some(map) => {
-            let wrong = || value("--userns", "this is auto, host, or UID:GID:COUNT of the host's ids", map);
-            let numbers = map.split(':').map(|part| part.parse::<u32>().map_err(|_| wrong()));
-            match numbers.collect::<Result<Vec<_>>>()?.as_slice() {
-                &[uid, gid, count] => Ok(Userns::Maps(IdMaps::contiguous(uid, gid, count).map_err(named("--userns"))?)),
+            let why = "this is auto, host, single, keep-id, keep-id:UID:GID, or UID:GID:COUNT of the host's ids";
+            let wrong = || value("--userns", why, map);
+            let (numbers, keeps) = map.strip_prefix("keep-id:").map_or((map, false), |ids| (ids, true));
+            let numbers = numbers.split(':').map(|part| part.parse::<u32>().map_err(|_| wrong()));
+            match *numbers.collect::<Result<Vec<_>>>()?.as_slice() {
+                [uid, gid] if keeps => Ok(Userns::KeepId(uid, gid)),
+                [uid, gid, count] if !keeps => {
+                    Ok(Userns::Maps(IdMaps::contiguous(uid, gid, count).map_err(named("--userns"))?))
+                }
                 _ => Err(wrong()),
             }
         }
@@ -447,6 +463,9 @@ mod tests {
             (["--cgroup", "mine"], "--cgroup"),
             (["--userns", "1:2"], "--userns"),
             (["--userns", "1:2:0"], "--userns"),
+            (["--userns", "keep-id:1"], "--userns"),
+            (["--userns", "keep-id:1:2:3"], "--userns"),
+            (["--userns", "keep-id:1:x"], "--userns"),
             (["--net", "bridges"], "--net"),
             (["--net", "container:../x"], "--name"),
             (["-p", "0:80"], "-p"),

@@ -301,13 +301,18 @@ fn id_maps(userns: &Userns, notes: &mut Vec<String>) -> Result<Option<MapPlan>> 
         return Ok(None);
     }
     let caller = Caller::current()?;
-    let subids = SubIds::of(&caller)?;
     let plan = match userns {
-        Userns::Maps(maps) => MapPlan::explicit(maps.clone(), &caller, &subids)?,
-        _ => MapPlan::auto(&caller, &subids)?,
+        Userns::SingleId => MapPlan::single_id(0, 0, &caller)?,
+        Userns::Maps(maps) => MapPlan::explicit(maps.clone(), &caller, &SubIds::of(&caller)?)?,
+        &Userns::KeepId(uid, gid) => MapPlan::keep_id(uid, gid, &caller, &SubIds::of(&caller)?)?,
+        _ => MapPlan::auto(&caller, &SubIds::of(&caller)?)?,
     };
     if !plan.maps().inside_root_is_mapped() {
-        return Err(Error::invalid("--userns", "id 0 inside must be mapped: the container is made by its root"));
+        let error = Error::invalid("--userns", "id 0 inside must be mapped: the container is made by its root");
+        return Err(match plan.why_single_id() {
+            Some(why) => error.with_hint(why.to_owned()),
+            None => error,
+        });
     }
     if let Some(why) = plan.why_single_id() {
         notes.push(format!("only root exists in the container: {why}"));

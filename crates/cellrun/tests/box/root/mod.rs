@@ -6,6 +6,7 @@ mod bridge;
 mod delegated;
 mod end;
 mod explain;
+mod keep_id;
 mod kill;
 mod layers;
 mod limits;
