@@ -26,6 +26,15 @@ use journal::{Came, Journal};
 use renumbering::{Renumbering, Step};
 
 /// What a shift does about ids that its maps do not have.
+///
+/// ```
+/// use idmap::{Shift, Unmapped};
+///
+/// let shift = Shift::to_outside(&"100000:100000:65536".parse()?).unmapped(Unmapped::Leave);
+/// # Ok::<(), idmap::Error>(())
+/// ```
+///
+/// See user_namespaces(7): <https://man7.org/linux/man-pages/man7/user_namespaces.7.html>.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Unmapped {
@@ -65,7 +74,8 @@ pub enum Unmapped {
 ///   capabilities again, does not get them back without a journal.
 ///
 /// # Speed
-/// Several threads work ([`threads`](Self::threads)), which have a working directory of their own and never touch the
+/// A plain file in a directory that only the caller may write to costs three system calls, any other five and more; `chown
+/// -R` makes one, looks at nothing, and works alone. Several threads work ([`threads`](Self::threads)), which have a working directory of their own and never touch the
 /// caller's. Descriptors and memory are bounded, however many files there are and however deep they are. At most one
 /// descriptor for each 1024 directories that are beside each other comes on top.
 ///
