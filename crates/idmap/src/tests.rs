@@ -2,6 +2,7 @@
 #![deny(unsafe_code)]
 
 mod laws;
+mod million;
 mod paused_child;
 mod planner;
 mod plans;

@@ -7,6 +7,7 @@ mod fake;
 mod getsubids;
 mod hostile;
 mod nested;
+mod planned;
 mod programs;
 mod recycled;
 mod unprivileged;
