@@ -11,6 +11,16 @@ use crate::user::{self, User};
 use crate::{IdMap, etc_file, login_defs, nsswitch, sys};
 
 /// Whether processes of a user namespace may call setgroups(2).
+///
+/// ```
+/// use idmap::{Caller, Setgroups};
+///
+/// let kernels = std::fs::read_to_string("/proc/self/setgroups").expect("Linux 3.19");
+/// assert_eq!(Caller::current()?.setgroups() == Setgroups::Deny, kernels == "deny\n");
+/// # Ok::<(), idmap::Error>(())
+/// ```
+///
+/// See user_namespaces(7): <https://man7.org/linux/man-pages/man7/user_namespaces.7.html>.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Setgroups {
@@ -31,6 +41,8 @@ pub enum Setgroups {
 /// println!("{} ({})", caller.uid(), caller.name().unwrap_or("no name"));
 /// # Ok::<(), idmap::Error>(())
 /// ```
+///
+/// See credentials(7): <https://man7.org/linux/man-pages/man7/credentials.7.html>.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
     pub(crate) ids: sys::Ids,

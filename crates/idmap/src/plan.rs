@@ -15,6 +15,19 @@ use crate::newidmap::Program;
 use crate::{Caller, IdMaps, Setgroups, verify};
 
 /// How the maps are written.
+///
+/// ```no_run
+/// use idmap::{Caller, MapPlan, SubIds, Way};
+///
+/// let caller = Caller::current()?;
+/// let plan = MapPlan::auto(&caller, &SubIds::of(&caller)?)?;
+/// if plan.way() == Way::Helper {
+///     println!("newuidmap and newgidmap will be run");
+/// }
+/// # Ok::<(), idmap::Error>(())
+/// ```
+///
+/// See user_namespaces(7): <https://man7.org/linux/man-pages/man7/user_namespaces.7.html>.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Way {
