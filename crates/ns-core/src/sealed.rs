@@ -6,7 +6,9 @@
 //!
 //! So what enters containers runs from something that looks the same and cannot be written: a mount of the one file,
 //! read-only and in no namespace, which costs nothing; or, without the privilege to make one, a copy in memory that is
-//! sealed against every change.
+//! sealed against every change. An ordinary user needs neither where the file is root's, as it is when a package installed
+//! it: whoever is root in a container of theirs is not root outside, and no capability that they have in there counts for a
+//! file whose owner has no number in there.
 #![forbid(unsafe_code)]
 
 use std::ffi::{CString, OsStr};
@@ -20,7 +22,6 @@ use std::path::Path;
 
 use cellkit_core::{Errno, Error, ProcFd, ProcView, Result, Subject};
 
-use crate::CapabilitySet;
 use crate::enter::need_one_thread;
 use crate::hint::HINTS;
 use crate::program::c_string;
@@ -292,7 +293,10 @@ fn is_anothers(program: &OwnedFd) -> Result<bool> {
     let metadata = file.and_then(|file| file.metadata()).map_err(|error| Error::from_io("fstat", &error))?;
     // With an access control list, the bits of the group are the most that anybody in it has.
     let is_roots = metadata.uid() == 0 && metadata.mode() & WRITABLE_BY_OTHERS == 0;
-    Ok(is_roots && sys::features::effective_ids().0 != 0 && CapabilitySet::of_this_thread()?.is_empty())
+    // Whoever is root by another of its ids, or may become it by a capability that it has only permitted, is no ordinary user.
+    let ids = sys::sealed::user_ids().map_err(|errno| Error::from_errno("getresuid", errno.0))?;
+    let [effective, permitted, _] = sys::capget().map_err(|errno| Error::from_errno("capget", errno.0))?;
+    Ok(is_roots && !ids.contains(&0) && effective | permitted == 0)
 }
 
 /// Kernels before 6.14 name a process that was executed from a descriptor by the number of that.

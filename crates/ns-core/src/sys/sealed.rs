@@ -8,6 +8,15 @@ use std::ptr;
 use cellkit_core::Errno;
 use cellkit_core::sys::{own, syscall};
 
+/// getresuid(2): the real, effective and saved user.
+pub(crate) fn user_ids() -> Result<[u32; 3], Errno> {
+    let mut ids = [0u32; 3];
+    let [real, effective, saved] = ids.each_mut().map(|id| ptr::from_mut(id) as usize);
+    // SAFETY: the kernel writes three numbers.
+    unsafe { syscall(libc::SYS_getresuid, [real, effective, saved, 0, 0, 0]) }?;
+    Ok(ids)
+}
+
 /// Nobody may write, shrink or grow it, nor take a seal away.
 pub(crate) const ALL: i32 = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
 

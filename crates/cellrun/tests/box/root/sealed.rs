@@ -100,3 +100,45 @@ fn without_privileges_it_is_a_copy_in_memory() {
         }
     });
 }
+
+#[test]
+fn roots_program_needs_no_copy_for_an_ordinary_user() {
+    faultkit::require!(root, userns);
+    faultkit::isolated!(|| {
+        let user = faultkit::ordinary_user();
+        let dir = faultkit::TempDir::new();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
+        let roots = own_copy(dir.path());
+        let before = fs::read(&roots).expect("read");
+        // To who may write it, a program in use would be ETXTBSY.
+        let attack = "id -u; for exe in /mnt/cellrun /proc/1/exe; do (echo x >> $exe); done; chmod 777 /mnt/cellrun; \
+                      ls -ln /mnt/cellrun >&2; read line; true";
+        let volume = format!("{}:/mnt", dir.path().display());
+        let mut command = user.command(&roots);
+        let mut running =
+            Running::start(command.args(["box", "--net", "none", "-v", &volume, "--init", "--", "sh", "-c", attack]));
+        assert_eq!(running.line(), "0", "root in there");
+        let exe = fs::read_link(format!("/proc/{}/exe", running.pid())).expect("exe");
+        assert_eq!(exe, roots, "nothing was copied");
+        let said = running.end();
+        for exe in ["/mnt/cellrun", "/proc/1/exe"] {
+            assert!(said.err.contains(&format!("{exe}: Permission denied")), "{said:?}");
+        }
+        assert!(said.err.contains("changing permissions of '/mnt/cellrun': Operation not permitted"), "{said:?}");
+        assert!(said.err.contains("-rwxr-xr-x 1 65534 65534 "), "whose owner has no number in there: {said:?}");
+        assert_eq!(fs::read(&roots).expect("read"), before);
+        // Where others may write it, or it is the user's, it is a copy.
+        for (mode, owner) in [(0o775, 0), (0o757, 0), (0o755, user.uid())] {
+            std::os::unix::fs::chown(&roots, Some(owner), Some(0)).expect("chown");
+            fs::set_permissions(&roots, fs::Permissions::from_mode(mode)).expect("chmod");
+            let mut command = user.command(&roots);
+            let mut running =
+                Running::start(command.args(["box", "--net", "none", "--", "sh", "-c", "echo; read line"]));
+            running.line();
+            let exe = fs::read_link(format!("/proc/{}/exe", running.pid())).expect("exe");
+            assert!(exe.starts_with("/memfd:sealed (deleted)"), "{mode:o}, {owner}: {exe:?}");
+            running.end();
+        }
+        nothing_is_left();
+    });
+}
