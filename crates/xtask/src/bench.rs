@@ -5,6 +5,7 @@
 
 mod build;
 mod cgroup;
+mod idmap;
 mod list;
 mod mount;
 mod mount_table;
@@ -42,6 +43,8 @@ enum What {
     Mount(mount::Options),
     /// Start /bin/true in six new namespaces, without mounts, from small and large programs. Prints Markdown
     Spawn(spawn::Options),
+    /// Look ids up in maps, start programs as an ordinary user, make user namespaces as descriptors. Prints Markdown
+    Idmap(idmap::Options),
     /// Unpack an image layer of 500 MB, beside GNU tar. Prints Markdown
     Unpack(unpack::Options),
 }
@@ -65,6 +68,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         What::List(options) => list::run(options),
         What::Mount(options) => mount::run(options),
         What::Spawn(options) => spawn::run(options),
+        What::Idmap(options) => idmap::run(options),
         What::Unpack(options) => unpack::run(options),
     }
 }
