@@ -29,7 +29,8 @@ impl PausedChild {
         let child = command.args(&words[1..]).stdin(Stdio::null()).spawn().expect("util-linux and coreutils");
         let pidfd = cellkit_core::sys::pidfd_open(child.id() as i32).expect("pidfd_open");
         let this = Self { child, pidfd };
-        let deadline = Instant::now() + Duration::from_secs(10);
+        // Generous: an emulated machine that is busy takes its time.
+        let deadline = Instant::now() + Duration::from_secs(60);
         // From sleep on, nothing changes any more.
         while this.file("comm") != "sleep\n" {
             assert!(Instant::now() < deadline, "{words:?} did not start");
