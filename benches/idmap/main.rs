@@ -8,12 +8,14 @@
 //! | `start WAY` | nanoseconds from before the clone until /bin/true has ended and been reaped |
 //! | `helpers` | nanoseconds for newuidmap and newgidmap alone, of a child that waits |
 //! | `userns WAY` | nanoseconds for a user namespace as a descriptor |
+//! | `shift WAY DIR` | nanoseconds for the owners of a tree |
 //! | `ids` | how many uids the caller's own plan maps |
 #![deny(unsafe_code)]
 
 use std::io::{BufRead, Write};
 
 mod lookup;
+mod shift;
 mod start;
 mod sys;
 mod userns;
@@ -39,6 +41,7 @@ fn main() {
             ["start", way] => start::time(way).as_nanos().to_string(),
             ["helpers"] => start::helpers().as_nanos().to_string(),
             ["userns", way] => cache.time(way).as_nanos().to_string(),
+            ["shift", way, dir] => shift::time(way, dir).as_nanos().to_string(),
             ["ids"] => start::ids().to_string(),
             _ => panic!("what is {line:?}?"),
         };

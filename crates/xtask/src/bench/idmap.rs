@@ -6,6 +6,7 @@
 
 mod lookup;
 mod place;
+mod shift;
 mod start;
 mod userns;
 
@@ -37,16 +38,18 @@ enum Part {
     Lookup,
     Start,
     Userns,
+    Shift,
 }
 
 impl Part {
-    const ALL: [Self; 3] = [Self::Lookup, Self::Start, Self::Userns];
+    const ALL: [Self; 4] = [Self::Lookup, Self::Start, Self::Userns, Self::Shift];
 
     fn word(self) -> &'static str {
         match self {
             Self::Lookup => "lookup",
             Self::Start => "start",
             Self::Userns => "userns",
+            Self::Shift => "shift",
         }
     }
 }
@@ -66,6 +69,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             Part::Lookup => lookup::run(&place, options.rounds)?,
             Part::Start => start::run(&place, options.rounds)?,
             Part::Userns => userns::run(&place, options.rounds)?,
+            Part::Shift => shift::run(&place, options.rounds)?,
         }
     }
     Ok(ExitCode::SUCCESS)
