@@ -111,11 +111,11 @@ fn a_program_that_hangs_is_killed_in_time_and_reaped() {
     faultkit::require!(root, program("unshare"));
     faultkit::isolated!(|| {
         for script in ["echo asking the directory >&2; exec sleep 1000", "trap '' TERM INT HUP; while :; do :; done"] {
-            let fake = Fake::new(script).limit(Duration::from_millis(300));
+            let fake = Fake::new(script).limit(Duration::from_secs(3));
             let begun = Instant::now();
             let error = fake.fails();
             assert_eq!((error.kind(), error.operation()), (ErrorKind::TimedOut, "newuidmap"), "{error:#}");
-            assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+            assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
             if script.starts_with("echo") {
                 assert_eq!(error.kernel_text(), Some("asking the directory"));
             }
