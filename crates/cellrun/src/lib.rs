@@ -5,16 +5,19 @@
 #![deny(unsafe_code)]
 
 pub mod cli;
+mod command;
 pub mod devices;
 pub mod exit;
 pub mod explain;
 pub mod layers;
+mod net_mode;
 pub mod network;
 pub mod pasta;
 pub mod recover;
 pub mod request;
 pub mod resolver;
 pub mod root_dir;
+mod rootfs;
 pub mod start;
 pub mod state;
 pub mod supervise;

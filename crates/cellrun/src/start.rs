@@ -6,33 +6,34 @@
 //! ```
 #![forbid(unsafe_code)]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use cellkit_core::{Error, ErrorKind, Observer, ProcFd, ProcView, Result, StepText, Subject};
+use cellkit_core::{Error, ErrorKind, Observer, ProcFd, ProcView, Result, StepText};
 use cgroupfs::{Bytes, Cgroup, CgroupName, DeviceRules, Devices, Hierarchy, Limits, Max, MemoryEvents, Place};
-use idmap::{Caller, MapPlan, Setgroups, SubIds};
-use mountkit::{DetachedMount, RootFd, Rootfs, Sys};
-use ns_core::{CapabilitySet, Command, ExitStatus, Namespaces, Net, NsFd, Plan};
+use idmap::{Caller, MapPlan, SubIds};
+use mountkit::Rootfs;
+use ns_core::{ExitStatus, Net, Plan};
 use vethnet::Attachment;
 
+use crate::command;
 use crate::devices;
 use crate::exit;
 use crate::layers::Layer;
+use crate::net_mode;
 use crate::network::Bridge;
 use crate::pasta::{self, Pasta};
 use crate::request::{NetMode, Request, RootChoice, Userns};
-use crate::resolver::{self, Resolver};
+use crate::resolver::Resolver;
 use crate::root_dir::RootDir;
-use crate::state::{Id, Record, StateDir};
+use crate::rootfs;
+use crate::state::{Record, StateDir};
 use crate::supervise::{self, Pid1, Signals};
-use crate::terminal::{self, TerminalGuard};
+use crate::terminal::TerminalGuard;
 use crate::user::User;
 
 /// How long what is left of a container may take to die and be removed.
 pub(crate) const REMOVAL_LIMIT: Duration = Duration::from_secs(10);
-
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A container that could be started: everything is checked, nothing is made.
 #[derive(Debug)]
@@ -69,16 +70,16 @@ impl Start {
         let token = request.id.with_token()?;
         let group = place_for(&request, &token, hierarchy, &mut notes)?;
         let devices = devices::rules(group.is_some(), maps.is_some(), &request.volumes, &mut notes)?;
-        request.net = settled(request.net, maps.is_some(), &proc, &mut lacks)?;
-        rootfs(&request, None, maps.as_ref(), has_cgroup2)?.check()?;
+        request.net = net_mode::settled(request.net, maps.is_some(), &proc, &mut lacks)?;
+        rootfs::rootfs(&request, None, maps.as_ref(), has_cgroup2)?.check()?;
         let mut layer = Layer::mount(&request.root, maps.as_ref(), &proc, &mut notes)?;
-        let mut rootfs = rootfs(&request, layer.take(), maps.as_ref(), has_cgroup2)?;
+        let mut rootfs = rootfs::rootfs(&request, layer.take(), maps.as_ref(), has_cgroup2)?;
         let mut pasta = None;
         if request.net == NetMode::Pasta {
             let resolver = Resolver::of_the_machine();
             pasta = Some(Pasta::new(&request.ports, resolver.as_ref().and_then(Resolver::forwarder))?);
             match resolver {
-                Some(resolver) => rootfs = with_resolver(rootfs, &request, &resolver)?,
+                Some(resolver) => rootfs = rootfs::with_resolver(rootfs, &request, &resolver)?,
                 None => lacks.push("no name is resolved: /etc/resolv.conf names nobody who can be asked".into()),
             }
         }
@@ -88,8 +89,9 @@ impl Start {
             _ => None,
         };
         let bridge = (request.net == NetMode::Bridge).then(|| Bridge::new(&request, &token)).transpose()?;
-        let user = request.user.as_deref().map(|text| User::parse(text, &root_fd(&request.root)?)).transpose()?;
-        let plan = command(&request, &state, maps.as_ref(), user, rootfs, timed)?.plan()?;
+        let user =
+            request.user.as_deref().map(|text| User::parse(text, &rootfs::root_fd(&request.root)?)).transpose()?;
+        let plan = command::command(&request, &state, maps.as_ref(), user, rootfs, timed)?.plan()?;
         state.check_free(&request.id)?;
         if let Some(bridge) = &bridge {
             bridge.check()?;
@@ -320,31 +322,6 @@ fn id_maps(userns: &Userns, notes: &mut Vec<String>) -> Result<Option<MapPlan>> 
     Ok(Some(plan))
 }
 
-/// Which network it is, now that the machine can be looked at.
-fn settled(net: NetMode, new_user: bool, proc: &ProcFd, notes: &mut Vec<String>) -> Result<NetMode> {
-    match net {
-        NetMode::Auto => match if new_user { pasta::why_not(proc) } else { Some("it has no user namespace".into()) } {
-            None => Ok(NetMode::Pasta),
-            Some(why) => {
-                notes.push(format!("no network but a loopback interface: {why}"));
-                Ok(NetMode::None)
-            }
-        },
-        NetMode::Pasta if !new_user => Err(Error::invalid("--net", "pasta is for a container with a user namespace")
-            .on(Subject::Value("pasta".into()))
-            .with_hint("use --userns auto, or as root --net bridge")),
-        net => Ok(net),
-    }
-}
-
-/// The root with an `/etc/resolv.conf`, unless that is a volume.
-fn with_resolver(rootfs: Rootfs, request: &Request, resolver: &Resolver) -> Result<Rootfs> {
-    let place = resolver::place(&root_fd(&request.root)?);
-    let is_given =
-        request.volumes.iter().any(|volume| [Path::new(resolver::TARGET), &place].contains(&volume.target()));
-    Ok(if is_given { rootfs } else { rootfs.file(place, resolver.text()) })
-}
-
 /// Where the container's cgroup is to be made; `None` when it runs in the caller's own.
 fn place_for(
     request: &Request,
@@ -370,158 +347,6 @@ fn place_for(
     };
     request.limits.check(&place)?;
     Ok(Some((place, CgroupName::new(format!("cellrun-{token}"))?)))
-}
-
-fn root_fd(root: &RootChoice) -> Result<RootFd> {
-    match root {
-        RootChoice::Host => RootFd::open("/"),
-        RootChoice::Overlay(dir) | RootChoice::Bind(dir) => RootFd::open(dir),
-    }
-}
-
-/// `lower` is the directory of an overlay, where it was mounted before the start.
-fn rootfs(
-    request: &Request,
-    lower: Option<DetachedMount>,
-    maps: Option<&MapPlan>,
-    has_cgroup2: bool,
-) -> Result<Rootfs> {
-    let own_net = matches!(request.net, NetMode::Bridge | NetMode::Pasta | NetMode::None);
-    let mut rootfs = match (&request.root, lower) {
-        (RootChoice::Host, _) => Rootfs::overlay_of_host(),
-        (RootChoice::Overlay(_), Some(lower)) => Rootfs::overlay_of(lower),
-        (RootChoice::Overlay(dir), None) => Rootfs::overlay(dir),
-        (RootChoice::Bind(dir), _) => Rootfs::bind(dir),
-    };
-    rootfs = rootfs.proc().sys(if own_net { Sys::Fresh } else { Sys::BindOfHost }).dev();
-    if request.masked {
-        rootfs = rootfs.mask_defaults();
-    }
-    if has_cgroup2 {
-        rootfs = rootfs.cgroup();
-    }
-    if request.read_only {
-        rootfs = rootfs.read_only();
-    }
-    let all_ids = maps.is_none() && ns_core::in_initial_user_namespace()?;
-    if !all_ids {
-        rootfs = rootfs.unprivileged();
-    }
-    // The group that owns terminals, on most machines, if the container has it.
-    const TTY_GID: u32 = 5;
-    if all_ids || maps.is_some_and(|plan| plan.maps().gid.to_outside(TTY_GID).is_some()) {
-        rootfs = rootfs.tty_gid(TTY_GID);
-    }
-    if request.tty {
-        rootfs = rootfs.console();
-    }
-    for volume in &request.volumes {
-        rootfs = rootfs.volume(volume.clone());
-    }
-    for (target, options) in &request.tmpfs {
-        rootfs = rootfs.tmpfs(target, options.clone());
-    }
-    Ok(rootfs)
-}
-
-fn command(
-    request: &Request,
-    state: &StateDir,
-    maps: Option<&MapPlan>,
-    user: Option<User>,
-    rootfs: Rootfs,
-    timed: bool,
-) -> Result<Command> {
-    let mut namespaces = Namespaces::PID | Namespaces::MOUNT | Namespaces::UTS | Namespaces::IPC | Namespaces::CGROUP;
-    namespaces.set(Namespaces::USER, maps.is_some());
-    namespaces.set(Namespaces::NET, matches!(request.net, NetMode::Bridge | NetMode::Pasta | NetMode::None));
-    let mut command = Command::new(&request.program)
-        .args(&request.args)
-        .env_clear()
-        .env("PATH", DEFAULT_PATH)
-        .env("HOSTNAME", &request.hostname)
-        .namespaces(namespaces)
-        .hostname(&request.hostname)
-        .steps(rootfs.steps()?)
-        .current_dir(&request.dir)
-        .capabilities(capabilities(request, maps.is_some())?)
-        .new_session()
-        .kill_with_parent();
-    let user = user.unwrap_or_else(User::root);
-    command = command.env("HOME", user.home.as_deref().unwrap_or("/"));
-    if request.tty {
-        let term = std::env::var_os("TERM").unwrap_or_else(|| "xterm".into());
-        command = command.terminal().env("TERM", term);
-        if let Some((rows, columns)) = terminal::size() {
-            command = command.terminal_size(rows, columns);
-        }
-    }
-    for (name, value) in &request.env {
-        command = command.env(name, value);
-    }
-    if maps.is_some_and(|plan| plan.setgroups() == Setgroups::Deny) {
-        command = command.keep_groups();
-    } else {
-        command = command.groups(user.groups);
-    }
-    if (user.uid, user.gid) != (0, 0) {
-        command = command.user(user.uid, user.gid);
-    }
-    if request.no_new_privs {
-        command = command.no_new_privs();
-    }
-    if request.init {
-        command = command.init();
-    }
-    if request.limits.memory_max.is_some() {
-        // As the library does by itself where a group has a limit; said here so that --explain tells it.
-        command = command.copy_memory();
-    }
-    if request.net == NetMode::None {
-        command = command.loopback_up();
-    }
-    if let Some(offsets) = request.time {
-        command = command.time_offsets(offsets);
-    }
-    if let NetMode::Container(id) = &request.net {
-        command = command.join(net_of(state, id, maps.is_some())?);
-    }
-    if timed {
-        command = command.timed();
-    }
-    Ok(command)
-}
-
-/// The default set is what it says less what the caller lacks; a capability asked for by name must be there.
-fn capabilities(request: &Request, new_user: bool) -> Result<CapabilitySet> {
-    if new_user || request.capabilities == CapabilitySet::FULL {
-        return Ok(request.capabilities);
-    }
-    let own = CapabilitySet::of_this_thread()?;
-    Ok(request.capabilities.intersection(own).union(request.named_capabilities))
-}
-
-/// The network namespace of a running container.
-fn net_of(state: &StateDir, id: &Id, new_user: bool) -> Result<NsFd<Net>> {
-    if new_user {
-        return Err(Error::invalid(
-            "setns",
-            "joining another container's network from a new user namespace is not allowed",
-        )
-        .on(Subject::Value(format!("container:{}", id.as_str())))
-        .with_hint("run as root with --userns host, or share the network with --net host"));
-    }
-    let record = state.find(id).map_err(|error| match error.kind() {
-        // By the option, which is what was wrong; which file it was looked for in is no matter.
-        ErrorKind::NotFound => Error::from_errno("--net", libc::ENOENT)
-            .on(Subject::Value(format!("container:{}", id.as_str())))
-            .with_hint("no container of this name is running: see the --name it was started with"),
-        _ => error,
-    })?;
-    let process = record
-        .process
-        .ok_or_else(|| Error::gone("pidfd_open", None).on(Subject::Value(format!("container:{}", id.as_str()))))?;
-    NsFd::of_process(process.open()?)
 }
 
 /// The line that says that the kernel killed for want of memory, if it did.
