@@ -42,6 +42,9 @@ mod caller;
 mod decimal;
 mod etc_file;
 mod extent;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hint;
 mod id_kind;
 mod id_map;

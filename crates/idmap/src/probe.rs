@@ -14,7 +14,7 @@ mod cause;
 mod chroot;
 mod maps;
 mod namespaces;
-mod surroundings;
+pub(crate) mod surroundings;
 
 use surroundings::Surroundings;
 

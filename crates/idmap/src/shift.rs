@@ -1,12 +1,12 @@
 //! Changing who owns a tree, where an idmapped mount is not possible.
 #![forbid(unsafe_code)]
 
-mod acl;
+pub(crate) mod acl;
 mod dir;
-mod file_caps;
+pub(crate) mod file_caps;
 mod inode;
 mod journal;
-mod renumbering;
+pub(crate) mod renumbering;
 mod walk;
 
 use std::num::NonZero;

@@ -1,7 +1,7 @@
 //! Subordinate ids: `/etc/subuid` and `/etc/subgid`, or the service that stands in for them.
 #![forbid(unsafe_code)]
 
-mod getsubids;
+pub(crate) mod getsubids;
 mod row;
 mod table;
 

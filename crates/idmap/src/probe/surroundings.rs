@@ -80,13 +80,13 @@ pub(super) fn number(content: &[u8]) -> Option<u64> {
 }
 
 /// The mode in the line `Seccomp:` of /proc/PID/status.
-pub(super) fn seccomp_mode(status: &[u8]) -> Option<u64> {
+pub(crate) fn seccomp_mode(status: &[u8]) -> Option<u64> {
     let line = status.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"Seccomp:"))?;
     number(line)
 }
 
 /// The profile in an AppArmor label, `NAME (MODE)`; none of an unconfined program.
-pub(super) fn profile(label: &[u8]) -> Option<String> {
+pub(crate) fn profile(label: &[u8]) -> Option<String> {
     let label = String::from_utf8_lossy(label);
     let label = label.trim_end_matches(['\0', '\n']);
     let name = label.rsplit_once(" (").map_or(label, |(name, _)| name);

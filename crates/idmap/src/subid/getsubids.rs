@@ -42,9 +42,9 @@ impl Default for Getsubids {
 
 /// What it answered.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     /// In its order.
-    pub(super) ranges: Vec<IdRange>,
+    pub(crate) ranges: Vec<IdRange>,
     /// The first line with numbers that are no range.
     pub(super) malformed: Option<usize>,
     /// What it wrote to standard error.
@@ -95,7 +95,7 @@ impl Getsubids {
 }
 
 /// Reads lines `INDEX: NAME START COUNT`, counted from 0, of this name and no other.
-fn parse(text: &[u8], name: &str) -> Result<Answer, String> {
+pub(crate) fn parse(text: &[u8], name: &str) -> Result<Answer, String> {
     let text = std::str::from_utf8(text).map_err(|_| "its answer is not text".to_owned())?;
     let mut answer = Answer::default();
     let Some(lines) = text.strip_suffix('\n') else {
