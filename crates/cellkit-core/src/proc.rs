@@ -154,8 +154,16 @@ impl ProcFd {
             .map_err(|errno| fail("openat2", errno, Path::new("/proc"), &path).or_gone())?;
         // The number may have been given to somebody else between the two lines above, but not while the process that
         // pidfd means has not been reaped: so it was still alive then, and the directory is its own.
-        sys::is_alive(pidfd)
-            .map_err(|errno| Error::from_errno("pidfd_send_signal", errno.0).on(Subject::Pid(pid)).or_gone())?;
+        match sys::is_alive(pidfd) {
+            Ok(()) => {}
+            // It may not be ours to signal; fdinfo has no number for one that has been reaped either.
+            Err(Errno(libc::EPERM)) => {
+                self.pid_of(pidfd)?;
+            }
+            Err(errno) => {
+                return Err(Error::from_errno("pidfd_send_signal", errno.0).on(Subject::Pid(pid)).or_gone());
+            }
+        }
         Ok(ProcessDir { dir, pid })
     }
 

@@ -61,6 +61,35 @@ impl Random {
         triples.map(|((inside, outside), count)| (inside, outside, count)).collect()
     }
 
+    /// A map of at most `extents` runs that a namespace with the map `parent` takes for a child's.
+    pub(crate) fn nested(&mut self, parent: &[Triple], extents: u32) -> Vec<Triple> {
+        let most_count = 1 + self.below(40);
+        let mut order: Vec<&Triple> = parent.iter().collect();
+        for n in (1..order.len()).rev() {
+            order.swap(n, self.below(n as u32 + 1) as usize);
+        }
+        let mut pieces: Vec<(u32, u32)> = Vec::new();
+        for &&(first, _, ids) in &order {
+            let mut next = first;
+            while pieces.len() < extents as usize {
+                next = next.saturating_add(if self.one_in(2) { 0 } else { self.below(3) });
+                if next >= first + ids {
+                    break;
+                }
+                let count = 1 + self.below(most_count.min(first + ids - next));
+                pieces.push((next, count));
+                next += count;
+            }
+        }
+        if pieces.is_empty() {
+            pieces.push((parent[0].0, 1));
+        }
+        let counts: Vec<u32> = pieces.iter().map(|&(_, count)| count).collect();
+        let base = self.base();
+        let insides = self.starts(&counts, base, 5);
+        insides.into_iter().zip(pieces).map(|(inside, (outside, count))| (inside, outside, count)).collect()
+    }
+
     pub(crate) fn base(&mut self) -> Base {
         match self.below(4) {
             0 => Base::Top,

@@ -43,3 +43,8 @@ pub(crate) fn is_within(child: &[Triple], parent: &[Triple]) -> bool {
         })
     })
 }
+
+/// The kernel's text.
+pub(crate) fn text(map: &[Triple]) -> String {
+    map.iter().map(|(inside, outside, count)| format!("{inside} {outside} {count}\n")).collect()
+}
