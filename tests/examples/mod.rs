@@ -33,6 +33,7 @@ mod systemd_scope;
 mod time_offsets;
 mod unpack_image;
 mod unshare;
+mod who_owns_this;
 
 /// The example of this name, ready to be given arguments.
 fn example(name: &str) -> Command {
