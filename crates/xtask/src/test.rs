@@ -15,7 +15,7 @@ use crate::{Result, cargo, install, is_root, lint};
 /// One test binary, natively.
 const LIMIT: Duration = Duration::from_secs(600);
 /// All of a virtual machine.
-const VM_LIMIT: Duration = Duration::from_secs(600);
+const VM_LIMIT: Duration = Duration::from_secs(900);
 /// The ordinary user: nobody has this number.
 const UID: u32 = 12345;
 
@@ -313,6 +313,11 @@ type OtherWays = &'static [(&'static str, &'static [&'static str])];
 
 /// On the newest kernel of the virtual machine as well as on the oldest.
 const ON_BOTH: OtherWays = &[
+    ("idmap", &["root::direct", "root::unprivileged", "root::nested", "root::userns"]),
+    ("idmap/probe", &["root::"]),
+    ("idmap/shift", &["root::namespace", "root::refusals", "root::whole"]),
+    ("idmap/userns", &["root::cache", "root::made"]),
+    ("idmap/writing", &["root::negative_group", "root::projid"]),
     ("mountkit/apply", &["root::owners"]),
     ("mountkit/overlay", &["root::lookups", "rootless::"]),
     ("mountkit/rootfd", &["hostile::what_is_done"]),
