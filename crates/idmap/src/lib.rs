@@ -12,6 +12,28 @@
 //! * [`Shift`]: who owns a tree is changed on the disk, with its lists and capabilities, where no idmapped mount is possible.
 //! * [`probe()`]: whether a user namespace can be made here and what can be mapped in it, tried; and why not what cannot.
 //!
+//! # Who is that?
+//! ```
+//! use idmap::IdMaps;
+//!
+//! // Root inside is user 1000, and 1 to 65536 are 100000 and above.
+//! let maps = IdMaps::new("0:1000:1,1:100000:65536".parse()?, "0:1000:1,1:200000:65536".parse()?);
+//! assert_eq!(maps.uid.to_outside(33), Some(100_032));
+//! assert_eq!(maps.gid.to_inside(1000), Some(0));
+//! assert_eq!(maps.uid.to_inside(0), None);
+//! # Ok::<(), idmap::Error>(())
+//! ```
+//!
+//! # What can be mapped here?
+//! ```
+//! let here = idmap::probe()?;
+//! if let Some(why) = here.why_not() {
+//!     eprintln!("no user namespace: {why}");
+//! }
+//! # Ok::<(), idmap::Error>(())
+//! ```
+//!
+//! # The maps of a child
 //! ```no_run
 //! use cellkit_core::{ProcFd, ProcView};
 //! use idmap::{Caller, MapPlan, SubIds, Way};
@@ -26,6 +48,23 @@
 //! // A child that clone3 made with CLONE_NEWUSER, and that waits.
 //! let pidfd = paused_child();
 //! plan.write(&pidfd, &ProcFd::open(ProcView::Processes)?, &mut ())?;
+//! # Ok::<(), idmap::Error>(())
+//! ```
+//!
+//! # A user namespace without a process
+//! ```no_run
+//! let userns = idmap::UsernsFd::with_maps(&"100000:100000:65536".parse()?)?;
+//! // mountkit::Bind::new("/srv/base").idmap(&userns).mount()?
+//! # drop(userns);
+//! # Ok::<(), idmap::Error>(())
+//! ```
+//!
+//! # A tree that belongs to a container
+//! ```no_run
+//! # let root = std::fs::File::open("/srv/root").unwrap();
+//! // What is root's in the tree becomes 100000's on the disk.
+//! let shifted = idmap::Shift::to_outside(&"100000:100000:65536".parse()?).apply(&root)?;
+//! # let _ = shifted;
 //! # Ok::<(), idmap::Error>(())
 //! ```
 //!

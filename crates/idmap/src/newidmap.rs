@@ -2,7 +2,7 @@
 //!
 //! # Theory of operation
 //!
-//! They are the only programs that a cellkit library runs, so they are run as if everything around them were hostile:
+//! With getsubids(1) they are the only programs that a cellkit library runs, so they are run as if everything around them were hostile:
 //! by absolute path, with an empty environment, in `/`, with the three descriptors below (and those that the caller's
 //! program left open without close-on-exec, as any program it runs), for at most ten seconds; and nothing they say is
 //! believed: the map is read back afterwards. They are started by posix_spawn(3), whose cost does not grow with the

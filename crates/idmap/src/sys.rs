@@ -5,6 +5,7 @@ mod children;
 pub(crate) mod clone;
 pub(crate) mod look;
 pub(crate) mod namespace;
+mod signals;
 pub(crate) mod tree;
 pub(crate) mod trial;
 

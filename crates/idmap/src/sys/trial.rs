@@ -14,13 +14,14 @@
 #![allow(unsafe_code)]
 
 use std::ffi::CStr;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use cellkit_core::Errno;
 use cellkit_core::sys::{close, fsconfig, fsmount, fsopen, own, syscall, write};
+
+use super::signals::BlockedSignals;
 
 /// What is tried, in this order. The number is the place of the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -347,30 +348,5 @@ impl Drop for Page {
         let args = [self.0.as_ptr() as usize, size_of::<[AtomicI32; TRIES + 1]>(), 0, 0, 0, 0];
         // SAFETY: the mapping of `new`, which nothing borrows any more.
         let _ = unsafe { syscall(libc::SYS_munmap, args) };
-    }
-}
-
-/// Every signal of the calling thread, until this is dropped.
-struct BlockedSignals(libc::sigset_t);
-
-impl BlockedSignals {
-    fn new() -> Result<Self, Errno> {
-        let mut all = MaybeUninit::<libc::sigset_t>::zeroed();
-        let mut before = MaybeUninit::<libc::sigset_t>::zeroed();
-        // SAFETY: writes one sigset_t; it cannot fail for a valid pointer.
-        unsafe { libc::sigfillset(all.as_mut_ptr()) };
-        // SAFETY: both are one sigset_t.
-        match unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) } {
-            // SAFETY: zeroed, then filled; every bit pattern is a sigset_t.
-            0 => Ok(Self(unsafe { before.assume_init() })),
-            errno => Err(Errno(errno)),
-        }
-    }
-}
-
-impl Drop for BlockedSignals {
-    fn drop(&mut self) {
-        // SAFETY: the mask of before; the old one is not asked for.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, ptr::null_mut()) };
     }
 }

@@ -61,6 +61,9 @@ fn swept(maps: &IdMaps, to: impl Fn(u32) -> u32 + Copy, stride: usize) {
                 .map_err(|error| format!("made again: {error:#}"))?;
         }
         let now = look(&tree);
+        if now.len() != wanted.len() {
+            return Err(format!("{} files, not {}", now.len(), wanted.len()));
+        }
         let wrong = now.iter().zip(&wanted).find(|(now, wanted)| now != wanted);
         wrong.map_or(Ok(()), |(now, wanted)| Err(format!("{now}, not {wanted}")))
     });
@@ -121,6 +124,7 @@ fn killed_at_any_moment_with_several_threads() {
             let maps = rootless();
             Shift::to_outside(&maps).apply_with_journal(open(&tree), journal_at(&state)).expect("made again");
             let now = look(&tree);
+            assert_eq!(now.len(), wanted.len(), "round {round}");
             for (now, wanted) in now.iter().zip(&wanted) {
                 assert_eq!(now, wanted, "round {round}");
             }
