@@ -23,7 +23,9 @@ impl Runtime {
 
     #[track_caller]
     fn nothing_is_left(&self) {
-        assert_no_records(&self.0.join("cellrun"));
+        let state = self.0.join("cellrun");
+        assert!(state.exists(), "the records were somewhere else");
+        assert_no_records(&state);
     }
 }
 
