@@ -119,6 +119,13 @@ impl UsernsFd {
     /// a program of many gigabytes, and no thread, signal handler or wait(2) of the caller's notices it. It has ended
     /// and been reaped when this returns, on errors too, and when the caller is killed it is killed.
     ///
+    /// A process of the caller's effective uid, in the caller's user namespace, has all capabilities in the new one. So it
+    /// may trace that child, and through it read and write the caller's memory, even if it may not trace the caller: one
+    /// that has more capabilities, or that Yama protects. Who is such a caller, and shares its uid with programs that it
+    /// does not trust, makes the namespace in a program that it executes without capabilities, and is handed the descriptor.
+    /// While the caller is not dumpable, nobody without capabilities above may do this; nor can an ordinary user's maps be
+    /// written then.
+    ///
     /// Blocks as [`MapPlan::write`] does, which may run newuidmap(1) and newgidmap(1).
     ///
     /// * C calls: [clone(2)](https://man7.org/linux/man-pages/man2/clone.2.html) with CLONE_NEWUSER, CLONE_VM and
