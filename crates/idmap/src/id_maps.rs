@@ -45,6 +45,22 @@ impl IdMaps {
         Self { uid, gid, projid: None }
     }
 
+    /// One map for uids and gids, as most containers have it.
+    ///
+    /// ```
+    /// use idmap::{IdMap, IdMaps};
+    ///
+    /// let maps = IdMaps::same("0:1000:1,1:100000:65536".parse()?);
+    /// assert_eq!(maps.gid, maps.uid);
+    /// // INSIDE:OUTSIDE:COUNT, where IdMaps itself reads UID:GID:COUNT.
+    /// assert_eq!(IdMaps::same("0:100000:65536".parse()?), "100000:100000:65536".parse()?);
+    /// # Ok::<(), idmap::Error>(())
+    /// ```
+    #[must_use]
+    pub fn same(ids: IdMap) -> Self {
+        Self::new(ids.clone(), ids)
+    }
+
     /// The same with a map of project ids.
     #[must_use]
     pub fn with_projid(self, projid: IdMap) -> Self {
@@ -79,10 +95,17 @@ impl IdMaps {
     }
 }
 
+/// Said of the text of a map of one kind of id.
+const ONE_MAP: &str = "INSIDE:OUTSIDE:COUNT,... is the text of an IdMap: read it as one, and make both maps of it with \
+                       IdMaps::same";
+
 impl FromStr for IdMaps {
     type Err = Error;
 
     /// Reads `UID:GID:COUNT`: the first uid and the first gid outside, and how many ids there are from 0 inside.
+    ///
+    /// That is not the text of an [`IdMap`], whose first number is an id inside: `0:100000:65536` here makes uid 0 inside
+    /// uid 0 outside, which is root of the machine. For lists of `INSIDE:OUTSIDE:COUNT`, see [`same`](Self::same).
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](cellkit_core::ErrorKind::Invalid), naming the part that is wrong.
@@ -91,7 +114,9 @@ impl FromStr for IdMaps {
         let mut fields = text.split(':');
         let (Some(uid), Some(gid), Some(count), None) = (fields.next(), fields.next(), fields.next(), fields.next())
         else {
-            return Err(refuse("this is not UID:GID:COUNT".into()));
+            let error = refuse("this is not UID:GID:COUNT".into());
+            let is_one_map = text.contains(',') && text.parse::<IdMap>().is_ok();
+            return Err(if is_one_map { error.with_hint(ONE_MAP) } else { error });
         };
         let number = |name: &str, text: &str| {
             decimal::parse(text).ok_or_else(|| refuse(format!("{name} {text:?} is not a number from 0 to 4294967294")))
@@ -120,6 +145,14 @@ mod tests {
             assert!(error.to_string().contains(part), "{text:?}: {error}");
             assert!(!error.to_string().contains('\n'), "{error}");
         }
+    }
+
+    #[test]
+    fn the_text_of_one_map_is_told_from_nonsense() {
+        let hint = |text: &str| text.parse::<IdMaps>().expect_err(text).hint().map(ToOwned::to_owned);
+        assert_eq!(hint("0:1000:1,1:100000:65536").as_deref(), Some(ONE_MAP));
+        assert_eq!(hint("0:1000:1,0:100000:65536"), None, "that is no map either");
+        assert_eq!(hint("1:2"), None);
     }
 
     #[test]

@@ -73,7 +73,7 @@
 //! distributions `kernel.unprivileged_userns_clone` or `kernel.apparmor_restrict_unprivileged_userns`).
 //!
 //! # What it does not do
-//! It starts no program in a user namespace (`ns-core` does), loads no module of a name service into its process, and
+//! It starts no program in a user namespace (`ns-core` does: the README of this crate has both together), loads no module of a name service into its process, and
 //! mounts nothing.
 #![deny(unsafe_code)]
 

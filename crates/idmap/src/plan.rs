@@ -153,6 +153,9 @@ impl MapPlan {
     }
 
     /// Whether setgroups(2) will be allowed in the namespace.
+    ///
+    /// Where it is denied, as always with [`Way::SingleId`], a program that drops its groups fails (EPERM): start it with
+    /// the groups that it has, `ns_core::Command::keep_groups`.
     #[must_use]
     pub fn setgroups(&self) -> Setgroups {
         self.setgroups

@@ -20,6 +20,9 @@ impl IdMaps {
     /// caller's own id, alone, nor within the caller's ranges, where ranges that touch count as one. With no_new_privs
     /// they have no privilege, and the own id alone is left.
     ///
+    /// It is a verdict about the caller, who runs them: with another user's ranges, the extents in them are refused. Whether
+    /// ids are within the ranges of somebody else, [`SubIds::uids`] and [`SubIds::gids`] tell.
+    ///
     /// [`MapPlan::explicit`](crate::MapPlan::explicit) asks this where it would have to run them. Whether they are
     /// installed, and have their privilege, is not looked at. A row that versions of newuidmap read differently gives
     /// nothing here; a caller whom `/etc/passwd` does not have passes when a name service may know it.
@@ -149,7 +152,10 @@ fn owns(kinds: &[IdKind], maps: &IdMaps, caller: &Caller, subids: &SubIds) -> Re
     why.push_str(" are not the caller's to map");
     let error = Error::invalid(kind.map_file(), why).on(Subject::Value(extent.colons()));
     Err(match subids.user().filter(|_| theirs) {
-        Some(user) => error.with_hint(format!("the ranges are those of {:?}: read the caller's", user.subid_owner())),
+        Some(user) => error.with_hint(format!(
+            "the ranges are those of {0:?}, and the verdict is about the caller: read the caller's ranges, or ask as {0:?}",
+            user.subid_owner()
+        )),
         None => error.with_hint(missing::hint(&lines.join(" and "), subids)),
     })
 }

@@ -162,6 +162,10 @@ fn privilege_plans_for_others_with_their_ranges() {
     let error = MapPlan::explicit("100000:100000:5".parse().expect("maps"), &bob, &rows).expect_err("ann's");
     assert!(error.to_string().contains("not the caller's to map"), "{error}");
     assert!(error.hint().is_some_and(|hint| hint.contains("\"ann\"")), "{error:#}");
+    // Root who asks whether ann's map is allowed is told that the verdict is about root.
+    let error =
+        "100000:100000:5".parse::<crate::IdMaps>().expect("maps").verify(&root, &rows).expect_err("root's verdict");
+    assert!(error.hint().is_some_and(|hint| hint.contains("ask as \"ann\"")), "{error:#}");
 }
 
 #[test]
