@@ -2,10 +2,10 @@
 //!
 //! # Theory of operation
 //!
-//! With getsubids(1) they are the only programs that a cellkit library runs, so they are run as if everything around them were hostile:
-//! by absolute path, with an empty environment, in `/`, with the three descriptors below (and those that the caller's
-//! program left open without close-on-exec, as any program it runs), for at most ten seconds; and nothing they say is
-//! believed: the map is read back afterwards. They are started by posix_spawn(3), whose cost does not grow with the
+//! With getsubids(1) they are the only programs that a cellkit library runs, so they are run as if everything around them
+//! were hostile: by absolute path, with an empty environment, in `/`, with the three descriptors below (and those that the
+//! caller's program left open without close-on-exec, as any program it runs), for at most ten seconds; and nothing they
+//! say is believed: the map is read back afterwards. They are started by posix_spawn(3), whose cost does not grow with the
 //! caller's memory; closing what the caller left open would need code between fork and exec, and so a real fork.
 //!
 //! * standard input: the child's directory in `/proc`. Since shadow 4.14 the first argument may be `fd:N`, a descriptor
