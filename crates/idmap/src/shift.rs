@@ -74,9 +74,9 @@ pub enum Unmapped {
 ///   capabilities again, does not get them back without a journal.
 ///
 /// # Speed
-/// A plain file in a directory that only the caller may write to costs three system calls, any other five and more; `chown
-/// -R` makes one, looks at nothing, and works alone. Several threads work ([`threads`](Self::threads)), which have a working directory of their own and never touch the
-/// caller's. Descriptors and memory are bounded, however many files there are and however deep they are. At most one
+/// A plain file costs three system calls in a directory that only the caller may write to, or that becomes one; any other
+/// costs five and more. `chown -R` makes one, looks at nothing, and works alone. Several threads work
+/// ([`threads`](Self::threads)), which have a working directory of their own and never touch the caller's. Descriptors and memory are bounded, however many files there are and however deep they are. At most one
 /// descriptor for each 1024 directories that are beside each other comes on top.
 ///
 /// # Kernel and privileges

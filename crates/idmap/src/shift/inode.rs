@@ -2,7 +2,9 @@
 //!
 //! Which file a name means may change between two system calls. In a directory that belongs to the caller, and that only
 //! its owner may write to, nobody but the caller and root could do that; so a plain file there is looked at and changed by
-//! its name, which takes three calls. Everywhere else, and for whatever has more than an owner, the file is held by an
+//! its name, which takes three calls. A directory that becomes such a one is changed before the names in it: the kernel
+//! asks who may write at each operation, with the directory locked, so neither a descriptor nor a working directory from
+//! before helps its old owner. A walk that only looks uses names everywhere. Everywhere else, and for whatever has more than an owner, the file is held by an
 //! O_PATH descriptor first, and all calls are made on the very file that was looked at:
 //!
 //! ```text
@@ -131,13 +133,21 @@ impl Pass<'_> {
 
     /// Whether nobody but the caller can put something else in the place of a name.
     fn is_ours(&self, folder: &Folder) -> bool {
-        // Where an access control list lets others write, the group's bit says so too.
-        folder.stat.uid == self.caller && folder.stat.mode & 0o022 == 0
+        folder.stat.uid == self.caller && only_its_owner_writes(&folder.stat)
+    }
+
+    /// Whether a directory becomes one in which nobody but the caller can do so.
+    pub(crate) fn becomes_ours(&self, stat: &Stat) -> bool {
+        self.change && self.uids.verdict(stat.uid) == Verdict::Move(self.caller) && only_its_owner_writes(stat)
+    }
+
+    fn uses_names(&self, folder: &Folder) -> bool {
+        !self.change || self.is_ours(folder)
     }
 
     /// Before the names of a directory.
     pub(crate) fn begin(&self, folder: &Folder) -> Result<()> {
-        self.enter(if self.is_ours(folder) { folder.fd.as_fd() } else { self.fds.as_fd() }, folder)
+        self.enter(if self.uses_names(folder) { folder.fd.as_fd() } else { self.fds.as_fd() }, folder)
     }
 
     fn enter(&self, dir: BorrowedFd<'_>, folder: &Folder) -> Result<()> {
@@ -150,9 +160,9 @@ impl Pass<'_> {
             worker.below.push(name.to_owned());
             return Ok(());
         }
-        let ours = self.is_ours(folder);
+        let by_name = self.uses_names(folder);
         let fail = |call, errno: Errno| Error::from_errno(call, errno.0).on(folder.dir.path(Some(name)));
-        let result = if ours {
+        let result = if by_name {
             match self.by_name(folder, name, worker) {
                 Ok(Some(())) => Ok(()),
                 Ok(None) => {
@@ -231,7 +241,7 @@ impl Pass<'_> {
         self.file(&held, &stat, worker).map_err(Failed::Told)
     }
 
-    /// A directory itself, whose names are done.
+    /// A directory itself.
     pub(crate) fn directory(&self, folder: &Folder, worker: &mut Worker) -> Result<()> {
         let fd = folder.fd.as_fd();
         let held = Held { fd, of: Of::Open(fd), folder, name: None };
@@ -419,6 +429,11 @@ impl Pass<'_> {
         }
         Ok(found)
     }
+}
+
+/// Where an access control list lets others write, the group's bit says so too.
+fn only_its_owner_writes(dir: &Stat) -> bool {
+    dir.mode & 0o022 == 0
 }
 
 /// How a call on one file failed.

@@ -7,10 +7,10 @@
 //!   Names: each is looked at, and changed     Read for directories below
 //! ```
 //!
-//! The newest first is depth first: what waits is bounded by the depth of the tree, and not by its size. A directory
-//! itself is changed after all names in it (but not after what is below those): as long as it belongs to the caller, who
-//! alone may write to it, nobody else can put another file in the place of a name, and the names can be used as they are.
-//! See `inode.rs`.
+//! The newest first is depth first: what waits is bounded by the depth of the tree, and not by its size. As long as a
+//! directory belongs to the caller, who alone may write to it, nobody else can put another file in the place of a name, and
+//! the names can be used as they are. So one that becomes the caller's is changed before the names in it, and any other
+//! after them (but not after what is below those). See `inode.rs`.
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
@@ -38,7 +38,10 @@ const MOST_WAITING: usize = 1024;
 pub(crate) struct Folder {
     pub(crate) dir: Arc<Dir>,
     pub(crate) fd: Arc<OwnedFd>,
+    /// At the time at which the names begin.
     pub(crate) stat: Stat,
+    /// Whether it was changed itself, before its names.
+    itself_done: bool,
     /// How many tasks still read it or have names of it.
     parts: AtomicUsize,
 }
@@ -81,6 +84,10 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
+    fn new() -> Self {
+        Self { shifted: Shifted::default(), below: Vec::new(), list: vec![0; 256], spare: Vec::new() }
+    }
+
     /// One of those that were used before, as large as getdents64 may fill it.
     fn buffer(&mut self) -> Vec<u8> {
         self.spare.pop().unwrap_or_else(|| vec![0; RECORDS])
@@ -98,7 +105,9 @@ pub(crate) fn walk(pass: &Pass<'_>, root: OwnedFd, stat: Stat, threads: NonZero<
         changed: Condvar::new(),
     };
     let fd = dir.fd(&walk.open).map_err(|errno| Error::from_errno("openat", errno.0))?;
-    walk.push([Task::More(Arc::new(Folder { dir, fd, stat, parts: AtomicUsize::new(1) }))]);
+    let mut first = Worker::new();
+    let folder = walk.folder(dir, fd, stat, &mut first).map_err(|error| error.with_hints(&HINTS))?;
+    walk.push([Task::More(folder)]);
     let shifted = std::thread::scope(|scope| {
         let mut workers = Vec::new();
         for _ in 0..threads.get() {
@@ -111,7 +120,7 @@ pub(crate) fn walk(pass: &Pass<'_>, root: OwnedFd, stat: Stat, threads: NonZero<
                 }
             }
         }
-        let mut shifted = Shifted::default();
+        let mut shifted = first.shifted;
         for worker in workers {
             match worker.join() {
                 Ok(part) => shifted.add(part),
@@ -169,8 +178,7 @@ impl Walk<'_> {
     }
 
     fn work(&self) -> Shifted {
-        let mut worker =
-            Worker { shifted: Shifted::default(), below: Vec::new(), list: vec![0; 256], spare: Vec::new() };
+        let mut worker = Worker::new();
         let fail = |error: Error| self.fail(error.with_hints(&HINTS));
         if let Err(errno) = tree::own_working_directory() {
             fail(Error::from_errno("unshare", errno.0));
@@ -224,7 +232,21 @@ impl Walk<'_> {
             Ok(fd) => fd,
             Err(errno) => return Err(fail("openat", errno.0)),
         };
-        Ok(Some(Arc::new(Folder { dir, fd, stat, parts: AtomicUsize::new(1) })))
+        self.folder(dir, fd, stat, worker).map(Some)
+    }
+
+    /// A directory whose names are next. One that becomes the caller's is the caller's from here on.
+    fn folder(&self, dir: Arc<Dir>, fd: Arc<OwnedFd>, stat: Stat, worker: &mut Worker) -> Result<Arc<Folder>> {
+        let mut folder = Folder { dir, fd, stat, itself_done: false, parts: AtomicUsize::new(1) };
+        if self.pass.becomes_ours(&stat) {
+            self.pass.directory(&folder, worker)?;
+            folder.itself_done = true;
+            // What counts is how it is now: until it was changed, its owner could let others write to it.
+            folder.stat = tree::stat(folder.fd.as_fd(), c"")
+                .map_err(|errno| Error::from_errno("statx", errno.0).on(folder.dir.path(None)))?;
+            self.pass.met(1);
+        }
+        Ok(Arc::new(folder))
     }
 
     /// Reads names, to the end or until many directories were among them.
@@ -280,9 +302,9 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// The last of all parts of a directory brings the turn of the directory itself.
+    /// The last of all parts of a directory brings the turn of the directory itself, unless it had it.
     fn part_done(&self, folder: &Folder, worker: &mut Worker) -> Result<()> {
-        if folder.parts.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if folder.parts.fetch_sub(1, Ordering::AcqRel) == 1 && !folder.itself_done {
             self.pass.directory(folder, worker)?;
             self.pass.met(1);
         }

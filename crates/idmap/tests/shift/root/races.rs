@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use idmap::{IdMaps, Shift, Unmapped};
 
-use crate::sys::exchange;
-use crate::tree::{look, open};
+use crate::sys::{become_id, exchange, in_fork};
+use crate::tree::{look, open, sh};
 
 /// Lets the racers end, also when the test fails.
 struct Stop<'a>(&'a AtomicBool);
@@ -123,6 +123,122 @@ fn nobody_gets_the_file_of_another() {
             }
         });
         assert!(exchanged > 1000, "{exchanged} exchanges, {missed} missed");
+    });
+}
+
+#[test]
+fn the_old_owner_of_a_directory_cannot_use_it_any_more() {
+    faultkit::require!(root);
+    faultkit::isolated!(limit_secs = 300, || {
+        const OLD: u32 = 100_000;
+        let dir = faultkit::TempDir::new();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
+        let (tree, outside) = (dir.path().join("tree"), dir.path().join("outside"));
+        fs::create_dir(&outside).expect("mkdir");
+        fs::write(outside.join("passwd"), "").expect("write");
+        let before = look(&outside);
+        fs::create_dir(&tree).expect("mkdir");
+        for number in 0..300 {
+            fs::write(tree.join(format!("f{number:03}")), "").expect("write");
+        }
+        symlink(outside.join("passwd"), tree.join("link")).expect("link");
+        // A file of an id that must not become another's: 42 outside is nobody in the map.
+        for number in 0..20 {
+            fs::write(tree.join(format!("shadow{number}")), "").expect("write");
+            chown(tree.join(format!("shadow{number}")), Some(42), Some(42)).expect("chown");
+        }
+        let shadows: Vec<u64> =
+            (0..20).map(|n| fs::metadata(tree.join(format!("shadow{n}"))).expect("stat").ino()).collect();
+        let maps: IdMaps = "100000:100000:65536".parse().expect("maps");
+        let give_back = || {
+            // First, or the racer exchanges what is looked at here.
+            fs::set_permissions(&tree, fs::Permissions::from_mode(0o755)).expect("chmod");
+            for entry in fs::read_dir(&tree).expect("read") {
+                let path = entry.expect("entry").path();
+                let m = fs::symlink_metadata(&path).expect("stat");
+                if !shadows.contains(&m.ino()) {
+                    lchown(&path, Some(OLD), Some(OLD)).expect("chown");
+                }
+            }
+            chown(&tree, Some(OLD), Some(OLD)).expect("chown");
+        };
+        give_back();
+        for opens_it in [false, true] {
+            let (counts, stop) = (outside.with_file_name("counts"), outside.with_file_name("stop"));
+            let (_, _) = (fs::remove_file(&stop), fs::remove_file(&counts));
+            // The racer works as the old owner, from a working directory in the tree and a descriptor of it.
+            fs::write(&counts, [0; 16]).expect("write");
+            chown(&counts, Some(OLD), None).expect("chown");
+            let mut racer = std::process::Command::new(std::env::current_exe().expect("exe"))
+                .args(["root::races::the_old_owner", "--exact", "--ignored", "--test-threads=1"])
+                .env("SHIFT_OPENS", if opens_it { "1" } else { "0" })
+                .env("SHIFT_COUNTS", &counts)
+                .env("SHIFT_STOP", &stop)
+                .env_remove("CELLKIT_ISOLATED")
+                .current_dir(&tree)
+                .stdout(std::process::Stdio::null())
+                .spawn()
+                .expect("this test");
+            let done = || fs::read(&counts).map_or(0, |text| u64::from_ne_bytes(text[..8].try_into().expect("count")));
+            while done() == 0 {
+                assert!(racer.try_wait().expect("wait").is_none(), "the racer ended");
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            let (begun, mut after) = (done(), 0);
+            for _ in 0..300 {
+                let shift = Shift::to_inside(&maps).unmapped(Unmapped::Leave);
+                shift.apply(open(&tree)).expect("shift");
+                assert_eq!(look(&outside), before, "a link led out");
+                let stat = fs::metadata(&tree).expect("stat");
+                assert_eq!(stat.uid(), 0);
+                for entry in fs::read_dir(&tree).expect("read") {
+                    let entry = entry.expect("entry");
+                    let m = fs::symlink_metadata(entry.path()).expect("stat");
+                    let is_shadow = shadows.contains(&m.ino());
+                    assert_eq!(m.uid() == 42, is_shadow, "{:?} has uid {}", entry.file_name(), m.uid());
+                }
+                if stat.mode() & 0o022 == 0 {
+                    let names = || sh(&tree, "ls -i");
+                    let first = names();
+                    std::thread::sleep(std::time::Duration::from_micros(300));
+                    assert_eq!(names(), first, "the old owner moved something in the caller's directory");
+                    after += 1;
+                }
+                give_back();
+            }
+            let exchanged = done() - begun;
+            fs::write(&stop, "").expect("write");
+            assert!(racer.wait().expect("wait").success());
+            assert!(exchanged > 300, "{exchanged} exchanges");
+            assert!(after > 0, "the directory was always open to others");
+        }
+    });
+}
+
+#[test]
+#[ignore = "the racer of the_old_owner_of_a_directory_cannot_use_it_any_more"]
+fn the_old_owner() {
+    use std::os::unix::fs::FileExt;
+    let path = |name| std::path::PathBuf::from(std::env::var_os(name).expect("SHIFT_OPENS, SHIFT_COUNTS, SHIFT_STOP"));
+    let (counts, stop, opens) = (path("SHIFT_COUNTS"), path("SHIFT_STOP"), path("SHIFT_OPENS") == Path::new("1"));
+    let held = open(Path::new("."));
+    let counts = fs::File::options().write(true).open(counts).expect("open");
+    in_fork(|| {
+        become_id(100_000);
+        let by_fd = std::path::PathBuf::from(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&held)));
+        let mut times = 0u64;
+        while !stop.exists() {
+            for number in 0..20 {
+                let (mine, theirs) = (format!("f{:03}", number * 13), format!("shadow{number}"));
+                times += u64::from(exchange(Path::new(&mine), Path::new(&theirs)));
+                times += u64::from(exchange(&by_fd.join(&mine), Path::new("link")));
+                if opens && number % 7 == 0 {
+                    let mode = if number % 2 == 0 { 0o777 } else { 0o755 };
+                    let _ = fs::set_permissions(".", fs::Permissions::from_mode(mode));
+                }
+            }
+            counts.write_all_at(&times.to_ne_bytes(), 0).expect("write");
+        }
     });
 }
 

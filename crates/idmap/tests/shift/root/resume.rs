@@ -39,16 +39,25 @@ fn fresh(dir: &Path) {
     sh(dir, "rm -rf tree journal; cp -a --preserve=all template tree");
 }
 
+fn one_thread_in(maps: &IdMaps) -> Shift {
+    Shift::to_inside(maps).threads(NonZero::<usize>::MIN)
+}
+
 fn swept(maps: &IdMaps, to: impl Fn(u32) -> u32 + Copy, stride: usize) {
+    swept_from(|_| {}, &one_thread(maps), to, stride);
+}
+
+fn swept_from(begin: impl Fn(&Path), shift: &Shift, to: impl Fn(u32) -> u32 + Copy, stride: usize) {
     let dir = faultkit::TempDir::new();
     template(dir.path());
+    begin(&dir.path().join("template"));
     fresh(dir.path());
     let (tree, journal) = (dir.path().join("tree"), dir.path().join("journal"));
     let wanted = expected(&look(&tree), to, to);
     let sweep = Sweep::new(|counted| {
         fresh(dir.path());
         let (tree, journal) = (open(&tree), journal_at(&journal));
-        told(counted.run(|| one_thread(maps).apply_with_journal(&tree, &journal)))
+        told(counted.run(|| shift.apply_with_journal(&tree, &journal)))
     });
     let done = sweep.stride(stride).each(Fault::Kill, |run| {
         if run.end != End::Killed {
@@ -56,7 +65,7 @@ fn swept(maps: &IdMaps, to: impl Fn(u32) -> u32 + Copy, stride: usize) {
         }
         // Not even a second kill makes a difference: it is made again twice.
         for _ in 0..2 {
-            one_thread(maps)
+            shift
                 .apply_with_journal(open(&tree), journal_at(&journal))
                 .map_err(|error| format!("made again: {error:#}"))?;
         }
@@ -75,6 +84,19 @@ fn killed_at_each_system_call() {
     faultkit::require!(root, program("setfacl"), program("setcap"));
     faultkit::isolated!(limit_secs = 900, || {
         swept(&"100000:100000:65536".parse().expect("maps"), |id| id + 100_000, 1);
+    });
+}
+
+#[test]
+fn killed_at_each_system_call_on_the_way_inside() {
+    faultkit::require!(root, program("setfacl"), program("setcap"));
+    faultkit::isolated!(limit_secs = 900, || {
+        // Directories become the caller's, and are changed before the names in them.
+        let maps: IdMaps = "100000:100000:65536".parse().expect("maps");
+        let outside = |dir: &Path| {
+            Shift::to_outside(&maps).apply(open(dir)).expect("shift");
+        };
+        swept_from(outside, &one_thread_in(&maps), |id| id.checked_sub(100_000).expect("an id outside"), 1);
     });
 }
 
