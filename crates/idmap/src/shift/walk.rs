@@ -13,7 +13,7 @@
 //! after them (but not after what is below those). See `inode.rs`.
 #![forbid(unsafe_code)]
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::ffi::{CStr, CString};
 use std::num::NonZero;
 use std::os::fd::{AsFd, OwnedFd};
@@ -26,7 +26,7 @@ use super::Shifted;
 use super::dir::{Dir, OpenDirs, locked};
 use super::inode::Pass;
 use crate::hint::HINTS;
-use crate::sys::tree::{self, Stat};
+use crate::sys::tree::{self, Inode, Stat};
 
 /// What getdents64 fills at once: about a thousand names.
 const RECORDS: usize = 32 << 10;
@@ -69,6 +69,9 @@ struct Walk<'a> {
     pass: &'a Pass<'a>,
     open: OpenDirs,
     threads: usize,
+    /// The directories that somebody is at. One that is moved meanwhile is met by two names, and whoever came second would
+    /// trust its names when it has been given away already.
+    begun: Mutex<HashSet<Inode>>,
     waiting: Mutex<Waiting>,
     changed: Condvar,
 }
@@ -101,13 +104,14 @@ pub(crate) fn walk(pass: &Pass<'_>, root: OwnedFd, stat: Stat, threads: NonZero<
         pass,
         open: OpenDirs::default(),
         threads: threads.get(),
+        begun: Mutex::default(),
         waiting: Mutex::default(),
         changed: Condvar::new(),
     };
     let fd = dir.fd(&walk.open).map_err(|errno| Error::from_errno("openat", errno.0))?;
     let mut first = Worker::new();
     let folder = walk.folder(dir, fd, stat, &mut first).map_err(|error| error.with_hints(&HINTS))?;
-    walk.push([Task::More(folder)]);
+    walk.push(folder.map(Task::More));
     let shifted = std::thread::scope(|scope| {
         let mut workers = Vec::new();
         for _ in 0..threads.get() {
@@ -232,21 +236,26 @@ impl Walk<'_> {
             Ok(fd) => fd,
             Err(errno) => return Err(fail("openat", errno.0)),
         };
-        self.folder(dir, fd, stat, worker).map(Some)
+        self.folder(dir, fd, stat, worker)
     }
 
-    /// A directory whose names are next. One that becomes the caller's is the caller's from here on.
-    fn folder(&self, dir: Arc<Dir>, fd: Arc<OwnedFd>, stat: Stat, worker: &mut Worker) -> Result<Arc<Folder>> {
+    /// A directory whose names are next, unless somebody is at it. One that becomes the caller's is the caller's from here
+    /// on.
+    fn folder(&self, dir: Arc<Dir>, fd: Arc<OwnedFd>, stat: Stat, worker: &mut Worker) -> Result<Option<Arc<Folder>>> {
+        if !locked(&self.begun).insert(stat.inode) {
+            worker.shifted.vanished += 1;
+            return Ok(None);
+        }
         let mut folder = Folder { dir, fd, stat, itself_done: false, parts: AtomicUsize::new(1) };
         if self.pass.becomes_ours(&stat) {
             self.pass.directory(&folder, worker)?;
             folder.itself_done = true;
-            // What counts is how it is now: until it was changed, its owner could let others write to it.
-            folder.stat = tree::stat(folder.fd.as_fd(), c"")
-                .map_err(|errno| Error::from_errno("statx", errno.0).on(folder.dir.path(None)))?;
             self.pass.met(1);
         }
-        Ok(Arc::new(folder))
+        // What counts is how it is now: until it was begun, or changed, it may have been given away or opened to others.
+        folder.stat = tree::stat(folder.fd.as_fd(), c"")
+            .map_err(|errno| Error::from_errno("statx", errno.0).on(folder.dir.path(None)))?;
+        Ok(Some(Arc::new(folder)))
     }
 
     /// Reads names, to the end or until many directories were among them.
@@ -304,9 +313,12 @@ impl Walk<'_> {
 
     /// The last of all parts of a directory brings the turn of the directory itself, unless it had it.
     fn part_done(&self, folder: &Folder, worker: &mut Worker) -> Result<()> {
-        if folder.parts.fetch_sub(1, Ordering::AcqRel) == 1 && !folder.itself_done {
-            self.pass.directory(folder, worker)?;
-            self.pass.met(1);
+        if folder.parts.fetch_sub(1, Ordering::AcqRel) == 1 {
+            if !folder.itself_done {
+                self.pass.directory(folder, worker)?;
+                self.pass.met(1);
+            }
+            locked(&self.begun).remove(&folder.stat.inode);
         }
         Ok(())
     }
