@@ -59,7 +59,8 @@ impl Fake {
 fn a_program_that_stops_itself_is_killed_in_time() {
     faultkit::require!(root, program("unshare"));
     faultkit::isolated!(|| {
-        for script in ["kill -STOP $$", "kill -TSTP $$; sleep 1000", "echo asleep >&2; kill -STOP $$"] {
+        // SIGTSTP stops nobody in an orphaned process group.
+        for script in ["kill -STOP $$", "kill -TSTP $$; exec sleep 1000", "echo asleep >&2; kill -STOP $$"] {
             // Long enough for a shell on a busy machine to say its word.
             let error = Fake::new(script).limit(Duration::from_secs(3)).fails();
             assert_eq!((error.kind(), error.operation()), (ErrorKind::TimedOut, "newuidmap"), "{error:#}");

@@ -41,6 +41,7 @@ fn withstood(call: &Call, errno: i32) -> Option<&'static str> {
         // Whether the maps are right is looked at in the body.
         "read" if call.is_callers() => Some("words of a program are lost, and the map tells"),
         "prlimit64" => Some("the C library asks how many descriptors there can be, and takes none for an answer"),
+        "pidfd_send_signal" if errno == libc::EPERM => Some("whether it still lives is looked up in its fdinfo then"),
         "openat2" if errno == libc::EAGAIN || errno == libc::EINTR => Some("a lookup beside a rename is made again"),
         _ => None,
     }
