@@ -216,7 +216,7 @@ fn the_old_owner_of_a_directory_cannot_use_it_any_more() {
 }
 
 #[test]
-#[ignore = "the racer of the_old_owner_of_a_directory_cannot_use_it_any_more"]
+#[ignore = "run by the_old_owner_of_a_directory_cannot_use_it_any_more: the racer"]
 fn the_old_owner() {
     use std::os::unix::fs::FileExt;
     let path = |name| std::path::PathBuf::from(std::env::var_os(name).expect("SHIFT_OPENS, SHIFT_COUNTS, SHIFT_STOP"));

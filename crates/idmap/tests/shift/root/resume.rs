@@ -161,7 +161,7 @@ fn rootless() -> IdMaps {
 }
 
 #[test]
-#[ignore = "the part of killed_at_any_moment_with_several_threads that is killed"]
+#[ignore = "run by killed_at_any_moment_with_several_threads, which kills it"]
 fn in_another_process() {
     let (Some(tree), Some(state)) = (std::env::var_os("SHIFT_TREE"), std::env::var_os("SHIFT_JOURNAL")) else {
         panic!("SHIFT_TREE and SHIFT_JOURNAL say what is to be shifted");
