@@ -1,11 +1,22 @@
 //! One exchange with the kernel as data: what is sent, and what the answers add up to. No I/O.
 //!
-//! The kernel runs a request within sendmsg(2) and queues the answers to the socket: for a request its
-//! acknowledgement, perhaps after one answer; for a dump many datagrams and NLMSG_DONE. A batch of nf_tables messages
-//! is one datagram between NFNL_MSG_BATCH_BEGIN and NFNL_MSG_BATCH_END: each message that failed is answered with its
-//! own error, and the last one, which alone asks for it, with an acknowledgement in any case. An error that concerns
-//! the whole batch (no permission, a failed commit) is answered to BATCH_BEGIN, before all others.
+//! Theory of operation. The kernel runs a request within sendmsg(2) and queues the answers to the socket: for a request its
+//! acknowledgement, perhaps after one answer; for a dump many datagrams and NLMSG_DONE.
+//!
+//! Many requests fit one datagram, and the kernel runs them in turn. One that fails is answered with its own error whether
+//! it asked for an acknowledgement or not, so only the last one asks: when its verdict is there, those of all others
+//! are. rtnetlink knows no transactions: it runs the requests behind one that failed all the same ([`Mode::Each`]).
+//! nf_tables does: its messages are framed by NFNL_MSG_BATCH_BEGIN and NFNL_MSG_BATCH_END, and nothing is done when one
+//! of them failed ([`Mode::Batch`]). An error that concerns a whole transaction (no permission, a failed commit) is answered
+//! to BATCH_BEGIN, before all others.
+//!
+//! Answers can be lost: when memory is short or the receive buffer full, the kernel drops them and says ENOBUFS once. A list
+//! can be torn: what it shows changed between two of its datagrams (NLM_F_DUMP_INTR). What only asks is then asked
+//! again, from the start; a change whose answer was lost is an error that says so, for nobody knows whether it was made.
+//! So a list is complete or an error, never a part of it.
 #![forbid(unsafe_code)]
+
+use std::time::Duration;
 
 use cellkit_core::{Error, Result, Subject};
 
@@ -19,6 +30,7 @@ const NLM_F_DUMP: u16 = 0x300;
 const NLM_F_DUMP_INTR: u16 = 0x10;
 const NLM_F_CAPPED: u16 = 0x100;
 const NLM_F_ACK_TLVS: u16 = 0x200;
+const NLMSG_NOOP: u16 = 1;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const NLMSG_OVERRUN: u16 = 4;
@@ -28,6 +40,15 @@ const NLMSGERR_ATTR_MISS_TYPE: u16 = 5;
 const NFNL_MSG_BATCH_BEGIN: u16 = 0x10;
 const NFNL_MSG_BATCH_END: u16 = 0x11;
 const NFNL_SUBSYS_NFTABLES: u8 = 10;
+
+/// The first message of rtnetlink (RTM_BASE). Messages below are of netlink itself, in every family.
+const RTM_BASE: u16 = 16;
+/// The last that can be rtnetlink's. Those of nfnetlink's subsystems have the subsystem in the upper byte.
+const RTM_MAX: u16 = 0xff;
+/// How many requests go into one datagram: so few that their errors, should all fail, fit the receive buffer.
+const MOST_REQUESTS: usize = 64;
+/// And how many bytes of them, unless one alone is longer.
+const MOST_BYTES: usize = 32 << 10;
 
 /// One message to the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +63,15 @@ pub(crate) struct Request {
 }
 
 impl Request {
+    /// Whether nothing is changed by it, so that it may be made again. Of rtnetlink's messages every fourth asks, and
+    /// those of nfnetlink are known by their names.
+    fn only_asks(&self) -> bool {
+        match self.kind {
+            RTM_BASE..=RTM_MAX => self.kind % 4 == 2,
+            _ => self.operation.contains("_GET"),
+        }
+    }
+
     fn error(&self, errno: i32, text: String) -> Error {
         let mut error = Error::from_errno(self.operation, errno).with_kernel_text(text);
         if let Some(subject) = &self.subject {
@@ -58,6 +88,9 @@ pub(crate) enum Mode {
     Ack,
     /// One request, ended by NLMSG_DONE.
     Dump,
+    /// Requests of rtnetlink, each for itself: one that fails keeps none of the others from being run. The error is that
+    /// of the first that failed, with those of the others along.
+    Each,
     /// All requests or none, as one nf_tables transaction.
     Batch,
 }
@@ -67,6 +100,40 @@ pub(crate) enum Mode {
 pub(crate) enum Progress {
     More,
     Done,
+    /// What came is not the whole answer, and nothing was changed: ask again, with a new exchange.
+    Again,
+}
+
+/// The requests by the datagrams they are sent in.
+pub(crate) fn datagrams(requests: &[Request], mode: Mode) -> Vec<&[Request]> {
+    if mode != Mode::Each {
+        return vec![requests];
+    }
+    let mut list = Vec::new();
+    let mut rest = requests;
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let fit = rest.iter().take(MOST_REQUESTS).take_while(|request| {
+            bytes += HEADER + request.body.len();
+            bytes <= MOST_BYTES
+        });
+        let (some, others) = rest.split_at(fit.count().max(1));
+        list.push(some);
+        rest = others;
+    }
+    list
+}
+
+/// The error for requests that were not answered within their time.
+pub(crate) fn timed_out(requests: &[Request], limit: Duration) -> Error {
+    let mut error = Error::timed_out(requests.first().map_or("netlink", |request| request.operation), limit);
+    if let Some(subject) = requests.first().and_then(|request| request.subject.clone()) {
+        error = error.on(subject);
+    }
+    if !requests.iter().all(Request::only_asks) {
+        error = error.with_hint("the change may have been made or not: look before making it again");
+    }
+    error
 }
 
 /// The answers so far.
@@ -75,15 +142,22 @@ pub(crate) struct Exchange<'a> {
     requests: &'a [Request],
     mode: Mode,
     first: u32,
+    port: u32,
     answers: Vec<Vec<u8>>,
     interrupted: bool,
-    failure: Option<Error>,
+    failures: Vec<Error>,
 }
 
 impl<'a> Exchange<'a> {
     /// The exchange of `requests`, whose sequence numbers begin at `first`.
     pub(crate) fn new(requests: &'a [Request], mode: Mode, first: u32) -> Self {
-        Self { requests, mode, first, answers: Vec::new(), interrupted: false, failure: None }
+        Self { requests, mode, first, port: 0, answers: Vec::new(), interrupted: false, failures: Vec::new() }
+    }
+
+    /// Of a socket with this port: what says that it answers another's is none of the answers.
+    pub(crate) fn of_port(mut self, port: u32) -> Self {
+        self.port = port;
+        self
     }
 
     /// How many sequence numbers the exchange uses.
@@ -109,8 +183,8 @@ impl<'a> Exchange<'a> {
             let asks = match self.mode {
                 Mode::Ack => NLM_F_ACK,
                 Mode::Dump => NLM_F_DUMP,
-                Mode::Batch if index + 1 == self.requests.len() => NLM_F_ACK,
-                Mode::Batch => 0,
+                Mode::Each | Mode::Batch if index + 1 == self.requests.len() => NLM_F_ACK,
+                Mode::Each | Mode::Batch => 0,
             };
             push(&mut bytes, request.kind, request.flags | NLM_F_REQUEST | asks, sequence, &request.body)?;
             sequence = sequence.wrapping_add(1);
@@ -126,27 +200,54 @@ impl<'a> Exchange<'a> {
         let mut rest = datagram;
         while let Some(message) = Message::first(rest) {
             rest = message.rest;
-            let Some(place) = self.place(message.sequence) else { continue };
             match message.kind {
-                NLMSG_OVERRUN => return Err(Error::from_errno(self.operation(), libc::ENOBUFS)),
+                NLMSG_NOOP => continue,
+                // No sequence number to look at: what was lost may have been anything.
+                NLMSG_OVERRUN => return self.lost(),
+                _ => {}
+            }
+            if message.port != 0 && self.port != 0 && message.port != self.port {
+                continue;
+            }
+            let Some(place) = self.place(message.sequence) else { continue };
+            self.interrupted |= message.flags & NLM_F_DUMP_INTR != 0;
+            match message.kind {
                 NLMSG_ERROR | NLMSG_DONE => {
-                    self.interrupted |= message.flags & NLM_F_DUMP_INTR != 0;
                     let (errno, text) = verdict(&message)
                         .ok_or_else(|| Error::parse(self.operation(), "the kernel's answer is too short"))?;
-                    if errno != 0 && self.failure.is_none() {
-                        self.failure = Some(self.error(place, errno, text));
+                    if errno != 0 {
+                        self.failures.push(self.error(place, errno, text));
+                    }
+                    if self.mode == Mode::Dump && message.kind == NLMSG_ERROR && errno == 0 {
+                        return Err(Error::parse(self.operation(), "the kernel's list has no end"));
                     }
                     if self.ends(place, errno) {
-                        return Ok(Progress::Done);
+                        let torn = self.interrupted && self.failures.is_empty();
+                        return Ok(if torn { Progress::Again } else { Progress::Done });
                     }
                 }
-                _ => {
-                    self.interrupted |= message.flags & NLM_F_DUMP_INTR != 0;
-                    self.answers.push(message.body.to_vec());
-                }
+                _ => self.answers.push(message.body.to_vec()),
             }
         }
         if rest.is_empty() { Ok(Progress::More) } else { Err(Error::parse(self.operation(), "a torn netlink message")) }
+    }
+
+    /// Some of the answers were lost (ENOBUFS, a datagram that did not fit).
+    ///
+    /// # Errors
+    /// ENOBUFS, where something may have been changed.
+    pub(crate) fn lost(&self) -> Result<Progress> {
+        if self.requests.iter().all(Request::only_asks) {
+            return Ok(Progress::Again);
+        }
+        let mut error = Error::from_errno(self.operation(), libc::ENOBUFS).with_hint(
+            "the kernel's answer was lost, for want of memory or room: the change may have been made or not, so look before \
+             making it again",
+        );
+        if let Some(subject) = self.requests.first().and_then(|request| request.subject.clone()) {
+            error = error.on(subject);
+        }
+        Err(error)
     }
 
     /// The sequence number counted from the first of this exchange, if it is one of them.
@@ -172,21 +273,14 @@ impl<'a> Exchange<'a> {
     fn ends(&self, place: usize, errno: i32) -> bool {
         match self.mode {
             Mode::Ack | Mode::Dump => true,
+            Mode::Each => place + 1 == self.requests.len(),
             Mode::Batch => place == self.requests.len() || (place == 0 && errno != 0),
         }
     }
 
-    /// Whether what a dump listed changed while it ran, so that it may lack or repeat something.
-    pub(crate) fn was_interrupted(&self) -> bool {
-        self.interrupted && self.failure.is_none()
-    }
-
-    /// The bodies of the answers, or the first failure.
+    /// The bodies of the answers, or the failures, first the first.
     pub(crate) fn finish(self) -> Result<Vec<Vec<u8>>> {
-        match self.failure {
-            Some(error) => Err(error),
-            None => Ok(self.answers),
-        }
+        Error::all(self.failures).map(|()| self.answers)
     }
 }
 
@@ -208,6 +302,7 @@ struct Message<'a> {
     kind: u16,
     flags: u16,
     sequence: u32,
+    port: u32,
     body: &'a [u8],
     rest: &'a [u8],
 }
@@ -218,9 +313,10 @@ impl<'a> Message<'a> {
         let kind = u16::from_ne_bytes(bytes.get(4..)?.first_chunk().copied()?);
         let flags = u16::from_ne_bytes(bytes.get(6..)?.first_chunk().copied()?);
         let sequence = u32::from_ne_bytes(bytes.get(8..)?.first_chunk().copied()?);
+        let port = u32::from_ne_bytes(bytes.get(12..)?.first_chunk().copied()?);
         let body = bytes.get(HEADER..length)?;
         let rest = bytes.get(length.checked_next_multiple_of(4)?..).unwrap_or_default();
-        Some(Self { kind, flags, sequence, body, rest })
+        Some(Self { kind, flags, sequence, port, body, rest })
     }
 }
 
@@ -323,9 +419,79 @@ mod tests {
         let requests = [request("RTM_GETLINK")];
         let mut exchange = Exchange::new(&requests, Mode::Dump, 1);
         assert_eq!(exchange.feed(&answer(16, NLM_F_DUMP_INTR, 1, &[5])).unwrap(), Progress::More);
+        assert_eq!(exchange.feed(&answer(NLMSG_DONE, 0, 1, &[0; 4])).unwrap(), Progress::Again);
+    }
+
+    #[test]
+    fn each_request_of_a_datagram_has_its_own_verdict() {
+        let requests = [request("RTM_NEWLINK"), request("RTM_SETLINK"), request("RTM_NEWADDR")];
+        let mut exchange = Exchange::new(&requests, Mode::Each, 10);
+        let sent = exchange.datagram().unwrap();
+        let asks: Vec<_> = sent.chunks(20).map(|message| message[6] & 4).collect();
+        assert_eq!(asks, [0, 0, 4], "only the last one's success is told");
+        assert_eq!(exchange.feed(&acknowledgement(10, libc::EEXIST, Some("Name taken"))).unwrap(), Progress::More);
+        assert_eq!(exchange.feed(&acknowledgement(11, libc::ENODEV, None)).unwrap(), Progress::More);
+        assert_eq!(exchange.feed(&acknowledgement(12, 0, None)).unwrap(), Progress::Done);
+        let error = exchange.finish().unwrap_err();
+        assert_eq!((error.operation(), error.raw_os_error()), ("RTM_NEWLINK", Some(libc::EEXIST)));
+        assert!(error.kernel_text().unwrap().starts_with("Name taken"));
+        assert_eq!(error.also().iter().map(Error::operation).collect::<Vec<_>>(), ["RTM_SETLINK"]);
+    }
+
+    #[test]
+    fn many_requests_take_several_datagrams() {
+        let mut requests = vec![request("RTM_NEWLINK"); 2 * MOST_REQUESTS + 1];
+        let lengths = |requests: &[Request]| -> Vec<_> {
+            datagrams(requests, Mode::Each).iter().map(|some| some.len()).collect()
+        };
+        assert_eq!(lengths(&requests), [MOST_REQUESTS, MOST_REQUESTS, 1]);
+        requests[1].body = vec![0; MOST_BYTES + 1];
+        assert_eq!(lengths(&requests[..3]), [1, 1, 1], "one that is too long goes alone");
+        assert_eq!(lengths(&[]), [0; 0]);
+        assert_eq!(datagrams(&requests, Mode::Batch).len(), 1, "a transaction is not divided");
+    }
+
+    #[test]
+    fn what_was_lost_is_asked_again_and_not_done_again() {
+        for (operation, kind, again) in [
+            ("RTM_GETLINK", 18, true),
+            ("RTM_GETADDR", 22, true),
+            ("RTM_NEWLINK", 16, false),
+            ("RTM_DELLINK", 17, false),
+            ("RTM_SETLINK", 19, false),
+            ("NFT_MSG_GETTABLE", 10 << 8 | 1, true),
+            ("NFT_MSG_NEWTABLE", 10 << 8, false),
+            ("IPCTNL_MSG_CT_GET", 1 << 8 | 1, true),
+            ("IPCTNL_MSG_CT_DELETE", 1 << 8 | 2, false),
+        ] {
+            let requests = [Request { kind, ..request(operation) }];
+            let mut exchange = Exchange::new(&requests, Mode::Ack, 1);
+            match exchange.feed(&answer(NLMSG_OVERRUN, 0, 77, &[])) {
+                Ok(Progress::Again) => assert!(again, "{operation}"),
+                Err(error) => {
+                    assert!(!again, "{operation}");
+                    assert_eq!((error.raw_os_error(), error.can_retry()), (Some(libc::ENOBUFS), true));
+                    assert!(error.hint().unwrap().contains("look before") && error.subject().is_some());
+                }
+                other => panic!("{operation}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_an_answer_is_skipped() {
+        let requests = [request("RTM_GETLINK")];
+        let mut exchange = Exchange::new(&requests, Mode::Dump, 1).of_port(40);
+        let mut of_another = answer(16, 0, 1, &[6]);
+        of_another[12] = 41;
+        for datagram in [answer(NLMSG_NOOP, 0, 1, &[]), answer(16, 0, 0, &[5]), answer(16, 0, 2, &[5]), of_another] {
+            assert_eq!(exchange.feed(&datagram).unwrap(), Progress::More);
+        }
         assert_eq!(exchange.feed(&answer(NLMSG_DONE, 0, 1, &[0; 4])).unwrap(), Progress::Done);
-        assert!(exchange.was_interrupted());
-        assert_eq!(exchange.finish().unwrap(), [vec![5]]);
+        assert!(exchange.finish().unwrap().is_empty());
+        // An acknowledgement is not the end of a list.
+        let mut exchange = Exchange::new(&requests, Mode::Dump, 1);
+        assert_eq!(exchange.feed(&acknowledgement(1, 0, None)).unwrap_err().kind(), ErrorKind::Parse);
     }
 
     #[test]
@@ -347,7 +513,7 @@ mod tests {
         #[test]
         fn any_datagram_is_taken_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..120)) {
             let requests = [request("RTM_GETLINK")];
-            for mode in [Mode::Ack, Mode::Dump, Mode::Batch] {
+            for mode in [Mode::Ack, Mode::Dump, Mode::Each, Mode::Batch] {
                 let _ = Exchange::new(&requests, mode, 0).feed(&bytes);
             }
         }
@@ -357,7 +523,7 @@ mod tests {
             kind in 0u16..20, flags: u16, body in prop::collection::vec(any::<u8>(), 0..80),
         ) {
             let requests = [request("RTM_GETLINK")];
-            for mode in [Mode::Ack, Mode::Dump, Mode::Batch] {
+            for mode in [Mode::Ack, Mode::Dump, Mode::Each, Mode::Batch] {
                 let _ = Exchange::new(&requests, mode, 3).feed(&answer(kind, flags, 3, &body));
             }
         }

@@ -19,6 +19,7 @@
 mod address;
 mod attach;
 mod attr;
+mod batch;
 mod conntrack;
 mod exchange;
 mod hint;
@@ -43,6 +44,7 @@ mod sysctl;
 mod teardown;
 
 pub use attach::Attachment;
+pub use batch::Batch;
 pub use cellkit_core::{Error, ErrorKind, Result};
 pub use link::Link;
 pub use loopback::loopback_up;

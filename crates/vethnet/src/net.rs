@@ -2,28 +2,39 @@
 #![forbid(unsafe_code)]
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
-use cellkit_core::{Errno, Error, Result};
+use cellkit_core::{Error, Result};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Mutex;
 
-use crate::exchange::{Exchange, Mode, Progress, Request};
+use crate::exchange::{Mode, Progress, Request, datagrams, timed_out};
 use crate::hint::HINTS;
 use crate::link::{self, Link};
 use crate::name::IfName;
 use crate::netns;
-use crate::socket::{Buffer, DUMP_ATTEMPTS, Family, LIMIT, Socket, interrupted};
+use crate::socket::{ATTEMPTS, Buffer, Family, LIMIT, Socket, unsteady};
+
+/// ERROR: where the kernel had no memory for an answer, there is nothing to read but that.
+const INTEREST: Interest = Interest::READABLE.add(Interest::ERROR);
 
 /// A netlink connection, bound for ever to the network namespace it was opened in, and usable from any thread.
 ///
 /// * C call: socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE), with NETLINK_EXT_ACK, so that errors carry the kernel's own
 ///   text; see rtnetlink(7), <https://man7.org/linux/man-pages/man7/rtnetlink.7.html>.
 /// * There is no task behind it that could die: a request is sent and answered within the call. Requests of several
-///   tasks take turns. A request that takes longer than 5 seconds is [`TimedOut`](crate::ErrorKind::TimedOut); a list
-///   that changed while it was read (NLM_F_DUMP_INTR) is read again, up to 16 times.
+///   tasks take turns. A call that takes longer than 5 seconds, or than [`time_limit`](Net::time_limit) says, is
+///   [`TimedOut`](crate::ErrorKind::TimedOut).
+/// * Lists are complete or an error. One that changed while it was read (NLM_F_DUMP_INTR), of which the kernel dropped a
+///   part (ENOBUFS), or of which a part did not fit, is asked for again, up to 16 times. A change whose answer was lost
+///   is an error with ENOBUFS that says so.
+/// * A future may be dropped at any time. A change that was sent is made all the same.
 /// * The kernel does the work of a request within sendmsg(2): making a link takes the calling thread some hundred
-///   microseconds.
+///   microseconds, and no time limit cuts that short.
+/// * It keeps its namespace alive, with all in it. Drop it before that is to end.
+/// * In a child of fork(2) every call is an error: two processes would read each other's answers. So it is when the
+///   runtime it was opened in has ended.
 /// * Privileges: none to list; CAP_NET_ADMIN over the namespace to change.
 ///
 /// # Panics
@@ -40,15 +51,9 @@ use crate::socket::{Buffer, DUMP_ATTEMPTS, Family, LIMIT, Socket, interrupted};
 #[derive(Debug)]
 pub struct Net {
     socket: AsyncFd<Socket>,
-    state: Mutex<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    sequence: u32,
-    /// An exchange was abandoned: its answers are still in the socket.
-    abandoned: bool,
-    buffer: Buffer,
+    /// Whose turn it is.
+    buffer: Mutex<Buffer>,
+    limit: Duration,
 }
 
 impl Net {
@@ -69,17 +74,23 @@ impl Net {
     }
 
     pub(crate) fn new(socket: Socket) -> Result<Self> {
-        if tokio::runtime::Handle::try_current().is_err() {
-            return Err(Error::invalid("epoll_create1", "a netlink connection needs a tokio runtime")
-                .with_hint("call this inside Runtime::block_on of a runtime built with enable_all"));
-        }
+        needs_runtime("epoll_create1")?;
         // The owned descriptor of a Socket stays the same until it is dropped, which is what the newer, unsafe constructor
         // asks for; that one needs tokio 1.54.
         #[allow(deprecated, reason = "works with older tokio as well, and is sound here")]
-        let socket = AsyncFd::with_interest(socket, Interest::READABLE)
+        let socket = AsyncFd::with_interest(socket, INTEREST)
             .map_err(|error| Error::from_io("epoll_ctl", &error).with_hints(&HINTS))?;
-        let state = State { sequence: 1, abandoned: false, buffer: Buffer::default() };
-        Ok(Self { socket, state: Mutex::new(state) })
+        Ok(Self { socket, buffer: Mutex::default(), limit: LIMIT })
+    }
+
+    /// How long each further call may take, waiting for its turn included. Default: 5 seconds.
+    ///
+    /// It bounds waiting. While the kernel is at work on a request it cannot be interrupted, and a change that was under way
+    /// at the end of the time may be made or not.
+    #[must_use]
+    pub fn time_limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
     }
 
     /// The network namespace this connection is bound to.
@@ -128,46 +139,55 @@ impl Net {
     }
 
     pub(crate) async fn talk(&self, requests: &[Request], mode: Mode) -> Result<Vec<Vec<u8>>> {
-        let operation = requests.first().map_or("netlink", |request| request.operation);
+        // In another thread than the runtime's, tokio's timer would panic.
+        needs_runtime(requests.first().map_or("netlink", |request| request.operation))?;
         let talk = async {
-            let mut state = self.state.lock().await;
-            for _ in 0..DUMP_ATTEMPTS {
-                let exchange = self.exchange(&mut state, requests, mode).await?;
-                if !exchange.was_interrupted() {
-                    return exchange.finish();
+            let mut buffer = self.buffer.lock().await;
+            let mut answers = Vec::new();
+            let mut errors = Vec::new();
+            for some in datagrams(requests, mode) {
+                match self.talk_once(some, mode, &mut buffer).await {
+                    Ok(more) => answers.extend(more),
+                    Err(error) => errors.push(error),
                 }
             }
-            Err(interrupted(requests))
+            Error::all(errors).map(|()| answers)
         };
-        tokio::time::timeout(LIMIT, talk).await.map_err(|_| Error::timed_out(operation, LIMIT))?
+        match tokio::time::timeout(self.limit, talk).await {
+            Ok(result) => result,
+            Err(_) => Err(timed_out(requests, self.limit)),
+        }
     }
 
-    async fn exchange<'r>(&self, state: &mut State, requests: &'r [Request], mode: Mode) -> Result<Exchange<'r>> {
+    async fn talk_once(&self, requests: &[Request], mode: Mode, buffer: &mut Buffer) -> Result<Vec<Vec<u8>>> {
         let socket = self.socket.get_ref();
-        if state.abandoned {
-            // Reading is also what makes the kernel end a dump that nobody waits for any more.
-            while socket.receive(&mut state.buffer).is_ok() {}
-        }
-        let mut exchange = Exchange::new(requests, mode, state.sequence);
-        state.sequence = state.sequence.wrapping_add(exchange.sequence_numbers());
-        state.abandoned = true;
-        let fail = |errno: Errno| Error::from_errno(exchange.operation(), errno.0).with_hints(&HINTS);
-        socket.send(&exchange.datagram()?).map_err(fail)?;
-        loop {
-            match socket.receive(&mut state.buffer) {
-                Ok(datagram) => {
-                    if exchange.feed(datagram)? == Progress::Done {
-                        state.abandoned = false;
-                        return Ok(exchange);
-                    }
+        for _ in 0..ATTEMPTS {
+            let mut exchange = socket.begin(requests, mode, buffer)?;
+            loop {
+                match socket.take_in(&mut exchange, buffer)? {
+                    Progress::More => self.ready(exchange.operation()).await?,
+                    Progress::Done => return exchange.finish(),
+                    Progress::Again => break,
                 }
-                Err(Errno(libc::EAGAIN)) => {
-                    let mut ready =
-                        self.socket.readable().await.map_err(|error| Error::from_io("epoll_wait", &error))?;
-                    ready.clear_ready();
-                }
-                Err(errno) => return Err(Error::from_errno(exchange.operation(), errno.0).with_hints(&HINTS)),
             }
         }
+        Err(unsteady(requests))
     }
+
+    async fn ready(&self, operation: &'static str) -> Result<()> {
+        let mut ready = self.socket.ready(INTEREST).await.map_err(|error| {
+            Error::from_io(operation, &error)
+                .with_hint("the tokio runtime that this connection was opened in has ended: open one in this runtime")
+        })?;
+        ready.clear_ready();
+        Ok(())
+    }
+}
+
+fn needs_runtime(operation: &'static str) -> Result<()> {
+    if tokio::runtime::Handle::try_current().is_ok() {
+        return Ok(());
+    }
+    Err(Error::invalid(operation, "a netlink connection needs a tokio runtime")
+        .with_hint("call this inside Runtime::block_on of a runtime built with enable_all"))
 }

@@ -2,26 +2,30 @@
 #![forbid(unsafe_code)]
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use cellkit_core::{Errno, Error, Result, Subject};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recvfrom, send, socket,
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, getsockname, send, setsockopt,
+    socket, sockopt,
 };
 
-use crate::exchange::{Exchange, Mode, Progress, Request};
+use crate::exchange::{Exchange, Mode, Progress, Request, datagrams, timed_out};
 use crate::hint::HINTS;
 use crate::sys;
 
-/// How long one request may take, waiting for other users of the kernel's locks included.
+/// How long one call may take where nothing else is said, waiting for other users of the kernel's locks included.
 pub(crate) const LIMIT: Duration = Duration::from_secs(5);
 
-/// How often a dump is made again when what it lists changed under it.
-pub(crate) const DUMP_ATTEMPTS: u32 = 16;
+/// How often what only asks is asked again when its answer was lost or changed under it.
+pub(crate) const ATTEMPTS: u32 = 16;
 
-/// The kernel fills at most 32 KiB a datagram of a dump; single answers are smaller.
+/// The kernel fills at most 32 KiB a datagram of a dump. A single answer may be longer: a link with very many virtual
+/// functions. Then the buffer grows, up to the other bound.
 const BUFFER: usize = 64 << 10;
+const LARGEST_BUFFER: usize = 4 << 20;
 
 /// Which part of the kernel the socket speaks to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +38,16 @@ pub(crate) enum Family {
 
 /// A netlink socket that does not block. It belongs to the network namespace of the thread that opened it, for ever.
 #[derive(Debug)]
-pub(crate) struct Socket(OwnedFd);
+pub(crate) struct Socket {
+    fd: OwnedFd,
+    /// The kernel's name for it among the netlink sockets of the namespace.
+    port: u32,
+    sequence: AtomicU32,
+    /// An exchange did not come to its end: its answers may still be in the socket.
+    unfinished: AtomicBool,
+    /// The process that opened it. In a forked child two would read the answers, each some of them.
+    process: u32,
+}
 
 impl Socket {
     pub(crate) fn open(family: Family) -> Result<Self> {
@@ -50,10 +63,15 @@ impl Socket {
             .map_err(|errno| fail("socket", errno as i32))?;
         // Port 0: the kernel picks a free one.
         bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0)).map_err(|errno| fail("bind", errno as i32))?;
+        let port = getsockname::<NetlinkAddr>(fd.as_raw_fd()).map_err(|errno| fail("getsockname", errno as i32))?.pid();
         for option in [libc::NETLINK_EXT_ACK, libc::NETLINK_CAP_ACK, libc::NETLINK_GET_STRICT_CHK] {
             sys::turn_on(&fd, option).map_err(|Errno(errno)| fail("setsockopt", errno))?;
         }
-        Ok(Self(fd))
+        Ok(Self::new(fd, port))
+    }
+
+    fn new(fd: OwnedFd, port: u32) -> Self {
+        Self { fd, port, sequence: AtomicU32::new(1), unfinished: AtomicBool::new(false), process: std::process::id() }
     }
 
     /// The network namespace this socket belongs to.
@@ -62,27 +80,78 @@ impl Socket {
     }
 
     /// Sends one datagram. The kernel has run the requests in it when this returns.
-    pub(crate) fn send(&self, datagram: &[u8]) -> Result<(), Errno> {
+    fn send(&self, datagram: &[u8]) -> Result<(), Errno> {
+        let mut grown = false;
         loop {
-            match send(self.0.as_raw_fd(), datagram, MsgFlags::empty()) {
+            match send(self.fd.as_raw_fd(), datagram, MsgFlags::empty()) {
                 Ok(_) => return Ok(()),
                 Err(nix::errno::Errno::EINTR) => {}
+                // A long transaction. Without privileges the bound is net.core.wmem_max, and the kernel takes it down to that.
+                Err(nix::errno::Errno::EMSGSIZE) if !grown => {
+                    grown = true;
+                    let room = datagram.len().saturating_add(BUFFER);
+                    if setsockopt(&self.fd, sockopt::SndBufForce, &room).is_err() {
+                        let _ = setsockopt(&self.fd, sockopt::SndBuf, &room);
+                    }
+                }
                 Err(errno) => return Err(Errno(errno as i32)),
             }
         }
     }
 
-    /// Receives one datagram of the kernel. EAGAIN when there is none, EMSGSIZE when it does not fit.
-    pub(crate) fn receive<'b>(&self, buffer: &'b mut Buffer) -> Result<&'b [u8], Errno> {
+    /// Receives one datagram of the kernel. EAGAIN when there is none, EMSGSIZE when it did not fit; the next time
+    /// there is more room.
+    fn receive<'b>(&self, buffer: &'b mut Buffer) -> Result<&'b [u8], Errno> {
         loop {
-            match recvfrom::<NetlinkAddr>(self.0.as_raw_fd(), &mut buffer.0) {
-                // A full buffer is a datagram that may have been cut: the kernel never fills as much.
-                Ok((length, _)) if length >= BUFFER => return Err(Errno(libc::EMSGSIZE)),
+            match sys::netlink::receive(self, &mut buffer.0) {
                 // Only the kernel has port 0; whatever else was sent to us is not an answer.
-                Ok((_, Some(sender))) if sender.pid() != 0 => {}
-                Ok((length, _)) => return Ok(buffer.0.get(..length).unwrap_or_default()),
-                Err(nix::errno::Errno::EINTR) => {}
-                Err(errno) => return Err(Errno(errno as i32)),
+                Ok(received) if received.port.is_some_and(|port| port != 0) => {}
+                Ok(received) if received.length > buffer.0.len() => {
+                    if received.length <= LARGEST_BUFFER {
+                        buffer.0.resize(received.length.next_power_of_two(), 0);
+                    }
+                    return Err(Errno(libc::EMSGSIZE));
+                }
+                Ok(received) => return Ok(buffer.0.get(..received.length).unwrap_or_default()),
+                Err(Errno(libc::EINTR)) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+
+    /// Sends the requests as a new exchange.
+    pub(crate) fn begin<'r>(&self, requests: &'r [Request], mode: Mode, buffer: &mut Buffer) -> Result<Exchange<'r>> {
+        let mut exchange = Exchange::new(requests, mode, 0);
+        if self.process != std::process::id() {
+            return Err(Error::other(exchange.operation(), "this netlink connection was opened by another process")
+                .with_hint("after fork(2), open a new connection in the child"));
+        }
+        let first = self.sequence.fetch_add(exchange.sequence_numbers(), Ordering::Relaxed);
+        exchange = Exchange::new(requests, mode, first).of_port(self.port);
+        let datagram = exchange.datagram()?;
+        if self.unfinished.swap(true, Ordering::Relaxed) {
+            // Reading is also what makes the kernel end a dump that nobody waits for any more.
+            while matches!(self.receive(buffer), Ok(_) | Err(Errno(libc::ENOBUFS | libc::EMSGSIZE))) {}
+        }
+        self.send(&datagram).map_err(|errno| fail(&exchange, errno))?;
+        Ok(exchange)
+    }
+
+    /// Takes in what has come. [`Progress::More`] when there is nothing any more: wait until there is.
+    pub(crate) fn take_in(&self, exchange: &mut Exchange<'_>, buffer: &mut Buffer) -> Result<Progress> {
+        loop {
+            match self.receive(buffer) {
+                Ok(datagram) => match exchange.feed(datagram)? {
+                    Progress::More => {}
+                    Progress::Done => {
+                        self.unfinished.store(false, Ordering::Relaxed);
+                        return Ok(Progress::Done);
+                    }
+                    Progress::Again => return Ok(Progress::Again),
+                },
+                Err(Errno(libc::EAGAIN)) => return Ok(Progress::More),
+                Err(Errno(libc::ENOBUFS | libc::EMSGSIZE)) => return exchange.lost(),
+                Err(errno) => return Err(fail(exchange, errno)),
             }
         }
     }
@@ -91,35 +160,35 @@ impl Socket {
     pub(crate) fn talk(&self, requests: &[Request], mode: Mode) -> Result<Vec<Vec<u8>>> {
         let until = Instant::now() + LIMIT;
         let mut buffer = Buffer::default();
-        let mut sequence = 1;
-        for _ in 0..DUMP_ATTEMPTS {
-            let mut exchange = Exchange::new(requests, mode, sequence);
-            sequence += exchange.sequence_numbers();
-            let fail =
-                |call: &Exchange<'_>, Errno(errno)| Error::from_errno(call.operation(), errno).with_hints(&HINTS);
-            self.send(&exchange.datagram()?).map_err(|errno| fail(&exchange, errno))?;
-            loop {
-                match self.receive(&mut buffer) {
-                    Ok(datagram) => {
-                        if exchange.feed(datagram)? == Progress::Done {
-                            break;
-                        }
-                    }
-                    Err(Errno(libc::EAGAIN)) => self.wait(until, exchange.operation())?,
-                    Err(errno) => return Err(fail(&exchange, errno)),
-                }
-            }
-            if !exchange.was_interrupted() {
-                return exchange.finish();
+        let mut answers = Vec::new();
+        let mut errors = Vec::new();
+        for some in datagrams(requests, mode) {
+            match self.talk_once(some, mode, until, &mut buffer) {
+                Ok(more) => answers.extend(more),
+                Err(error) => errors.push(error),
             }
         }
-        Err(interrupted(requests))
+        Error::all(errors).map(|()| answers)
     }
 
-    fn wait(&self, until: Instant, operation: &'static str) -> Result<()> {
+    fn talk_once(&self, requests: &[Request], mode: Mode, until: Instant, buffer: &mut Buffer) -> Result<Vec<Vec<u8>>> {
+        for _ in 0..ATTEMPTS {
+            let mut exchange = self.begin(requests, mode, buffer)?;
+            loop {
+                match self.take_in(&mut exchange, buffer)? {
+                    Progress::More => self.wait(until, requests)?,
+                    Progress::Done => return exchange.finish(),
+                    Progress::Again => break,
+                }
+            }
+        }
+        Err(unsteady(requests))
+    }
+
+    fn wait(&self, until: Instant, requests: &[Request]) -> Result<()> {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(Error::timed_out(operation, LIMIT));
+            return Err(timed_out(requests, LIMIT));
         }
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
         match poll(&mut [PollFd::new(self.as_fd(), PollFlags::POLLIN)], timeout) {
@@ -130,8 +199,12 @@ impl Socket {
     }
 }
 
-/// The error for a list that kept changing while it was read.
-pub(crate) fn interrupted(requests: &[Request]) -> Error {
+fn fail(exchange: &Exchange<'_>, Errno(errno): Errno) -> Error {
+    Error::from_errno(exchange.operation(), errno).with_hints(&HINTS)
+}
+
+/// The error for an answer that was lost or changed each time it was asked for.
+pub(crate) fn unsteady(requests: &[Request]) -> Error {
     let operation = requests.first().map_or("netlink", |request| request.operation);
     Error::from_errno(operation, libc::EAGAIN)
         .with_hint("what was listed kept changing while it was read: try again when the machine is quieter")
@@ -139,13 +212,13 @@ pub(crate) fn interrupted(requests: &[Request]) -> Error {
 
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.fd.as_fd()
     }
 }
 
 impl AsRawFd for Socket {
     fn as_raw_fd(&self) -> std::os::fd::RawFd {
-        self.0.as_raw_fd()
+        self.fd.as_raw_fd()
     }
 }
 

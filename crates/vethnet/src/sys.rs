@@ -1,6 +1,8 @@
 //! The two socket calls that nix has no wrapper for.
 #![allow(unsafe_code)]
 
+pub(crate) mod netlink;
+
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use cellkit_core::Errno;
