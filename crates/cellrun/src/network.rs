@@ -4,7 +4,7 @@
 use cellkit_core::{Error, Observer, Result, StepText, Subject};
 use ns_core::{Capability, CapabilitySet, Net, NsFd};
 use tokio::runtime::Runtime;
-use vethnet::{Attach, Attachment, IfName, Ipv4Subnet, Network};
+use vethnet::{Attach, Attachment, IfName, Network, Subnet};
 
 use crate::request::Request;
 use crate::state::{BridgeRecord, StateDir};
@@ -18,7 +18,7 @@ pub struct Bridge {
     runtime: Runtime,
     network: Network,
     attach: Attach,
-    subnet: Ipv4Subnet,
+    subnet: Subnet,
     owner: String,
 }
 
@@ -99,7 +99,7 @@ fn runtime() -> Result<Runtime> {
 }
 
 /// Leases belong to the network namespace that the bridge is in, whatever directory a container's record is in.
-fn network(bridge: &str, subnet: Ipv4Subnet) -> Result<Network> {
+fn network(bridge: &str, subnet: Subnet) -> Result<Network> {
     let here = NsFd::<Net>::of_this_thread()?;
     let dir = StateDir::at(None).path().join(format!(".net-{}", here.id()));
     Ok(Network::new(IfName::new(bridge)?, subnet).state_dir(dir))

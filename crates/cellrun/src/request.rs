@@ -11,7 +11,7 @@ use cgroupfs::Limits;
 use idmap::{Caller, IdMaps};
 use mountkit::{Tmpfs, Volume};
 use ns_core::{CapabilitySet, TimeOffsets};
-use vethnet::{Ipv4Subnet, PublishedPort};
+use vethnet::{PublishedPort, Subnet};
 
 use crate::cli::BoxArgs;
 use crate::state::Id;
@@ -86,7 +86,7 @@ pub struct Request {
     /// Network.
     pub net: NetMode,
     /// The bridge's range, if not the default.
-    pub subnet: Option<Ipv4Subnet>,
+    pub subnet: Option<Subnet>,
     /// Published ports.
     pub ports: Vec<PublishedPort>,
     /// Variables, in the order given.
@@ -185,7 +185,7 @@ impl Request {
             time,
             limits,
             own_cgroup,
-            subnet: args.subnet.as_deref().map(str::parse).transpose().map_err(named("--subnet"))?,
+            subnet: args.subnet.as_deref().map(range_for_hosts).transpose().map_err(named("--subnet"))?,
             ports: args.publish.iter().map(|text| port(text, &net)).collect::<Result<_>>()?,
             net,
             env: args.env.iter().filter_map(|text| variable(text).transpose()).collect::<Result<_>>()?,
@@ -223,6 +223,10 @@ fn userns(text: Option<&str>, is_root: bool) -> Result<Userns> {
             }
         }
     }
+}
+
+fn range_for_hosts(text: &str) -> Result<Subnet> {
+    text.parse().and_then(Subnet::for_hosts)
 }
 
 fn net(text: Option<&str>, is_root: bool) -> Result<NetMode> {

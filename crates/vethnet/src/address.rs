@@ -4,18 +4,22 @@
 //! that ended (connections, entries of conntrack and of neighbours) does not fall to the one that is started next.
 #![forbid(unsafe_code)]
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use cellkit_core::{Error, Result, Subject};
 
 use crate::record::Record;
-use crate::subnet::Ipv4Subnet;
+use crate::subnet::Subnet;
 
 /// The next address after `last` that nobody leases; without a `last` in the range, the first.
-pub(crate) fn free_address(subnet: Ipv4Subnet, leases: &[Record], last: Option<Ipv4Addr>) -> Result<Ipv4Addr> {
+pub(crate) fn free_address(subnet: Subnet, leases: &[Record], last: Option<Ipv4Addr>) -> Result<Ipv4Addr> {
     let mut taken: Vec<_> = leases.iter().map(|lease| lease.address).collect();
     taken.sort_unstable();
-    subnet.hosts_after(last).find(|address| taken.binary_search(address).is_err()).ok_or_else(|| {
+    let mut hosts = subnet.hosts_after(last.map(IpAddr::V4)).filter_map(|address| match address {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    });
+    hosts.find(|address| taken.binary_search(address).is_err()).ok_or_else(|| {
         Error::from_errno("lease an address", libc::ENOSPC).on(Subject::Value(subnet.to_string())).with_hint(
             "every address of the range is leased: choose a larger one, or detach what has ended (reconcile)",
         )
@@ -30,14 +34,14 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::{BTreeMap, BTreeSet};
 
-    fn record(owner: usize, subnet: Ipv4Subnet, address: Ipv4Addr) -> Record {
+    fn record(owner: usize, subnet: Subnet, address: Ipv4Addr) -> Record {
         let (bridge, eth0) = (IfName::new("cellkit0").unwrap(), IfName::new("eth0").unwrap());
         Record::new(Owner::new(&format!("o{owner}")).unwrap(), &bridge, subnet, address, &eth0, None, &[])
     }
 
     #[test]
     fn around_the_range() {
-        let subnet: Ipv4Subnet = "10.7.0.0/29".parse().unwrap();
+        let subnet: Subnet = "10.7.0.0/29".parse().unwrap();
         let next = |last| free_address(subnet, &[], last).unwrap().octets()[3];
         assert_eq!(next(None), 2);
         for (last, want) in [(0, 2), (1, 2), (2, 3), (5, 6), (6, 2), (7, 2), (8, 2)] {
@@ -53,8 +57,8 @@ mod tests {
         /// somebody's meanwhile.
         #[test]
         fn addresses_are_given_once_and_rest(actions in prop::collection::vec((any::<bool>(), 0usize..8), 0..80)) {
-            let subnet: Ipv4Subnet = "10.7.0.0/29".parse().unwrap();
-            let hosts: BTreeSet<_> = subnet.hosts_after(None).collect();
+            let subnet: Subnet = "10.7.0.0/29".parse().unwrap();
+            let hosts: BTreeSet<IpAddr> = subnet.hosts_after(None).collect();
             prop_assert_eq!(hosts.len(), 5);
             let mut model = BTreeMap::new();
             let mut last = None;
@@ -71,7 +75,7 @@ mod tests {
                 let leases: Vec<_> = model.iter().map(|(owner, address)| record(*owner, subnet, *address)).collect();
                 match free_address(subnet, &leases, last) {
                     Ok(address) => {
-                        prop_assert!(hosts.contains(&address));
+                        prop_assert!(hosts.contains(&address.into()));
                         prop_assert!(model.values().all(|other| *other != address));
                         if let Some(others) = since.get(&address) {
                             prop_assert_eq!(others.len(), hosts.len() - 1, "{} came too early: {:?}", address, others);

@@ -44,6 +44,7 @@ impl Network {
         observer: &mut O,
     ) -> Result<Attachment> {
         let checked = spec.checked()?;
+        self.check_range()?;
         let netns = duplicate(netns.as_fd())?;
         let host = Host::here()?;
         check_netns(&netns, &host.netns)?;
@@ -149,7 +150,7 @@ impl Attachment {
     /// The bridge's address, which the container's default route goes through.
     #[must_use]
     pub fn gateway(&self) -> Ipv4Addr {
-        self.record.subnet.gateway()
+        self.record.subnet.gateway_v4()
     }
 
     /// What was made.

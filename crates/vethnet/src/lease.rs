@@ -252,13 +252,13 @@ fn names(dir: &Path) -> Result<Vec<String>> {
 mod tests {
     use super::*;
     use crate::ErrorKind;
-    use crate::subnet::Ipv4Subnet;
+    use crate::subnet::Subnet;
 
     fn bridge() -> IfName {
         IfName::new("cellkit0").unwrap()
     }
 
-    fn record(owner: &str, subnet: Ipv4Subnet, address: Ipv4Addr) -> Record {
+    fn record(owner: &str, subnet: Subnet, address: Ipv4Addr) -> Record {
         let eth0 = IfName::new("eth0").unwrap();
         Record::new(Owner::new(owner).unwrap(), &bridge(), subnet, address, &eth0, None, &["80:80".parse().unwrap()])
     }
@@ -269,7 +269,7 @@ mod tests {
         let state = State::new(&dir.path().join("a/b"), &bridge());
         assert!(state.owners().unwrap().is_empty(), "without a directory there is no lease");
         let lock = state.lock_blocking().unwrap();
-        let subnet = Ipv4Subnet::default();
+        let subnet = Subnet::default();
         let web = record("web", subnet, Ipv4Addr::new(10, 209, 0, 2));
         state.write(&lock, &web).unwrap();
         // What a killed writer leaves is no lease, and does not stay.
@@ -306,7 +306,7 @@ mod tests {
         let state = State::new(dir.path(), &bridge());
         let lock = state.lock_blocking().unwrap();
         assert_eq!(state.last_address(&lock).unwrap(), None);
-        let web = record("last_address", Ipv4Subnet::default(), Ipv4Addr::new(10, 209, 0, 7));
+        let web = record("last_address", Subnet::default(), Ipv4Addr::new(10, 209, 0, 7));
         state.write(&lock, &web).unwrap();
         state.remove(&lock, &web.owner).unwrap();
         assert!(state.owners().unwrap().is_empty(), "it is no lease");
@@ -325,7 +325,7 @@ mod tests {
         let dir = faultkit::TempDir::new();
         let state = State::new(dir.path(), &bridge());
         let lock = state.lock_blocking().unwrap();
-        let web = record("web", Ipv4Subnet::default(), Ipv4Addr::new(10, 209, 0, 2));
+        let web = record("web", Subnet::default(), Ipv4Addr::new(10, 209, 0, 2));
         state.write(&lock, &web).unwrap();
         let text = fs::read_to_string(state.lease_path(&web.owner)).unwrap();
         let owner = Owner::new("other").unwrap();

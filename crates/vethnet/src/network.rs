@@ -18,7 +18,7 @@ use crate::plan::{self, Missing, Step};
 use crate::port::{Protocol, PublishedPort};
 use crate::record::Record;
 use crate::route::{self, Route};
-use crate::subnet::Ipv4Subnet;
+use crate::subnet::Subnet;
 use crate::teardown::Host;
 
 const DEFAULT_STATE_DIR: &str = "/run/vethnet";
@@ -50,10 +50,10 @@ pub(crate) const MTU: u32 = 1500;
 /// * Privileges: CAP_NET_ADMIN and CAP_SYS_ADMIN over the network namespaces, and write access to the state directory.
 ///
 /// ```no_run
-/// use vethnet::{Attach, IfName, Ipv4Subnet, Network};
+/// use vethnet::{Attach, IfName, Subnet, Network};
 ///
 /// # async fn example(container: std::os::fd::OwnedFd) -> vethnet::Result<()> {
-/// let network = Network::new(IfName::new("cellkit0")?, Ipv4Subnet::default()).state_dir("/run/demo");
+/// let network = Network::new(IfName::new("cellkit0")?, Subnet::default()).state_dir("/run/demo");
 /// let spec = Attach::new("web").publish("8080:80".parse()?);
 /// network.check(&spec).await?;
 /// for step in network.describe(&spec)? {
@@ -71,13 +71,13 @@ pub(crate) const MTU: u32 = 1500;
 #[must_use]
 pub struct Network {
     pub(crate) bridge: IfName,
-    pub(crate) subnet: Ipv4Subnet,
+    pub(crate) subnet: Subnet,
     state_dir: PathBuf,
 }
 
 impl Network {
     /// The network of this bridge, with addresses from this range.
-    pub fn new(bridge: IfName, subnet: Ipv4Subnet) -> Self {
+    pub fn new(bridge: IfName, subnet: Subnet) -> Self {
         Self { bridge, subnet, state_dir: DEFAULT_STATE_DIR.into() }
     }
 
@@ -99,12 +99,26 @@ impl Network {
 
     /// The range of addresses.
     #[must_use]
-    pub fn subnet(&self) -> Ipv4Subnet {
+    pub fn subnet(&self) -> Subnet {
         self.subnet
     }
 
     pub(crate) fn state(&self) -> State {
         State::new(&self.state_dir, &self.bridge)
+    }
+
+    /// Whether a bridge and containers can have the range's addresses.
+    pub(crate) fn check_range(&self) -> Result<()> {
+        let subnet = self.subnet.for_hosts()?;
+        if subnet.is_ipv6() {
+            return Err(Error::unsupported("network", "a bridge with IPv6 addresses", None)
+                .on(Subject::Value(subnet.to_string())));
+        }
+        if subnet.gateway().is_none() {
+            return Err(Error::invalid("network", "a bridge and a container need two addresses, and this is one")
+                .on(Subject::Value(subnet.to_string())));
+        }
+        Ok(())
     }
 
     /// Checks what [`attach`](Network::attach) would find in its way, before anything is made. It changes nothing.
@@ -118,6 +132,7 @@ impl Network {
     /// * [`Limit`](crate::ErrorKind::Limit): every address of the range is leased.
     pub async fn check(&self, spec: &Attach) -> Result<()> {
         let checked = spec.checked()?;
+        self.check_range()?;
         let state = self.state();
         let leases = state.leases()?;
         self.check_leases(&checked, &leases)?;
@@ -170,6 +185,7 @@ impl Network {
     /// [`Invalid`](crate::ErrorKind::Invalid) when a part of `spec` is wrong.
     pub fn describe(&self, spec: &Attach) -> Result<Vec<StepText>> {
         let checked = spec.checked()?;
+        self.check_range()?;
         let address = free_address(self.subnet, &[], None)?;
         let record = checked.record(self, address);
         let mut steps = plan::network(&self.bridge, self.subnet, MTU, Missing::ALL);
@@ -256,11 +272,11 @@ impl Checked {
 }
 
 /// Refuses a range that the machine has a route to, but by the network's own bridge. Blocks.
-pub(crate) fn check_routes(host: &Host, subnet: Ipv4Subnet, bridge: Option<&Link>) -> Result<()> {
+pub(crate) fn check_routes(host: &Host, subnet: Subnet, bridge: Option<&Link>) -> Result<()> {
     for body in host.list(route::list())? {
         let Some(route) = Route::parse(&body)? else { continue };
         let by_bridge = bridge.is_some_and(|link| route.index == Some(link.index));
-        if by_bridge || !subnet.overlaps(route.destination, route.prefix) {
+        if by_bridge || !subnet.overlaps(&Subnet::around(route.destination.into(), route.prefix.min(32))) {
             continue;
         }
         let mut by = String::new();
@@ -308,7 +324,7 @@ mod tests {
     use super::*;
 
     fn network() -> Network {
-        Network::new(IfName::new("cellkit0").unwrap(), Ipv4Subnet::default())
+        Network::new(IfName::new("cellkit0").unwrap(), Subnet::default())
     }
 
     #[test]

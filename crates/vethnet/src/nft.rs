@@ -43,7 +43,7 @@ use crate::attr::as_text;
 use crate::exchange::Request;
 use crate::name::{IfName, Owner};
 use crate::port::PublishedPort;
-use crate::subnet::Ipv4Subnet;
+use crate::subnet::Subnet;
 use expr::{Rule, Test};
 use message::{Chain, Map, Message};
 
@@ -76,7 +76,7 @@ pub(crate) fn is_ours(answer: &[u8]) -> bool {
 }
 
 /// One transaction that makes the whole table.
-pub(crate) fn new_table(bridge: &IfName, subnet: Ipv4Subnet) -> Result<Vec<Request>> {
+pub(crate) fn new_table(bridge: &IfName, subnet: Subnet) -> Result<Vec<Request>> {
     let table = bridge.as_str();
     let nat = |name, hook, priority| Chain { name, kind: "nat", hook, priority };
     let prerouting = nat("prerouting", NF_INET_PRE_ROUTING, DSTNAT);
@@ -271,7 +271,7 @@ mod tests {
                     PublishedPort::new(host, container, crate::Protocol::Udp).unwrap().at(Ipv4Addr::from_bits(bits))
                 })
                 .collect();
-            let mut requests = new_table(&bridge(), Ipv4Subnet::default()).unwrap();
+            let mut requests = new_table(&bridge(), Subnet::default()).unwrap();
             let owner = Owner::new("web").unwrap();
             requests.extend(new_elements(&bridge(), &owner, Ipv4Addr::LOCALHOST, &ports).unwrap());
             let bytes = Exchange::new(&requests, Mode::Batch, 1).datagram().unwrap();

@@ -9,7 +9,7 @@ use crate::mac::MacAddr;
 use crate::name::{IfName, Owner};
 use crate::port::PublishedPort;
 use crate::record::Record;
-use crate::subnet::Ipv4Subnet;
+use crate::subnet::Subnet;
 
 /// In which network namespace a step acts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,10 +36,10 @@ pub(crate) enum Step {
     Sysctls { side: Side, list: Vec<Sysctl> },
     NoLinkLocal { name: IfName, alias: Option<String> },
     Hairpin { name: IfName },
-    NewAddress { side: Side, name: IfName, address: Ipv4Addr, subnet: Ipv4Subnet },
+    NewAddress { side: Side, name: IfName, address: Ipv4Addr, subnet: Subnet },
     Up { side: Side, name: IfName },
     LoopbackUp,
-    NewTable { bridge: IfName, subnet: Ipv4Subnet },
+    NewTable { bridge: IfName, subnet: Subnet },
     NewVeth { name: IfName, mac: MacAddr, bridge: IfName, peer: IfName, peer_mac: MacAddr, mtu: u32 },
     DefaultRoute { gateway: Ipv4Addr, name: IfName },
     NewElements { bridge: IfName, owner: Owner, address: Ipv4Addr, ports: Vec<PublishedPort> },
@@ -74,13 +74,13 @@ fn no_advertisements(side: Side, name: &IfName) -> Step {
 }
 
 /// The steps that make what is missing of the network itself.
-pub(crate) fn network(bridge: &IfName, subnet: Ipv4Subnet, mtu: u32, missing: Missing) -> Vec<Step> {
+pub(crate) fn network(bridge: &IfName, subnet: Subnet, mtu: u32, missing: Missing) -> Vec<Step> {
     let mut steps = Vec::new();
     if missing.bridge {
         steps.push(Step::NewBridge { name: bridge.clone(), mac: MacAddr::of_bridge(bridge), mtu });
         steps.push(no_advertisements(Side::Host, bridge));
         steps.push(Step::NoLinkLocal { name: bridge.clone(), alias: None });
-        let address = subnet.gateway();
+        let address = subnet.gateway_v4();
         steps.push(Step::NewAddress { side: Side::Host, name: bridge.clone(), address, subnet });
         steps.push(Step::Up { side: Side::Host, name: bridge.clone() });
     }
@@ -124,7 +124,7 @@ pub(crate) fn container(record: &Record, mtu: u32) -> Vec<Step> {
         Step::LoopbackUp,
         Step::Up { side: Side::Container, name: inside.clone() },
         Step::Up { side: Side::Host, name: host },
-        Step::DefaultRoute { gateway: record.subnet.gateway(), name: inside },
+        Step::DefaultRoute { gateway: record.subnet.gateway_v4(), name: inside },
     ];
     if !record.ports.is_empty() {
         steps.insert(2, Step::Hairpin { name: record.host_ifname() });

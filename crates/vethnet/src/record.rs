@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::mac::MacAddr;
 use crate::name::{IfName, Owner};
 use crate::port::PublishedPort;
-use crate::subnet::Ipv4Subnet;
+use crate::subnet::Subnet;
 
 const VERSION: u32 = 1;
 
@@ -23,7 +23,7 @@ pub struct Record {
     version: u32,
     pub(crate) owner: Owner,
     pub(crate) bridge: IfName,
-    pub(crate) subnet: Ipv4Subnet,
+    pub(crate) subnet: Subnet,
     pub(crate) address: Ipv4Addr,
     pub(crate) ifname: IfName,
     pub(crate) mac: MacAddr,
@@ -34,7 +34,7 @@ impl Record {
     pub(crate) fn new(
         owner: Owner,
         bridge: &IfName,
-        subnet: Ipv4Subnet,
+        subnet: Subnet,
         address: Ipv4Addr,
         ifname: &IfName,
         mac: Option<MacAddr>,
@@ -72,7 +72,7 @@ impl Record {
 
     /// The range the address is from.
     #[must_use]
-    pub fn subnet(&self) -> Ipv4Subnet {
+    pub fn subnet(&self) -> Subnet {
         self.subnet
     }
 
@@ -105,7 +105,7 @@ impl Record {
         if record.version != VERSION {
             return Err(format!("it has version {}, and only version {VERSION} is known", record.version));
         }
-        if !record.subnet.contains(record.address) {
+        if !record.subnet.contains(record.address.into()) {
             return Err(format!("the address {} is not in {}", record.address, record.subnet));
         }
         Ok(record)
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn record(owner: &str, subnet: Ipv4Subnet, address: Ipv4Addr) -> Record {
+    fn record(owner: &str, subnet: Subnet, address: Ipv4Addr) -> Record {
         let (bridge, eth0) = (IfName::new("cellkit0").unwrap(), IfName::new("eth0").unwrap());
         let ports = ["80:80".parse().unwrap(), "192.0.2.1:53:53/udp".parse().unwrap()];
         Record::new(Owner::new(owner).unwrap(), &bridge, subnet, address, &eth0, None, &ports)
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn the_text_is_what_it_was() {
-        let web = record("web", Ipv4Subnet::default(), Ipv4Addr::new(10, 209, 0, 2));
+        let web = record("web", Subnet::default(), Ipv4Addr::new(10, 209, 0, 2));
         let text = r#"{"version":1,"owner":"web","bridge":"cellkit0","subnet":"10.209.0.0/22","address":"10.209.0.2","ifname":"eth0","mac":"02:6b:0a:d1:00:02","ports":["80:80/tcp","192.0.2.1:53:53/udp"]}"#;
         assert_eq!(serde_json::to_string(&web).unwrap(), text, "a new form needs a new version");
         assert_eq!(Record::parse(text.as_bytes()).unwrap(), web);
@@ -139,7 +139,7 @@ mod tests {
 
         #[test]
         fn a_flipped_bit_is_an_error_or_a_whole_record(index in 0usize..200, bit in 0u8..8) {
-            let web = record("web", Ipv4Subnet::default(), Ipv4Addr::new(10, 209, 0, 2));
+            let web = record("web", Subnet::default(), Ipv4Addr::new(10, 209, 0, 2));
             let mut bytes = serde_json::to_vec(&web).unwrap();
             if let Some(byte) = bytes.get_mut(index) {
                 *byte ^= 1 << bit;

@@ -14,7 +14,7 @@ use netlink_packet_route::route::{
 use crate::exchange::Request;
 use crate::link::{CREATE, bytes};
 use crate::name::IfName;
-use crate::subnet::Ipv4Subnet;
+use crate::subnet::Subnet;
 
 const RTM_NEWADDR: u16 = 20;
 const RTM_NEWROUTE: u16 = 24;
@@ -22,17 +22,15 @@ const RTM_GETROUTE: u16 = 26;
 const RT_TABLE_LOCAL: u32 = 255;
 
 /// `ip address add ADDRESS/PREFIX broadcast BROADCAST dev NAME`
-pub(crate) fn new_address(name: &IfName, index: u32, address: Ipv4Addr, subnet: Ipv4Subnet) -> Request {
+pub(crate) fn new_address(name: &IfName, index: u32, address: Ipv4Addr, subnet: Subnet) -> Request {
     let mut message = AddressMessage::default();
     message.header.family = AddressFamily::Inet;
     message.header.prefix_len = subnet.prefix();
     message.header.scope = AddressScope::Universe;
     message.header.index = index;
-    message.attributes = vec![
-        AddressAttribute::Local(IpAddr::V4(address)),
-        AddressAttribute::Address(IpAddr::V4(address)),
-        AddressAttribute::Broadcast(subnet.broadcast()),
-    ];
+    message.attributes =
+        vec![AddressAttribute::Local(IpAddr::V4(address)), AddressAttribute::Address(IpAddr::V4(address))];
+    message.attributes.extend(subnet.broadcast().map(AddressAttribute::Broadcast));
     let subject = Some(Subject::Interface(name.to_string()));
     Request { operation: "RTM_NEWADDR", subject, kind: RTM_NEWADDR, flags: CREATE, body: bytes(&message) }
 }

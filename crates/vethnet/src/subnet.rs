@@ -1,60 +1,99 @@
-//! The range of addresses of a network.
+//! A range of addresses.
+//!
+//! An address is counted as a `u128` here, an IPv4 address in its lowest 32 bits, so that there is one arithmetic for
+//! both. Nothing is added to a last address: ranges are inclusive, for both families have one that ends at all ones.
 #![forbid(unsafe_code)]
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use cellkit_core::{Error, Result, Subject};
 use serde::{Deserialize, Serialize};
 
-/// A range of IPv4 addresses, `ADDRESS/PREFIX`, with a prefix from 8 to 30 and no bits set behind it.
+use crate::ip_net::{IpNet, split};
+
+/// A range of IPv4 or IPv6 addresses, `ADDRESS/PREFIX`, with no bits set behind the prefix.
 ///
-/// The first address of the range is the bridge's and the containers' gateway; the last is for broadcast. The default
-/// is `10.209.0.0/22`: 1021 containers, about as many as a bridge has ports.
+/// It may be any range: `0.0.0.0/0` and `fe80::/10` are as good as `10.209.0.0/22`.
+/// [`for_hosts`](Subnet::for_hosts) tells which of them a network of containers may have. The default is
+/// `10.209.0.0/22`: 1021 containers, about as many as a bridge has ports.
+///
+/// Of a network's range, these are not for containers:
+///
+/// | range | gateway | not given out | for containers |
+/// |---|---|---|---|
+/// | IPv4, to /30 | the second address | the first, and the last, which is for broadcast | the others |
+/// | IPv6, to /126 | the second address | the first, which means any router of the range (RFC 4291, 2.6.1) | the others, also the last |
+/// | /31, /127 | the first address | none: two ends of a line (RFC 3021, RFC 6164) | the second |
+/// | /32, /128 | outside the range | none | the one address |
+///
+/// See ip(7), and RFC 4632 for the notation: <https://man7.org/linux/man-pages/man7/ip.7.html>.
 ///
 /// ```
-/// use vethnet::Ipv4Subnet;
+/// use vethnet::Subnet;
 ///
-/// let subnet: Ipv4Subnet = "10.88.0.0/16".parse()?;
-/// assert_eq!(subnet.gateway().to_string(), "10.88.0.1");
-/// let error = "10.88.0.1/16".parse::<Ipv4Subnet>().unwrap_err();
+/// let subnet: Subnet = "10.88.0.0/16".parse()?;
+/// assert_eq!(subnet.gateway(), Some("10.88.0.1".parse().unwrap()));
+/// let subnet: Subnet = "fd00:88::/64".parse()?;
+/// assert!(subnet.contains("fd00:88::2".parse().unwrap()));
+/// let error = "10.88.0.1/16".parse::<Subnet>().unwrap_err();
 /// assert_eq!(error.to_string(), r#"subnet "10.88.0.1/16": bits are set behind the prefix: write 10.88.0.0/16"#);
 /// # Ok::<(), vethnet::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Ipv4Subnet {
-    address: u32,
+pub struct Subnet {
+    address: IpAddr,
     prefix: u8,
 }
 
-impl Ipv4Subnet {
+/// What no container can have an address of, and why.
+const NOT_FOR_HOSTS: [(&str, &str); 7] = [
+    ("0.0.0.0/8", "they mean this network and no host"),
+    ("127.0.0.0/8", "they are loopback's"),
+    ("224.0.0.0/3", "they are for multicast, or reserved"),
+    ("::/96", "they mean no address, loopback, or an IPv4 address"),
+    ("::ffff:0:0/96", "they mean IPv4 addresses"),
+    ("fe80::/10", "every link has them (link-local)"),
+    ("ff00::/8", "they are for multicast"),
+];
+
+impl Subnet {
     /// The range that begins at `address`.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) for a prefix outside 8..=30, bits behind it, or a range that is not for
-    /// hosts (loopback, multicast, 0.0.0.0/8).
-    pub fn new(address: Ipv4Addr, prefix: u8) -> Result<Self> {
+    /// [`Invalid`](crate::ErrorKind::Invalid) for a prefix over 32 (IPv6: 128), and for bits behind the prefix.
+    pub fn new(address: impl Into<IpAddr>, prefix: u8) -> Result<Self> {
+        let address = address.into();
         let fail = |why: String| Err(Error::invalid("subnet", why).on(Subject::Value(format!("{address}/{prefix}"))));
-        if !(8..=30).contains(&prefix) {
-            return fail("the prefix has to be from 8 to 30".into());
+        if prefix > width(address) {
+            return fail(format!("the prefix has to be from 0 to {}", width(address)));
         }
-        let subnet = Self { address: address.to_bits(), prefix };
-        let first = subnet.address & subnet.mask();
-        if first != subnet.address {
-            return fail(format!("bits are set behind the prefix: write {}/{prefix}", Ipv4Addr::from_bits(first)));
+        let subnet = Self::around(address, prefix);
+        if subnet.address != address {
+            return fail(format!("bits are set behind the prefix: write {subnet}"));
         }
-        match address.octets() {
-            [0 | 127 | 224.., ..] => fail("these addresses are not for hosts".into()),
-            _ => Ok(subnet),
-        }
+        Ok(subnet)
     }
 
-    /// The first bits, which all addresses of the range share.
+    /// The range of this length that `address` is in. The prefix has to be one of its family.
+    pub(crate) fn around(address: IpAddr, prefix: u8) -> Self {
+        let behind = behind(address, prefix);
+        Self { address: from_bits(address, to_bits(address) & !behind), prefix }
+    }
+
+    /// The first address, whose bits behind the prefix are 0.
     #[must_use]
-    pub fn address(&self) -> Ipv4Addr {
-        Ipv4Addr::from_bits(self.address)
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// The last address, whose bits behind the prefix are 1.
+    #[must_use]
+    pub fn last(&self) -> IpAddr {
+        from_bits(self.address, to_bits(self.address) | behind(self.address, self.prefix))
     }
 
     /// How many bits the addresses share.
@@ -63,79 +102,196 @@ impl Ipv4Subnet {
         self.prefix
     }
 
-    /// The bridge's own address, the first of the range.
+    /// Whether it is a range of IPv4 addresses.
     #[must_use]
-    pub fn gateway(&self) -> Ipv4Addr {
-        Ipv4Addr::from_bits(self.address | 1)
+    pub fn is_ipv4(&self) -> bool {
+        self.address.is_ipv4()
     }
 
-    /// The broadcast address, the last of the range.
+    /// Whether it is a range of IPv6 addresses.
     #[must_use]
-    pub fn broadcast(&self) -> Ipv4Addr {
-        Ipv4Addr::from_bits(self.address | !self.mask())
+    pub fn is_ipv6(&self) -> bool {
+        self.address.is_ipv6()
     }
 
-    /// Whether `address` is in the range.
+    /// The host's own address in the range, which the containers' default route goes through: the second one, and of
+    /// two the first. A range of one address has none.
     #[must_use]
-    pub fn contains(&self, address: Ipv4Addr) -> bool {
-        address.to_bits() & self.mask() == self.address
+    pub fn gateway(&self) -> Option<IpAddr> {
+        match width(self.address) - self.prefix {
+            0 => None,
+            1 => Some(self.address),
+            _ => Some(from_bits(self.address, to_bits(self.address) | 1)),
+        }
+    }
+
+    /// The broadcast address: the last one of an IPv4 range of four addresses or more.
+    #[must_use]
+    pub fn broadcast(&self) -> Option<Ipv4Addr> {
+        match self.last() {
+            IpAddr::V4(last) if self.prefix <= 30 => Some(last),
+            _ => None,
+        }
+    }
+
+    /// Whether `address` is in the range. One of the other family is not.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        address.is_ipv4() == self.is_ipv4() && Self::around(address, self.prefix) == *self
+    }
+
+    /// Whether the two have an address in common: then one is within the other.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        if self.prefix <= other.prefix { self.contains(other.address) } else { other.contains(self.address) }
+    }
+
+    /// `address` with this prefix, as an interface in the range has it.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) when it is not in the range.
+    pub fn at(&self, address: IpAddr) -> Result<IpNet> {
+        if !self.contains(address) {
+            return Err(Error::invalid("address", format!("it is not in {self}"))
+                .on(Subject::Value(address.to_string()))
+                .with_hint(format!("addresses of {self} are from {} to {}", self.address, self.last())));
+        }
+        IpNet::new(address, self.prefix)
+    }
+
+    /// Itself, if containers can have its addresses.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) when some of its addresses are nobody's: loopback, multicast, link-local,
+    /// 0.0.0.0/8, IPv4 in IPv6.
+    ///
+    /// ```
+    /// use vethnet::Subnet;
+    ///
+    /// let error = "127.0.0.0/8".parse().and_then(Subnet::for_hosts).unwrap_err();
+    /// assert_eq!(error.to_string(), r#"subnet "127.0.0.0/8": not for hosts: of 127.0.0.0/8, they are loopback's"#);
+    /// ```
+    pub fn for_hosts(self) -> Result<Self> {
+        for (range, why) in NOT_FOR_HOSTS {
+            if range.parse::<Self>()?.overlaps(&self) {
+                let why = format!("not for hosts: of {range}, {why}");
+                return Err(Error::invalid("subnet", why).on(Subject::Value(self.to_string())));
+            }
+        }
+        Ok(self)
+    }
+
+    /// How many containers there are addresses for.
+    ///
+    /// ```
+    /// use vethnet::Subnet;
+    ///
+    /// let capacity = |text: &str| text.parse().map(|subnet: Subnet| subnet.capacity());
+    /// assert_eq!(capacity("10.209.0.0/22")?, 1021);
+    /// assert_eq!(capacity("10.209.0.0/31")?, 1);
+    /// assert_eq!(capacity("fd00::/64")?, (1 << 64) - 2);
+    /// # Ok::<(), vethnet::Error>(())
+    /// ```
+    #[must_use]
+    pub fn capacity(&self) -> u128 {
+        let hosts = self.hosts();
+        // Not the whole of IPv6: the first two of that are nobody's.
+        hosts.end() - hosts.start() + 1
+    }
+
+    /// The addresses for containers, as numbers.
+    fn hosts(&self) -> RangeInclusive<u128> {
+        let (first, last) = (to_bits(self.address), to_bits(self.last()));
+        match (width(self.address) - self.prefix, self.is_ipv4()) {
+            (0, _) => first..=last,
+            (1, _) => last..=last,
+            (_, true) => first + 2..=last - 1,
+            (_, false) => first + 2..=last,
+        }
     }
 
     /// The addresses for containers, each once: in order from the one after `last`, and around. Without a `last` in the
     /// range, from the first.
-    pub(crate) fn hosts_after(&self, last: Option<Ipv4Addr>) -> impl Iterator<Item = Ipv4Addr> + use<> {
-        let (first, end) = (self.gateway().to_bits() + 1, self.broadcast().to_bits());
+    pub(crate) fn hosts_after(&self, last: Option<IpAddr>) -> impl Iterator<Item = IpAddr> + use<> {
+        let hosts = self.hosts();
+        let (first, end) = (*hosts.start(), *hosts.end());
         let start = match last {
-            Some(last) if self.contains(last) => last.to_bits().saturating_add(1).clamp(first, end),
+            Some(last) if self.contains(last) && to_bits(last) < end => first.max(to_bits(last) + 1),
             _ => first,
         };
-        (start..end).chain(first..start).map(Ipv4Addr::from_bits)
+        let family = self.address;
+        (start..=end).chain(first..start).map(move |bits| from_bits(family, bits))
     }
 
-    pub(crate) fn mask(&self) -> u32 {
-        u32::MAX << (32 - self.prefix)
+    /// The address and the mask of an IPv4 range.
+    pub(crate) fn bits_v4(&self) -> (u32, u32) {
+        match self.address {
+            IpAddr::V4(address) => (address.to_bits(), u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0)),
+            IpAddr::V6(_) => (0, 0),
+        }
     }
 
-    /// Whether a route to `destination/prefix` covers addresses of the range, or lies within it.
-    pub(crate) fn overlaps(&self, destination: Ipv4Addr, prefix: u8) -> bool {
-        let common = u32::from(self.prefix.min(prefix).min(32));
-        let mask = u32::MAX.checked_shl(32 - common).unwrap_or(0);
-        self.address & mask == destination.to_bits() & mask
+    /// The gateway of an IPv4 range that has one.
+    pub(crate) fn gateway_v4(&self) -> Ipv4Addr {
+        match self.gateway() {
+            Some(IpAddr::V4(gateway)) => gateway,
+            _ => Ipv4Addr::UNSPECIFIED,
+        }
     }
 }
 
-impl Default for Ipv4Subnet {
+/// How many bits an address of this family has.
+pub(crate) fn width(family: IpAddr) -> u8 {
+    if family.is_ipv4() { 32 } else { 128 }
+}
+
+/// An address as a number.
+pub(crate) fn to_bits(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => address.to_bits().into(),
+        IpAddr::V6(address) => address.to_bits(),
+    }
+}
+
+/// A number as an address of the same family as `family`.
+fn from_bits(family: IpAddr, bits: u128) -> IpAddr {
+    match family {
+        IpAddr::V4(_) => Ipv4Addr::from_bits(bits as u32).into(),
+        IpAddr::V6(_) => Ipv6Addr::from_bits(bits).into(),
+    }
+}
+
+/// The bits behind the prefix.
+fn behind(family: IpAddr, prefix: u8) -> u128 {
+    let all = if family.is_ipv4() { u128::from(u32::MAX) } else { u128::MAX };
+    all.checked_shr(prefix.into()).unwrap_or(0)
+}
+
+impl Default for Subnet {
     fn default() -> Self {
-        Self { address: Ipv4Addr::new(10, 209, 0, 0).to_bits(), prefix: 22 }
+        Self { address: Ipv4Addr::new(10, 209, 0, 0).into(), prefix: 22 }
     }
 }
 
-impl fmt::Display for Ipv4Subnet {
+impl fmt::Display for Subnet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address(), self.prefix)
+        write!(f, "{}/{}", self.address, self.prefix)
     }
 }
 
-impl FromStr for Ipv4Subnet {
+impl FromStr for Subnet {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let parts = text.split_once('/').and_then(|(address, prefix)| Some((address.parse().ok()?, digits(prefix)?)));
-        match parts {
+        match split(text) {
             Some((address, prefix)) => Self::new(address, prefix),
-            None => Err(Error::invalid("subnet", "write it as ADDRESS/PREFIX, such as 10.209.0.0/22")
+            None => Err(Error::invalid("subnet", "write it as ADDRESS/PREFIX, such as 10.209.0.0/22 or fd00:209::/64")
                 .on(Subject::Value(text.to_owned()))),
         }
     }
 }
 
-/// `"24"`, but not `"+24"` or `"024"`.
-fn digits(text: &str) -> Option<u8> {
-    let number: u8 = text.parse().ok()?;
-    (number.to_string() == text).then_some(number)
-}
-
-impl TryFrom<String> for Ipv4Subnet {
+impl TryFrom<String> for Subnet {
     type Error = Error;
 
     fn try_from(text: String) -> Result<Self> {
@@ -143,8 +299,8 @@ impl TryFrom<String> for Ipv4Subnet {
     }
 }
 
-impl From<Ipv4Subnet> for String {
-    fn from(subnet: Ipv4Subnet) -> Self {
+impl From<Subnet> for String {
+    fn from(subnet: Subnet) -> Self {
         subnet.to_string()
     }
 }
@@ -154,6 +310,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn subnet(text: &str) -> Subnet {
+        text.parse().expect(text)
+    }
+
+    fn hosts(text: &str) -> Vec<String> {
+        subnet(text).hosts_after(None).map(|host| host.to_string()).collect()
+    }
+
     #[test]
     fn what_is_refused() {
         for text in [
@@ -162,63 +326,155 @@ mod tests {
             "10.0.0.0",
             "10.0.0.0/",
             "/8",
-            "10.0.0.0/7",
-            "10.0.0.0/31",
-            "10.0.0.0/32",
+            "10.0.0.0/33",
             "10.0.0.0/-1",
             "10.0.0/8",
             "10.0.0.0/+8",
             "10.0.0.0/08",
             "10.0.0.0/256",
             "10.0.0.1/24",
-            "127.0.0.0/8",
-            "224.0.0.0/8",
-            "0.0.0.0/8",
-            "255.255.255.252/30",
-            "fe80::/10",
             "10.0.0.0/8 ",
             "10.0.0.0/8\0",
+            "fd00::/129",
+            "fd00::1/64",
+            "fd00::%1/64",
+            "[fd00::]/64",
+            "fd00::/64/64",
         ] {
-            let error = text.parse::<Ipv4Subnet>().expect_err(text);
+            let error = text.parse::<Subnet>().expect_err(text);
             assert_eq!(error.kind(), crate::ErrorKind::Invalid);
             assert_eq!(error.to_string().lines().count(), 1, "{error}");
         }
     }
 
     #[test]
+    fn what_is_not_for_hosts() {
+        for text in [
+            "127.0.0.0/8",
+            "127.0.0.1/32",
+            "224.0.0.0/8",
+            "0.0.0.0/8",
+            "0.0.0.0/0",
+            "255.255.255.252/30",
+            "96.0.0.0/3",
+            "::/0",
+            "::1/128",
+            "::10.0.0.0/120",
+            "::ffff:10.0.0.0/120",
+            "fe80::/64",
+            "ff02::/16",
+            "8000::/1",
+        ] {
+            let error = subnet(text).for_hosts().expect_err(text);
+            assert_eq!(error.kind(), crate::ErrorKind::Invalid);
+            assert!(error.to_string().contains("not for hosts"), "{error}");
+        }
+        for text in ["10.0.0.0/8", "169.254.0.0/16", "192.0.2.1/32", "64.0.0.0/4", "fd00::/8", "2001:db8::/32"] {
+            assert_eq!(subnet(text).for_hosts().expect(text), subnet(text));
+        }
+    }
+
+    #[test]
     fn the_default_has_room_for_a_bridge() {
-        let subnet = Ipv4Subnet::default();
-        assert_eq!(subnet.to_string().parse::<Ipv4Subnet>().unwrap(), subnet);
-        assert_eq!(subnet.hosts_after(None).count(), 1021);
-        assert_eq!(subnet.hosts_after(None).next(), Some(Ipv4Addr::new(10, 209, 0, 2)));
-        assert_eq!(subnet.broadcast(), Ipv4Addr::new(10, 209, 3, 255));
+        let default = Subnet::default();
+        assert_eq!(default, subnet("10.209.0.0/22"));
+        assert_eq!(default.hosts_after(None).count(), 1021);
+        assert_eq!(default.hosts_after(None).next(), Some(Ipv4Addr::new(10, 209, 0, 2).into()));
+        assert_eq!(default.broadcast(), Some(Ipv4Addr::new(10, 209, 3, 255)));
+    }
+
+    #[test]
+    fn small_ranges() {
+        assert_eq!(hosts("10.0.0.0/30"), ["10.0.0.2"]);
+        assert_eq!(hosts("10.0.0.4/31"), ["10.0.0.5"]);
+        assert_eq!(hosts("10.0.0.7/32"), ["10.0.0.7"]);
+        assert_eq!(hosts("255.255.255.254/31"), ["255.255.255.255"], "nothing is counted past the end");
+        assert_eq!(hosts("fd00::4/126"), ["fd00::6", "fd00::7"], "there is no broadcast");
+        assert_eq!(hosts("fd00::4/127"), ["fd00::5"]);
+        assert_eq!(hosts("fd00::7/128"), ["fd00::7"]);
+        assert_eq!(hosts("ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffc/126").len(), 2);
+        let gateway = |text: &str| subnet(text).gateway().map(|address| address.to_string()).unwrap_or_default();
+        for (text, want) in [
+            ("10.0.0.0/30", "10.0.0.1"),
+            ("10.0.0.4/31", "10.0.0.4"),
+            ("10.0.0.7/32", ""),
+            ("fd00::/64", "fd00::1"),
+            ("fd00::4/127", "fd00::4"),
+            ("fd00::7/128", ""),
+        ] {
+            assert_eq!(gateway(text), want, "{text}");
+        }
+        for (text, want) in [("10.0.0.4/30", Some("10.0.0.7")), ("10.0.0.4/31", None), ("fd00::/64", None)] {
+            assert_eq!(subnet(text).broadcast(), want.map(|address| address.parse().unwrap()), "{text}");
+        }
+        assert_eq!(subnet("::/0").capacity(), u128::MAX - 1);
+        assert_eq!(subnet("0.0.0.0/0").capacity(), (1 << 32) - 3);
+    }
+
+    #[test]
+    fn around_the_range() {
+        for text in ["10.7.0.0/29", "fd00:7::/125", "10.7.0.0/30", "fd00::/127", "10.0.0.7/32"] {
+            let subnet = subnet(text);
+            let all: Vec<_> = subnet.hosts_after(None).collect();
+            for (index, last) in all.iter().enumerate() {
+                let mut want = all.clone();
+                want.rotate_left((index + 1) % all.len());
+                assert_eq!(subnet.hosts_after(Some(*last)).collect::<Vec<_>>(), want, "{text} after {last}");
+            }
+            for elsewhere in ["0.0.0.0", "255.255.255.255", "::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"] {
+                let after: Vec<_> = subnet.hosts_after(elsewhere.parse().ok()).collect();
+                assert_eq!(after, all, "{text} after {elsewhere}");
+            }
+            for inside in [subnet.address(), subnet.last()] {
+                assert_eq!(subnet.hosts_after(Some(inside)).count(), all.len());
+            }
+        }
+    }
+
+    fn any_address() -> impl Strategy<Value = IpAddr> {
+        prop_oneof![
+            any::<u32>().prop_map(|bits| IpAddr::V4(Ipv4Addr::from_bits(bits))),
+            any::<u128>().prop_map(|bits| IpAddr::V6(Ipv6Addr::from_bits(bits))),
+            (0u32..4).prop_map(|bits| IpAddr::V4(Ipv4Addr::from_bits(u32::MAX - bits))),
+            (0u128..4).prop_map(|bits| IpAddr::V6(Ipv6Addr::from_bits(u128::MAX - bits))),
+        ]
+    }
+
+    fn any_subnet() -> impl Strategy<Value = Subnet> {
+        (any_address(), 0u8..=128).prop_map(|(address, prefix)| Subnet::around(address, prefix % (width(address) + 1)))
     }
 
     proptest! {
         #[test]
-        fn text_and_value(bits: u32, prefix in 8u8..=30) {
-            let address = Ipv4Addr::from_bits(bits & (u32::MAX << (32 - prefix)));
-            if let Ok(subnet) = Ipv4Subnet::new(address, prefix) {
-                prop_assert_eq!(subnet.to_string().parse::<Ipv4Subnet>().unwrap(), subnet);
-                prop_assert!(subnet.contains(subnet.gateway()) && subnet.contains(subnet.broadcast()));
-                prop_assert!(!subnet.hosts_after(None).take(10).any(|host| host == subnet.gateway() || !subnet.contains(host)));
+        fn text_and_value(subnet in any_subnet()) {
+            prop_assert_eq!(subnet.to_string().parse::<Subnet>().unwrap(), subnet);
+            prop_assert_eq!(Subnet::new(subnet.address(), subnet.prefix()).unwrap(), subnet);
+            let json = serde_json::to_string(&subnet).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Subnet>(&json).unwrap(), subnet);
+            prop_assert!(subnet.contains(subnet.address()) && subnet.contains(subnet.last()));
+        }
+
+        #[test]
+        fn hosts_are_in_the_range_and_nobody_elses(subnet in any_subnet()) {
+            prop_assert!(subnet.capacity() > 0);
+            prop_assert!(subnet.hosts_after(None).take(2000).count() as u128 == subnet.capacity().min(2000));
+            for host in subnet.hosts_after(None).take(10).chain(subnet.hosts_after(Some(subnet.last())).take(10)) {
+                prop_assert!(subnet.contains(host));
+                prop_assert_ne!(Some(host), subnet.gateway());
+                prop_assert_ne!(Some(host), subnet.broadcast().map(IpAddr::V4));
             }
         }
 
         #[test]
-        fn overlap_is_a_common_address(a: u32, pa in 8u8..=30, b: u32, pb in 0u8..=32) {
-            let first = |bits: u32, prefix: u8| bits & u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
-            if let Ok(subnet) = Ipv4Subnet::new(Ipv4Addr::from_bits(first(a, pa)), pa) {
-                let last = |bits: u32, prefix: u8| bits | u32::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
-                let (from, to) = (first(b, pb), last(first(b, pb), pb));
-                let common = from <= subnet.broadcast().to_bits() && subnet.address <= to;
-                prop_assert_eq!(subnet.overlaps(Ipv4Addr::from_bits(from), pb), common);
-            }
+        fn overlap_is_a_common_address(a in any_subnet(), b in any_subnet()) {
+            let common = a.is_ipv4() == b.is_ipv4() && a.address() <= b.last() && b.address() <= a.last();
+            prop_assert_eq!(a.overlaps(&b), common);
+            prop_assert_eq!(b.overlaps(&a), common);
         }
 
         #[test]
-        fn any_text_is_taken_without_panic(text in ".{0,40}") {
-            let _ = text.parse::<Ipv4Subnet>();
+        fn any_text_is_taken_without_panic(text in ".{0,60}") {
+            let _ = text.parse::<Subnet>();
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::attr::Writer;
 use crate::name::IfName;
-use crate::subnet::Ipv4Subnet;
+use crate::subnet::Subnet;
 
 const NFTA_LIST_ELEM: u16 = 1;
 const NFTA_EXPR_NAME: u16 = 1;
@@ -150,13 +150,15 @@ impl Rule {
     }
 
     /// `ip saddr SUBNET`
-    pub(super) fn from(self, subnet: Ipv4Subnet) -> Self {
-        self.address_in(SOURCE_ADDRESS, subnet.mask(), Test::Is, subnet.address().to_bits())
+    pub(super) fn from(self, subnet: Subnet) -> Self {
+        let (address, mask) = subnet.bits_v4();
+        self.address_in(SOURCE_ADDRESS, mask, Test::Is, address)
     }
 
     /// `ip daddr SUBNET`
-    pub(super) fn to(self, subnet: Ipv4Subnet) -> Self {
-        self.address_in(DESTINATION_ADDRESS, subnet.mask(), Test::Is, subnet.address().to_bits())
+    pub(super) fn to(self, subnet: Subnet) -> Self {
+        let (address, mask) = subnet.bits_v4();
+        self.address_in(DESTINATION_ADDRESS, mask, Test::Is, address)
     }
 
     /// `iifname NAME`

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns, unshare};
 use serde_json::Value;
-use vethnet::{IfName, Ipv4Subnet, Network};
+use vethnet::{IfName, Network, Subnet};
 
 pub const SUBNET: &str = "10.209.0.0/22";
 
@@ -49,7 +49,7 @@ impl StateDir {
 }
 
 pub fn network(bridge: &str, subnet: &str, dir: &Path) -> Network {
-    let subnet: Ipv4Subnet = subnet.parse().expect("subnet");
+    let subnet: Subnet = subnet.parse().expect("subnet");
     Network::new(IfName::new(bridge).expect("name"), subnet).state_dir(dir)
 }
 
