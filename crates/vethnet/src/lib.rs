@@ -22,8 +22,6 @@ mod attr;
 mod batch;
 mod conntrack;
 mod exchange;
-#[cfg(test)]
-mod fake_kernel;
 mod hint;
 mod ip_net;
 mod lease;

@@ -9,6 +9,7 @@ mod idmap;
 mod list;
 mod mount;
 mod mount_table;
+mod net;
 mod plot;
 mod spawn;
 mod start;
@@ -45,6 +46,9 @@ enum What {
     Spawn(spawn::Options),
     /// Look ids up in maps, start programs as an ordinary user, make user namespaces as descriptors. Prints Markdown
     Idmap(idmap::Options),
+    /// Attach containers to a network and detach them, beside CNI, netavark and a program in C that sends the same messages;
+    /// many of them; traffic through it. Prints Markdown
+    Net(net::Options),
     /// Unpack an image layer of 500 MB, beside GNU tar. Prints Markdown
     Unpack(unpack::Options),
 }
@@ -69,6 +73,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         What::Mount(options) => mount::run(options),
         What::Spawn(options) => spawn::run(options),
         What::Idmap(options) => idmap::run(options),
+        What::Net(options) => net::run(options),
         What::Unpack(options) => unpack::run(options),
     }
 }

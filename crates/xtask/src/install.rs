@@ -69,7 +69,17 @@ pub const ROOTFS_TOOLS: &[Tool] = &[
 ];
 
 /// What cellkit is compared with.
-pub const PEERS: &[Tool] = &[("unshare", "util-linux"), ("bwrap", "bubblewrap"), ("crun", "crun"), ("runc", "runc")];
+pub const PEERS: &[Tool] = &[
+    ("unshare", "util-linux"),
+    ("bwrap", "bubblewrap"),
+    ("crun", "crun"),
+    ("runc", "runc"),
+    ("/usr/lib/cni/bridge", "containernetworking-plugins"),
+    ("/usr/lib/podman/netavark", "netavark"),
+    // Both run it.
+    ("iptables", "iptables"),
+    ("iperf3", "iperf3"),
+];
 
 /// Whether a program can be found. The folders of the administrator count: root's `PATH` has them, a user's may not.
 pub fn has(program: &str) -> bool {

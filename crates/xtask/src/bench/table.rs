@@ -53,6 +53,31 @@ pub fn markdown(rows: &[Row], references: &[&str]) -> String {
     text
 }
 
+/// A sentence a reference: how many times its time in the same round `name` took, in the middle and from 10 % to 90 %.
+pub fn quotients(rows: &[Row], name: &str, references: &[&str]) -> String {
+    let find = |name: &str| rows.iter().find(|row| row.name == name);
+    let Some(row) = find(name) else { return String::new() };
+    let mut text = String::new();
+    for reference in references.iter().filter_map(|name| find(name)) {
+        let mut each: Vec<f64> = row
+            .times
+            .iter()
+            .zip(&reference.times)
+            .map(|(one, other)| one.as_secs_f64() / other.as_secs_f64())
+            .collect();
+        each.sort_unstable_by(f64::total_cmp);
+        let at = |part: f64| each.get((each.len().saturating_sub(1) as f64 * part).round() as usize).copied();
+        if let (Some(low), Some(middle), Some(high)) = (at(0.1), at(0.5), at(0.9)) {
+            let _ = write!(text, "* {name} takes {middle:.3} of {} (10 %: {low:.3}, 90 %: {high:.3})", reference.name);
+            if middle < 1.0 {
+                let _ = write!(text, ": {:.1} times as fast", 1.0 / middle);
+            }
+            text += ".\n";
+        }
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,5 +98,16 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "| program | median, ms | 10 % | 90 % | times floor |");
         assert_eq!(lines[3], "| other | 5.00 | 5.00 | 5.00 | 2.50 |");
+    }
+
+    #[test]
+    fn quotients_are_those_of_rounds() {
+        let rows = [row("ours", &[2, 3, 8]), row("other", &[4, 3, 16])];
+        assert_eq!(
+            quotients(&rows, "ours", &["other", "absent"]),
+            "* ours takes 0.500 of other (10 %: 0.500, 90 %: 1.000): 2.0 times as fast.\n"
+        );
+        assert_eq!(quotients(&rows, "absent", &["other"]), "");
+        assert_eq!(quotients(&[row("ours", &[]), row("other", &[])], "ours", &["other"]), "");
     }
 }
