@@ -36,6 +36,7 @@ mod network;
 mod nft;
 mod plan;
 mod port;
+mod qdisc;
 mod record;
 mod route;
 mod socket;
@@ -55,5 +56,8 @@ pub use name::IfName;
 pub use net::Net;
 pub use network::{Attach, Network};
 pub use port::{Protocol, PublishedPort};
+pub use qdisc::{
+    Class, Discipline, Filter, Handle, Htb, HtbClass, Netem, Parent, Probability, Qdisc, Rate, Tbf, TrafficStatistics,
+};
 pub use record::Record;
 pub use subnet::Subnet;
