@@ -120,7 +120,10 @@ impl Network {
             }
             // Also what a process left that was killed between the last lease and the bridge.
             match state.lock_blocking() {
-                Ok(lock) => errors.extend(host.take_down_shared(&lock, &state, &bridge)),
+                Ok(lock) => {
+                    errors.extend(state.repair(&lock));
+                    errors.extend(host.take_down_shared(&lock, &state, &bridge));
+                }
                 Err(error) => errors.push(error),
             }
             Error::all(errors).map(|()| removed)

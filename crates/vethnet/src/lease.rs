@@ -1,13 +1,9 @@
-//! What outlives the process: one file a container, under one lock.
+//! What outlives the process: the state directory of networks, under one lock.
 //!
-//! Theory of operation. The state directory has one directory a network, named after its bridge, and in it one file a
-//! container, `OWNER.json`, which is its lease of an address and the record of what was made for it. It is written
-//! whole (a temporary file, fsync, rename, fsync of the directory) before anything is made in the kernel, and removed
-//! after all of it is gone: whatever a kill leaves behind can be found from the files.
-//!
-//! `last_address` beside the leases is the address that was given out last (see `address`). It is written before the
-//! lease, so that a kill in between skips an address and never gives one too early. It is no loss: what cannot be read
-//! is taken for the beginning of the range.
+//! Theory of operation. The state directory has one directory a network, named after its bridge, with the leases of its
+//! addresses (see `lease_dir`). The record of a lease is that of the attachment: what was made for the container. It is
+//! written whole before anything is made in the kernel, and removed after all of it is gone: whatever a kill leaves behind
+//! can be found from the files.
 //!
 //! The lock (see `lock`) is held to choose an address, and to make or remove what the containers share. The network's
 //! directory goes with its last lease, the state directory with the last network.
@@ -16,21 +12,18 @@
 //! and whether ICMP redirects were refused before, which the kernel forgets then.
 #![forbid(unsafe_code)]
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{ErrorKind as Io, Write};
-use std::net::Ipv4Addr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs;
+use std::io::ErrorKind as Io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use cellkit_core::{Error, Result};
 
-use crate::hint::HINTS;
+use crate::lease_dir::{LeaseDir, fail, sync_dir, unlink, write_whole};
 use crate::lock::Lock;
 use crate::name::{IfName, Owner};
 use crate::record::Record;
 
-/// Beside the leases, whose names end in `.json`.
-const LAST_ADDRESS: &str = "last_address";
 const FORWARDING: &str = "ip_forward";
 const REFUSED: &[u8] = b"accept_redirects 0\n";
 const ACCEPTED: &[u8] = b"accept_redirects 1\n";
@@ -40,31 +33,13 @@ const ACCEPTED: &[u8] = b"accept_redirects 1\n";
 pub(crate) struct State {
     dir: PathBuf,
     bridge: IfName,
-}
-
-fn fail(call: &'static str, error: &std::io::Error, path: &Path) -> Error {
-    Error::from_io(call, error).on(path).with_hints(&HINTS)
-}
-
-fn make_dir(path: &Path) -> Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| fail("mkdir", &error, path))
-}
-
-fn sync_dir(path: &Path) -> Result<()> {
-    File::open(path).and_then(|dir| dir.sync_all()).map_err(|error| fail("fsync", &error, path))
+    leases: LeaseDir<Record>,
 }
 
 impl State {
     pub(crate) fn new(dir: &Path, bridge: &IfName) -> Self {
-        Self { dir: dir.to_owned(), bridge: bridge.clone() }
-    }
-
-    fn leases_dir(&self) -> PathBuf {
-        self.dir.join(self.bridge.as_str())
-    }
-
-    fn lease_path(&self, owner: &Owner) -> PathBuf {
-        self.leases_dir().join(format!("{}.json", owner.as_str()))
+        let leases = LeaseDir::new(dir.join(bridge.as_str()));
+        Self { dir: dir.to_owned(), bridge: bridge.clone(), leases }
     }
 
     /// Takes the lock, and makes the state directory if it is missing.
@@ -78,44 +53,22 @@ impl State {
 
     /// Whether `owner` has a lease, be it damaged.
     pub(crate) fn has_lease(&self, owner: &Owner) -> Result<bool> {
-        let path = self.lease_path(owner);
-        path.try_exists().map_err(|error| fail("statx", &error, &path))
+        self.leases.has_lease(owner)
     }
 
     /// The lease of `owner`, if it has one.
     pub(crate) fn lease(&self, owner: &Owner) -> Result<Option<Record>> {
-        let path = self.lease_path(owner);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == Io::NotFound => return Ok(None),
-            Err(error) => return Err(fail("read", &error, &path)),
-        };
-        let record = Record::parse(&bytes).and_then(|record| {
-            if record.owner == *owner && record.bridge == self.bridge {
-                Ok(record)
-            } else {
-                Err("it is the record of another attachment".into())
+        match self.leases.find(owner)? {
+            Some(record) if record.bridge != self.bridge => {
+                Err(self.leases.damaged(owner, "it is the record of another attachment".into()))
             }
-        });
-        record.map(Some).map_err(|why| {
-            Error::parse("read", why)
-                .on(path)
-                .with_hint("the record is damaged: detach its owner, or remove the file when nothing of it is left")
-        })
+            found => Ok(found),
+        }
     }
 
     /// Who has a lease, in order.
     pub(crate) fn owners(&self) -> Result<Vec<Owner>> {
-        let dir = self.leases_dir();
-        let mut owners = Vec::new();
-        for name in names(&dir)? {
-            // Temporary files begin with a dot, which an owner's id does not.
-            if let Some(owner) = name.strip_suffix(".json").and_then(|id| Owner::new(id).ok()) {
-                owners.push(owner);
-            }
-        }
-        owners.sort();
-        Ok(owners)
+        self.leases.owners()
     }
 
     /// All leases of this network. A lease that vanishes meanwhile is none.
@@ -123,60 +76,39 @@ impl State {
         self.owners()?.iter().filter_map(|owner| self.lease(owner).transpose()).collect()
     }
 
-    /// Writes the lease, whole and durably.
-    pub(crate) fn write(&self, _: &Lock, record: &Record) -> Result<()> {
-        let dir = self.leases_dir();
-        make_dir(&dir)?;
-        self.set_last_address(record.address)?;
-        let path = self.lease_path(&record.owner);
-        let temporary = dir.join(format!(".{}.tmp", record.owner.as_str()));
-        let bytes =
-            serde_json::to_vec(record).map_err(|error| Error::other("write", error.to_string()).on(path.as_path()))?;
-        write_whole(&temporary, &bytes)?;
-        fs::rename(&temporary, &path).map_err(|error| fail("rename", &error, &path))?;
-        sync_dir(&dir)
+    /// Writes the lease, whole and durably. Its addresses were chosen by the caller, under the lock.
+    pub(crate) fn write(&self, lock: &Lock, record: &Record) -> Result<()> {
+        let address = record.address.into();
+        self.leases.claim(lock, &record.owner, &[record.subnet], &[], &[address], |_| Ok(record.clone()))?;
+        self.leases.set_last(&[address])
     }
 
     /// The address that was given out last, as far as it is known.
     pub(crate) fn last_address(&self, _: &Lock) -> Result<Option<Ipv4Addr>> {
-        let path = self.leases_dir().join(LAST_ADDRESS);
-        match fs::read_to_string(&path) {
-            Ok(text) => Ok(text.trim_end().parse().ok()),
-            Err(error) if matches!(error.kind(), Io::NotFound | Io::InvalidData) => Ok(None),
-            Err(error) => Err(fail("read", &error, &path)),
-        }
-    }
-
-    fn set_last_address(&self, address: Ipv4Addr) -> Result<()> {
-        let dir = self.leases_dir();
-        let (path, temporary) = (dir.join(LAST_ADDRESS), dir.join(format!(".{LAST_ADDRESS}.tmp")));
-        // Not fsynced: after a crash of the machine no connection is left that it protects from.
-        fs::write(&temporary, format!("{address}\n")).map_err(|error| fail("write", &error, &temporary))?;
-        fs::rename(&temporary, &path).map_err(|error| fail("rename", &error, &path))
+        Ok(self.leases.last()?.into_iter().find_map(|address| match address {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        }))
     }
 
     /// Removes the lease, if it is there.
-    pub(crate) fn remove(&self, _: &Lock, owner: &Owner) -> Result<()> {
-        let path = self.lease_path(owner);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != Io::NotFound => Err(fail("unlink", &error, &path)),
-            _ => Ok(()),
-        }
+    pub(crate) fn remove(&self, lock: &Lock, owner: &Owner) -> Result<()> {
+        self.leases.release(lock, owner).map(drop)
     }
 
-    /// Removes the network's directory with the last address and what a killed writer left. There must be no lease.
-    pub(crate) fn remove_network(&self, _: &Lock) -> Result<()> {
-        let dir = self.leases_dir();
-        for name in names(&dir)? {
-            if name == LAST_ADDRESS || (name.starts_with('.') && name.ends_with(".tmp")) {
-                let path = dir.join(name);
-                fs::remove_file(&path).map_err(|error| fail("unlink", &error, &path))?;
-            }
-        }
-        match fs::remove_dir(&dir) {
-            Err(error) if error.kind() != Io::NotFound => Err(fail("rmdir", &error, &dir)),
-            _ => Ok(()),
-        }
+    /// Whether there is a lease. The cost does not grow with them.
+    pub(crate) fn in_use(&self, lock: &Lock) -> Result<bool> {
+        self.leases.in_use(lock)
+    }
+
+    /// Puts in order what killed processes have left of leases. Returns what is damaged.
+    pub(crate) fn repair(&self, lock: &Lock) -> Vec<Error> {
+        self.leases.repair(lock)
+    }
+
+    /// Removes the network's directory and what a killed writer left. There must be no lease.
+    pub(crate) fn remove_network(&self, lock: &Lock) -> Result<()> {
+        self.leases.remove(lock)
     }
 
     /// Whether any network of the state directory is in use.
@@ -214,53 +146,23 @@ impl State {
 
     /// Forgets it.
     pub(crate) fn turned_forwarding_off(&self, _: &Lock) -> Result<()> {
-        let path = self.dir.join(FORWARDING);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != Io::NotFound => Err(fail("unlink", &error, &path)),
-            _ => Ok(()),
-        }
+        unlink(&self.dir.join(FORWARDING)).map(drop)
     }
-}
-
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(|error| fail("openat", &error, path))?;
-    file.write_all(bytes).map_err(|error| fail("write", &error, path))?;
-    file.sync_all().map_err(|error| fail("fsync", &error, path))
-}
-
-fn names(dir: &Path) -> Result<Vec<String>> {
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == Io::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(fail("getdents64", &error, dir)),
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(|error| fail("getdents64", &error, dir))?;
-        names.extend(entry.file_name().into_string());
-    }
-    Ok(names)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ErrorKind;
-    use crate::subnet::Subnet;
 
     fn bridge() -> IfName {
         IfName::new("cellkit0").unwrap()
     }
 
-    fn record(owner: &str, subnet: Subnet, address: Ipv4Addr) -> Record {
+    fn record(owner: &str, address: [u8; 4]) -> Record {
         let eth0 = IfName::new("eth0").unwrap();
-        Record::new(Owner::new(owner).unwrap(), &bridge(), subnet, address, &eth0, None, &["80:80".parse().unwrap()])
+        let (owner, ports) = (Owner::new(owner).unwrap(), ["80:80".parse().unwrap()]);
+        Record::new(owner, &bridge(), crate::Subnet::default(), address.into(), &eth0, None, &ports)
     }
 
     #[test]
@@ -269,18 +171,18 @@ mod tests {
         let state = State::new(&dir.path().join("a/b"), &bridge());
         assert!(state.owners().unwrap().is_empty(), "without a directory there is no lease");
         let lock = state.lock_blocking().unwrap();
-        let subnet = Subnet::default();
-        let web = record("web", subnet, Ipv4Addr::new(10, 209, 0, 2));
+        assert!(!state.in_use(&lock).unwrap());
+        let web = record("web", [10, 209, 0, 2]);
         state.write(&lock, &web).unwrap();
-        // What a killed writer leaves is no lease, and does not stay.
+        assert!(state.in_use(&lock).unwrap());
         assert_eq!(state.last_address(&lock).unwrap(), Some(web.address), "it is remembered with the lease");
-        let torn = dir.path().join("a/b/cellkit0/.other.tmp");
-        fs::write(&torn, b"{\"vers").unwrap();
         assert_eq!(state.leases().unwrap(), std::slice::from_ref(&web));
         assert!(state.any_network(&lock).unwrap());
         assert!(state.remove_network(&lock).is_err(), "there is a lease");
         state.remove(&lock, &web.owner).unwrap();
         state.remove(&lock, &web.owner).unwrap();
+        assert!(!state.in_use(&lock).unwrap());
+        assert_eq!(state.last_address(&lock).unwrap(), Some(web.address), "it outlives the lease");
         state.remove_network(&lock).unwrap();
         state.remove_network(&lock).unwrap();
         assert!(!state.any_network(&lock).unwrap());
@@ -301,42 +203,30 @@ mod tests {
     }
 
     #[test]
-    fn the_last_address_is_kept_and_its_damage_is_none() {
-        let dir = faultkit::TempDir::new();
-        let state = State::new(dir.path(), &bridge());
-        let lock = state.lock_blocking().unwrap();
-        assert_eq!(state.last_address(&lock).unwrap(), None);
-        let web = record("last_address", Subnet::default(), Ipv4Addr::new(10, 209, 0, 7));
-        state.write(&lock, &web).unwrap();
-        state.remove(&lock, &web.owner).unwrap();
-        assert!(state.owners().unwrap().is_empty(), "it is no lease");
-        let later = State::new(dir.path(), &bridge());
-        assert_eq!(later.last_address(&lock).unwrap(), Some(web.address), "it outlives the lease and the process");
-        for damaged in [&b""[..], b"10.209.0", b"10.209.0.7.1", b"\xff", b"-1", b"fe80::1"] {
-            fs::write(state.leases_dir().join(LAST_ADDRESS), damaged).unwrap();
-            assert_eq!(state.last_address(&lock).unwrap(), None, "{damaged:?}");
-        }
-        state.remove_network(&lock).unwrap();
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
-    }
-
-    #[test]
     fn another_owners_file_and_another_version_are_refused() {
         let dir = faultkit::TempDir::new();
         let state = State::new(dir.path(), &bridge());
         let lock = state.lock_blocking().unwrap();
-        let web = record("web", Subnet::default(), Ipv4Addr::new(10, 209, 0, 2));
+        let web = record("web", [10, 209, 0, 2]);
         state.write(&lock, &web).unwrap();
-        let text = fs::read_to_string(state.lease_path(&web.owner)).unwrap();
+        let path = |owner: &str| dir.path().join(format!("cellkit0/lease/{owner}.json"));
+        let text = fs::read_to_string(path("web")).unwrap();
         let owner = Owner::new("other").unwrap();
         for (damaged, why) in [
-            (text.clone(), "another attachment"),
+            (text.clone(), "another owner"),
+            (text.replace("web", "other").replace("cellkit0", "cellkit1"), "another attachment"),
+            (text.replace("web", "other"), "is leased to \"web\""),
             (text.replace("web", "other").replace("\"version\":1", "\"version\":2"), "version 2"),
             (text.replace("web", "other").replace("10.209.0.2", "10.1.0.2"), "not in 10.209.0.0/22"),
             (text.replace("web", "other").replace("eth0", "../x"), "'/'"),
             (text.replace("web", "other").replace("80:80", "0:80"), "from 1 to 65535"),
         ] {
-            fs::write(state.lease_path(&owner), damaged).unwrap();
+            let is_bridge = damaged.contains("cellkit1");
+            fs::write(path("other"), if is_bridge { damaged.replace("10.209.0.2", "10.209.0.3") } else { damaged })
+                .unwrap();
+            if is_bridge {
+                std::os::unix::fs::symlink("other", dir.path().join("cellkit0/address/10.209.0.3")).unwrap();
+            }
             let error = state.lease(&owner).expect_err(why);
             assert_eq!(error.kind(), ErrorKind::Parse);
             assert!(error.to_string().contains(why), "{error}");

@@ -17,14 +17,20 @@
 #![deny(unsafe_code)]
 
 mod address;
+mod address_plan;
 mod attach;
 mod attr;
 mod batch;
+mod conflict;
 mod conntrack;
+mod etc;
 mod exchange;
 mod hint;
+mod host_name;
+mod hosts;
 mod ip_net;
 mod lease;
+mod lease_dir;
 mod link;
 mod lock;
 mod loopback;
@@ -45,9 +51,12 @@ mod sys;
 mod sysctl;
 mod teardown;
 
+pub use address_plan::{AddressPlan, Lease, Wish};
 pub use attach::Attachment;
 pub use batch::Batch;
 pub use cellkit_core::{Error, ErrorKind, Result};
+pub use host_name::HostName;
+pub use hosts::Hosts;
 pub use ip_net::IpNet;
 pub use link::Link;
 pub use loopback::loopback_up;

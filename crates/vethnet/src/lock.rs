@@ -46,6 +46,11 @@ fn fail(call: &'static str, error: &std::io::Error, path: &Path) -> Error {
 }
 
 impl Lock {
+    /// Whether this directory itself is what is locked.
+    pub(crate) fn is_of(&self, path: &Path) -> bool {
+        self.path == path
+    }
+
     pub(crate) async fn take(path: &Path) -> Result<Self> {
         let mut waiting = Waiting::new(path);
         loop {

@@ -1,10 +1,12 @@
 //! What was made for one container, as a value.
 #![forbid(unsafe_code)]
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::host_name::HostName;
+use crate::lease_dir::Leased;
 use crate::mac::MacAddr;
 use crate::name::{IfName, Owner};
 use crate::port::PublishedPort;
@@ -99,8 +101,10 @@ impl Record {
     pub fn ports(&self) -> &[PublishedPort] {
         &self.ports
     }
+}
 
-    pub(crate) fn parse(bytes: &[u8]) -> std::result::Result<Self, String> {
+impl Leased for Record {
+    fn parse(bytes: &[u8]) -> std::result::Result<Self, String> {
         let record: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         if record.version != VERSION {
             return Err(format!("it has version {}, and only version {VERSION} is known", record.version));
@@ -109,6 +113,18 @@ impl Record {
             return Err(format!("the address {} is not in {}", record.address, record.subnet));
         }
         Ok(record)
+    }
+
+    fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    fn addresses(&self) -> Vec<IpAddr> {
+        vec![self.address.into()]
+    }
+
+    fn names(&self) -> &[HostName] {
+        &[]
     }
 }
 

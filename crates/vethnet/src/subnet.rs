@@ -199,6 +199,11 @@ impl Subnet {
         hosts.end() - hosts.start() + 1
     }
 
+    /// Whether it is one of the addresses for containers.
+    pub(crate) fn is_for_container(&self, address: IpAddr) -> bool {
+        self.contains(address) && self.hosts().contains(&to_bits(address))
+    }
+
     /// The addresses for containers, as numbers.
     fn hosts(&self) -> RangeInclusive<u128> {
         let (first, last) = (to_bits(self.address), to_bits(self.last()));

@@ -251,9 +251,9 @@ impl Host {
     /// Removes what the containers share, when there is no lease.
     pub(crate) fn take_down_shared(&self, lock: &Lock, state: &State, bridge: &IfName) -> Vec<Error> {
         let mut errors = Vec::new();
-        match state.owners() {
-            Ok(owners) if owners.is_empty() => {}
-            Ok(_) => return errors,
+        match state.in_use(lock) {
+            Ok(false) => {}
+            Ok(true) => return errors,
             Err(error) => return vec![error],
         }
         // The bridge before the table: as long as it is there, the table says what may pass.

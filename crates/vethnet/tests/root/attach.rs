@@ -225,8 +225,13 @@ fn an_address_rests_before_it_is_given_again() {
             }
             assert_eq!(given, [3, 4, 5, 6, 3, 4, 5, 6]);
             // What cannot be read is the beginning.
-            for damaged in [&b""[..], b"10.77.0.", b"192.0.2.1\n", b"\xff\xfe"] {
-                std::fs::write(state.path().join("cellkit0/last_address"), damaged).expect("damage");
+            let file = state.path().join("cellkit0/last");
+            for damaged in ["x", "10.77.0.", "192.0.2.1", "fe80::1 ", "a file"] {
+                std::fs::remove_file(&file).expect("it is remembered");
+                match damaged {
+                    "a file" => std::fs::write(&file, damaged).expect("damage"),
+                    _ => std::os::unix::fs::symlink(damaged, &file).expect("damage"),
+                }
                 let attachment = start("after-damage", 9).await;
                 assert_eq!(last(attachment.address()), 3, "{damaged:?}");
                 attachment.detach().await.expect("detach");

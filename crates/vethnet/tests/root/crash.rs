@@ -120,7 +120,7 @@ fn a_damaged_record_is_named_and_removed() {
         let (a, b) = (Ns::new(), Ns::new());
         wait(async {
             let _attached = network.attach(&a, &spec(), &mut ()).await.expect("a");
-            let file = state.path().join("cellkit0/a.json");
+            let file = state.path().join("cellkit0/lease/a.json");
             let whole = std::fs::read(&file).expect("read");
             for bytes in [&[][..], &whole[..whole.len() / 2], b"{}", b"\xff\xfe"] {
                 std::fs::write(&file, bytes).expect("damage");

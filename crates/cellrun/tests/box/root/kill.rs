@@ -86,8 +86,8 @@ fn between_the_lease_and_what_it_speaks_of() {
         // Moments that are too short to be met by chance, made by hand from what a killed one left: its lease is gone
         // and the bridge is not, as in its removal; its lease is not there yet, as at its beginning.
         let early = "ip link delete cellkit0; nft flush ruleset; echo 0 >/proc/sys/net/ipv4/ip_forward
-            rm -f /run/cellrun/.net-*/ip_forward /run/cellrun/.net-*/cellkit0/* /run/cellrun/.net-*/cellkit0/.[a-z]*";
-        for by_hand in ["rm /run/cellrun/.net-*/cellkit0/x-*.json", early] {
+            rm -rf /run/cellrun/.net-*/ip_forward /run/cellrun/.net-*/cellkit0/*";
+        for by_hand in ["rm /run/cellrun/.net-*/cellkit0/lease/x-*.json", early] {
             let mut running =
                 Running::boxed(&["--name", "x", "-p", "8080:80", "--", "sh", "-c", "echo ready; sleep 4242"]);
             running.until("ready");

@@ -1,0 +1,675 @@
+//! The leases of one range of addresses, as files.
+//!
+//! Theory of operation. A directory has what is leased twice, by owner and by address:
+//!
+//! ```text
+//! lease/web.json            what web has: a record, which names its addresses
+//! address/10.209.0.2        a symbolic link to nothing, whose text is the owner: web
+//! last                      the same, with the addresses that were given out last
+//! subnets                   and with the ranges that all of them are from
+//! hosts                     the names of all, see `hosts`
+//! ```
+//!
+//! A symbolic link is made whole or not at all, and only where there is none: so no address is given twice, and to see
+//! whether one is free takes one call, however many are leased. Leasing looks at the addresses from the one after the
+//! last around the range, and lists them only after a row of taken ones.
+//!
+//! The order. To lease: the address, then `last`, then the record (a temporary file, fsync, rename, fsync), then `hosts`.
+//! To release: `hosts`, the record, the address. So a kill at any point leaves at most an address whose owner has no
+//! record of it, an *orphan*: it is nobody's, and is taken when it is wished for or when the range has nothing else, and
+//! removed by `repair`. A record always has its addresses; whoever finds one without (a file was damaged, or removed by
+//! hand) says so. Only what a link says to be the owner's is removed with the owner: a damaged record takes nothing from
+//! others.
+//!
+//! All of it is done under a lock that the caller holds. Reading a lease is not: it is there whole, or not.
+#![forbid(unsafe_code)]
+
+use std::collections::HashSet;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{ErrorKind as Io, Write};
+use std::marker::PhantomData;
+use std::net::IpAddr;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use cellkit_core::{Error, ErrorKind, Result, Subject};
+use serde::Serialize;
+
+use crate::hint::HINTS;
+use crate::host_name::HostName;
+use crate::hosts;
+use crate::ip_net::IpNet;
+use crate::lock::Lock;
+use crate::name::Owner;
+use crate::subnet::Subnet;
+
+const LEASES: &str = "lease";
+const ADDRESSES: &str = "address";
+const LAST: &str = "last";
+const SUBNETS: &str = "subnets";
+const HOSTS: &str = "hosts";
+const FILE_TEMPORARY: &str = ".file.tmp";
+const LINK_TEMPORARY: &str = ".link.tmp";
+
+/// How many addresses are tried before they are listed.
+const PROBES: usize = 64;
+
+/// A record of what an owner has leased.
+pub(crate) trait Leased: Serialize + Sized {
+    /// Reads it, or says why it is none.
+    fn parse(bytes: &[u8]) -> Result<Self, String>;
+    fn owner(&self) -> &Owner;
+    fn addresses(&self) -> Vec<IpAddr>;
+    fn names(&self) -> &[HostName];
+}
+
+/// The directory, with records of one sort.
+#[derive(Clone, Debug)]
+pub(crate) struct LeaseDir<R> {
+    dir: PathBuf,
+    record: PhantomData<fn() -> R>,
+}
+
+/// What `address/` has of an address.
+#[derive(Debug, PartialEq, Eq)]
+enum Entry {
+    Free,
+    Of(Owner),
+    /// A file of somebody else's.
+    Foreign,
+}
+
+pub(crate) fn fail(call: &'static str, error: &std::io::Error, path: &Path) -> Error {
+    Error::from_io(call, error).on(path).with_hints(&HINTS)
+}
+
+/// Makes a directory that may be there. Says whether it was made.
+fn make_dir(path: &Path) -> Result<bool> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == Io::AlreadyExists => Ok(false),
+        Err(error) => Err(fail("mkdir", &error, path)),
+    }
+}
+
+pub(crate) fn sync_dir(path: &Path) -> Result<()> {
+    File::open(path).and_then(|dir| dir.sync_all()).map_err(|error| fail("fsync", &error, path))
+}
+
+/// Removes a file. Says whether it was there.
+pub(crate) fn unlink(path: &Path) -> Result<bool> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == Io::NotFound => Ok(false),
+        Err(error) => Err(fail("unlink", &error, path)),
+    }
+}
+
+fn rmdir(path: &Path) -> Result<()> {
+    match fs::remove_dir(path) {
+        Err(error) if error.kind() != Io::NotFound => Err(fail("rmdir", &error, path)),
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|error| fail("openat", &error, path))?;
+    file.write_all(bytes).map_err(|error| fail("write", &error, path))?;
+    file.sync_all().map_err(|error| fail("fsync", &error, path))
+}
+
+/// The names in a directory. One that is missing is empty.
+pub(crate) fn names(dir: &Path) -> Result<Vec<String>> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == Io::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(fail("getdents64", &error, dir)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| fail("getdents64", &error, dir))?;
+        names.extend(entry.file_name().into_string());
+    }
+    Ok(names)
+}
+
+/// The text of a symbolic link. `None` when there is none, or something else has its name.
+fn read_link(path: &Path) -> Result<Option<String>> {
+    match fs::read_link(path) {
+        Ok(text) => Ok(text.into_os_string().into_string().ok()),
+        Err(error) if matches!(error.kind(), Io::NotFound | Io::InvalidInput) => Ok(None),
+        Err(error) => Err(fail("readlinkat", &error, path)),
+    }
+}
+
+pub(crate) fn text_of(subnets: &[Subnet]) -> String {
+    subnets.iter().map(Subnet::to_string).collect::<Vec<_>>().join(" ")
+}
+
+/// Whether the ranges can be leased from: one of each family at most, and of addresses for hosts.
+pub(crate) fn check_subnets(subnets: &[Subnet]) -> Result<()> {
+    let fail = |why| Err(Error::invalid("address plan", why).on(Subject::Value(text_of(subnets))));
+    for subnet in subnets {
+        subnet.for_hosts()?;
+    }
+    match subnets {
+        [] => fail("it has no range of addresses"),
+        [_] => Ok(()),
+        [a, b] if a.is_ipv4() != b.is_ipv4() => Ok(()),
+        _ => fail("it can have one IPv4 range and one IPv6 range, and no more"),
+    }
+}
+
+/// For each range the address that is wished for.
+fn sorted(subnets: &[Subnet], reserved: &[IpAddr], wishes: &[IpAddr]) -> Result<Vec<(Subnet, Option<IpAddr>)>> {
+    let refuse =
+        |address: IpAddr, why: String| Error::invalid("lease an address", why).on(Subject::Value(address.to_string()));
+    let mut sorted: Vec<_> = subnets.iter().map(|subnet| (*subnet, None)).collect();
+    for &address in wishes {
+        let Some((subnet, wish)) = sorted.iter_mut().find(|(subnet, _)| subnet.contains(address)) else {
+            return Err(refuse(address, format!("it is not in {}", text_of(subnets)))
+                .with_hint("wish for an address of the network's own range"));
+        };
+        if !subnet.is_for_container(address) {
+            let why = if subnet.gateway() == Some(address) { "the gateway of" } else { "not for containers in" };
+            return Err(refuse(address, format!("it is {why} {subnet}")));
+        }
+        if reserved.contains(&address) {
+            return Err(refuse(address, "it is reserved".into()));
+        }
+        if wish.replace(address).is_some() {
+            return Err(refuse(address, format!("a second address of {subnet} is wished for")));
+        }
+    }
+    Ok(sorted)
+}
+
+impl<R: Leased> LeaseDir<R> {
+    pub(crate) fn new(dir: PathBuf) -> Self {
+        Self { dir, record: PhantomData }
+    }
+
+    fn lease_path(&self, owner: &Owner) -> PathBuf {
+        self.dir.join(LEASES).join(format!("{}.json", owner.as_str()))
+    }
+
+    fn address_path(&self, address: IpAddr) -> PathBuf {
+        self.dir.join(ADDRESSES).join(address.to_string())
+    }
+
+    /// Whether `owner` has a lease, be it damaged.
+    pub(crate) fn has_lease(&self, owner: &Owner) -> Result<bool> {
+        let path = self.lease_path(owner);
+        path.try_exists().map_err(|error| fail("statx", &error, &path))
+    }
+
+    /// The record of `owner` and nothing beside it.
+    fn read(&self, owner: &Owner) -> Result<Option<R>> {
+        let path = self.lease_path(owner);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == Io::NotFound => return Ok(None),
+            Err(error) => return Err(fail("read", &error, &path)),
+        };
+        match R::parse(&bytes) {
+            Ok(record) if record.owner() == owner => Ok(Some(record)),
+            Ok(_) => Err(self.damaged(owner, "it is the record of another owner".into())),
+            Err(why) => Err(self.damaged(owner, why)),
+        }
+    }
+
+    pub(crate) fn damaged(&self, owner: &Owner, why: String) -> Error {
+        Error::parse("read", why)
+            .on(self.lease_path(owner))
+            .with_hint("the record is damaged: detach or release its owner, which takes nothing from others")
+    }
+
+    /// The lease of `owner`, if it has one.
+    pub(crate) fn find(&self, owner: &Owner) -> Result<Option<R>> {
+        let Some(record) = self.read(owner)? else { return Ok(None) };
+        for address in record.addresses() {
+            let entry = self.entry(address)?;
+            if entry == Entry::Of(owner.clone()) {
+                continue;
+            }
+            // Released since it was read, which is no damage.
+            if !self.has_lease(owner)? {
+                return Ok(None);
+            }
+            let why = match entry {
+                Entry::Of(other) => format!("its address {address} is leased to {:?}", other.as_str()),
+                _ => format!("its address {address} is not leased to it"),
+            };
+            return Err(self.damaged(owner, why));
+        }
+        Ok(Some(record))
+    }
+
+    /// Who has a lease, in order.
+    pub(crate) fn owners(&self) -> Result<Vec<Owner>> {
+        let files = names(&self.dir.join(LEASES))?;
+        let mut owners: Vec<_> = files.iter().filter_map(|name| Owner::new(name.strip_suffix(".json")?).ok()).collect();
+        owners.sort();
+        Ok(owners)
+    }
+
+    /// All leases, in the order of their owners. A lease that vanishes meanwhile is none.
+    pub(crate) fn all(&self) -> Result<Vec<R>> {
+        self.owners()?.iter().filter_map(|owner| self.find(owner).transpose()).collect()
+    }
+
+    fn entry(&self, address: IpAddr) -> Result<Entry> {
+        let path = self.address_path(address);
+        match fs::read_link(&path) {
+            // What no owner can be called has nobody's record.
+            Ok(text) => Ok(text.to_str().and_then(|id| Owner::new(id).ok()).map_or(Entry::Foreign, Entry::Of)),
+            Err(error) if error.kind() == Io::NotFound => Ok(Entry::Free),
+            Err(error) if error.kind() == Io::InvalidInput => Ok(Entry::Foreign),
+            Err(error) => Err(fail("readlinkat", &error, &path)),
+        }
+    }
+
+    /// Whose the address is. An orphan is nobody's.
+    pub(crate) fn owner_of(&self, address: IpAddr) -> Result<Option<Owner>> {
+        match self.entry(address)? {
+            Entry::Of(owner) if !self.is_orphan(address, &owner)? => Ok(Some(owner)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether `owner`, who has the address by its entry, has no record of it. A damaged record may be of it.
+    fn is_orphan(&self, address: IpAddr, owner: &Owner) -> Result<bool> {
+        match self.read(owner) {
+            Ok(Some(record)) => Ok(!record.addresses().contains(&address)),
+            Ok(None) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::Parse => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether leases of these ranges may be added: of others, there may be none.
+    pub(crate) fn check_same_subnets(&self, subnets: &[Subnet]) -> Result<()> {
+        match read_link(&self.dir.join(SUBNETS))? {
+            Some(text) if text != text_of(subnets) && !self.owners()?.is_empty() => {
+                Err(Error::invalid("address plan", format!("there are leases of {text} in {:?}", self.dir))
+                    .on(Subject::Value(text_of(subnets)))
+                    .with_hint("release those first, or use another directory"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the ranges and the wishes are right in themselves.
+    pub(crate) fn check_wish(&self, subnets: &[Subnet], reserved: &[IpAddr], wishes: &[IpAddr]) -> Result<()> {
+        check_subnets(subnets)?;
+        sorted(subnets, reserved, wishes).map(drop)
+    }
+
+    /// Which file the lease of `owner` is in: another when it was ended and came again. `None` without a lease.
+    pub(crate) fn identity(&self, owner: &Owner) -> Result<Option<impl PartialEq + use<R>>> {
+        let path = self.lease_path(owner);
+        match fs::symlink_metadata(&path) {
+            Ok(file) => Ok(Some((file.dev(), file.ino(), file.ctime(), file.ctime_nsec()))),
+            Err(error) if error.kind() == Io::NotFound => Ok(None),
+            Err(error) => Err(fail("statx", &error, &path)),
+        }
+    }
+
+    fn check_owner(&self, owner: &Owner) -> Result<()> {
+        if self.has_lease(owner)? {
+            return Err(Error::from_errno("lease an address", libc::EEXIST)
+                .on(Subject::Value(owner.as_str().to_owned()))
+                .with_hint("this owner has a lease already: release it first"));
+        }
+        Ok(())
+    }
+
+    /// Leases an address of each range for `owner`: the one wished for, or the next free one. `make` makes the record of
+    /// them, which is on the disk when this returns. On an error nothing is leased.
+    pub(crate) fn claim(
+        &self,
+        lock: &Lock,
+        owner: &Owner,
+        subnets: &[Subnet],
+        reserved: &[IpAddr],
+        wishes: &[IpAddr],
+        make: impl FnOnce(&[IpNet]) -> Result<R>,
+    ) -> Result<R> {
+        check_subnets(subnets)?;
+        let sorted = sorted(subnets, reserved, wishes)?;
+        self.check_owner(owner)?;
+        self.check_same_subnets(subnets)?;
+        let fresh = make_dir(&self.dir)? | make_dir(&self.dir.join(ADDRESSES))?;
+        let mut taken = Vec::new();
+        let claimed = make_dir(&self.dir.join(LEASES))
+            .and_then(|_| self.claim_all(owner, &text_of(subnets), &sorted, reserved, &mut taken, make));
+        claimed.map_err(|error| {
+            // What cannot be undone is an orphan, or an empty directory.
+            let undone = unlink(&self.lease_path(owner)).map(drop);
+            let undone = undone.and_then(|()| taken.iter().try_for_each(|address| self.give_back(*address, owner)));
+            let removed = if fresh { self.remove(lock) } else { Ok(()) };
+            match Error::all(std::iter::once(error).chain(undone.err()).chain(removed.err())) {
+                Err(error) => error,
+                Ok(()) => Error::other("lease an address", "failed"),
+            }
+        })
+    }
+
+    fn claim_all(
+        &self,
+        owner: &Owner,
+        subnets: &str,
+        sorted: &[(Subnet, Option<IpAddr>)],
+        reserved: &[IpAddr],
+        taken: &mut Vec<IpAddr>,
+        make: impl FnOnce(&[IpNet]) -> Result<R>,
+    ) -> Result<R> {
+        let path = self.dir.join(SUBNETS);
+        if read_link(&path)?.as_deref() != Some(subnets) {
+            self.set_link(&path, subnets)?;
+        }
+        let mut last = self.last()?;
+        let mut addresses = Vec::new();
+        for &(subnet, wish) in sorted {
+            let before = last.iter().copied().find(|address| subnet.contains(*address));
+            let address = match wish {
+                Some(address) => self.take_wished(owner, address)?,
+                None => self.take_free(owner, subnet, reserved, before)?,
+            };
+            taken.push(address);
+            addresses.push(subnet.at(address)?);
+            if wish.is_none() {
+                last.retain(|before| !subnet.contains(*before));
+                last.push(address);
+            }
+        }
+        if sorted.iter().any(|(_, wish)| wish.is_none()) {
+            self.set_last(&last)?;
+        }
+        let record = make(&addresses)?;
+        self.write(owner, &record)?;
+        if !record.names().is_empty() {
+            self.edit_hosts(owner, Some(&record))?;
+        }
+        Ok(record)
+    }
+
+    /// Writes the record, whole and durably.
+    fn write(&self, owner: &Owner, record: &R) -> Result<()> {
+        let path = self.lease_path(owner);
+        let bytes =
+            serde_json::to_vec(record).map_err(|error| Error::other("write", error.to_string()).on(path.as_path()))?;
+        // The addresses before the record: it must not be found without them.
+        sync_dir(&self.dir.join(ADDRESSES))?;
+        let temporary = self.dir.join(FILE_TEMPORARY);
+        write_whole(&temporary, &bytes)?;
+        fs::rename(&temporary, &path).map_err(|error| fail("rename", &error, &path))?;
+        sync_dir(&self.dir.join(LEASES))
+    }
+
+    /// Makes the symbolic link, in place of one that is there.
+    fn set_link(&self, path: &Path, text: &str) -> Result<()> {
+        let temporary = self.dir.join(LINK_TEMPORARY);
+        let made = match symlink(text, &temporary) {
+            // A killed writer's.
+            Err(error) if error.kind() == Io::AlreadyExists => {
+                unlink(&temporary)?;
+                symlink(text, &temporary)
+            }
+            made => made,
+        };
+        made.map_err(|error| fail("symlinkat", &error, &temporary))?;
+        fs::rename(&temporary, path).map_err(|error| fail("rename", &error, path))
+    }
+
+    /// Takes the address if it has no entry yet. Says whether it did.
+    fn take(&self, owner: &Owner, address: IpAddr) -> Result<bool> {
+        let path = self.address_path(address);
+        match symlink(owner.as_str(), &path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == Io::AlreadyExists => Ok(false),
+            Err(error) => Err(fail("symlinkat", &error, &path)),
+        }
+    }
+
+    fn take_wished(&self, owner: &Owner, address: IpAddr) -> Result<IpAddr> {
+        if self.take(owner, address)? {
+            return Ok(address);
+        }
+        let path = self.address_path(address);
+        match self.entry(address)? {
+            Entry::Of(holder) if !self.is_orphan(address, &holder)? => Err(taken(address, &holder)),
+            Entry::Of(_) | Entry::Free => self.set_link(&path, owner.as_str()).map(|()| address),
+            Entry::Foreign => Err(Error::from_errno("symlinkat", libc::EEXIST)
+                .on(path)
+                .with_hint("something else has this name: remove it, nothing else belongs there")),
+        }
+    }
+
+    /// The next address after `last` that nobody has; without a `last` in the range, the first.
+    fn take_free(&self, owner: &Owner, subnet: Subnet, reserved: &[IpAddr], last: Option<IpAddr>) -> Result<IpAddr> {
+        let hosts = || subnet.hosts_after(last).filter(|address| !reserved.contains(address));
+        for address in hosts().take(PROBES) {
+            if self.take(owner, address)? {
+                return Ok(address);
+            }
+        }
+        for _ in 0..2 {
+            let used = self.addresses()?;
+            for address in hosts().filter(|address| !used.contains(address)) {
+                if self.take(owner, address)? {
+                    return Ok(address);
+                }
+            }
+            // Nothing is left but what killed processes have left.
+            if !self.drop_orphans()? {
+                break;
+            }
+        }
+        Err(exhausted(subnet))
+    }
+
+    /// All addresses that have an entry.
+    fn addresses(&self) -> Result<HashSet<IpAddr>> {
+        Ok(names(&self.dir.join(ADDRESSES))?.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+
+    /// Removes the entry of the address if it is the owner's. Says whether it was.
+    fn give_back_if_own(&self, address: IpAddr, owner: &Owner) -> Result<bool> {
+        match self.entry(address)? {
+            Entry::Of(holder) if holder == *owner => unlink(&self.address_path(address)),
+            _ => Ok(false),
+        }
+    }
+
+    fn give_back(&self, address: IpAddr, owner: &Owner) -> Result<()> {
+        self.give_back_if_own(address, owner).map(drop)
+    }
+
+    /// Removes the entries whose owners have no record of them. Says whether there was one.
+    fn drop_orphans(&self) -> Result<bool> {
+        let mut any = false;
+        for address in self.addresses()? {
+            if let Entry::Of(owner) = self.entry(address)? {
+                if self.is_orphan(address, &owner)? {
+                    any |= unlink(&self.address_path(address))?;
+                }
+            }
+        }
+        Ok(any)
+    }
+
+    /// Remembers the addresses that were given out last.
+    pub(crate) fn set_last(&self, addresses: &[IpAddr]) -> Result<()> {
+        // Not fsynced: after a crash of the machine no connection is left that it protects from.
+        let text = addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(" ");
+        self.set_link(&self.dir.join(LAST), &text)
+    }
+
+    /// The addresses that were given out last. What cannot be read is taken for the beginning of the range.
+    pub(crate) fn last(&self) -> Result<Vec<IpAddr>> {
+        let text = read_link(&self.dir.join(LAST))?.unwrap_or_default();
+        Ok(text.split(' ').filter_map(|address| address.parse().ok()).collect())
+    }
+
+    /// Ends the lease of `owner`. Says whether there was one.
+    pub(crate) fn release(&self, _: &Lock, owner: &Owner) -> Result<bool> {
+        let addresses = match self.read(owner) {
+            Ok(Some(record)) => record.addresses(),
+            Ok(None) => return Ok(false),
+            Err(error) if error.kind() == ErrorKind::Parse => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        if self.hosts_path().try_exists().unwrap_or(true) {
+            self.edit_hosts(owner, None)?;
+        }
+        unlink(&self.lease_path(owner))?;
+        let mut all = !addresses.is_empty();
+        for address in addresses {
+            all &= self.give_back_if_own(address, owner)?;
+        }
+        if !all {
+            // The record was damaged: the entries know what was its owner's.
+            self.addresses()?.into_iter().try_for_each(|address| self.give_back(address, owner))?;
+        }
+        Ok(true)
+    }
+
+    /// Whether there is a lease, at the same cost for any number of them: the directory of the records can be removed only
+    /// when it is empty, and is made again when it is needed.
+    pub(crate) fn in_use(&self, _: &Lock) -> Result<bool> {
+        match rmdir(&self.dir.join(LEASES)) {
+            Ok(()) => Ok(false),
+            Err(error) if error.kind() == ErrorKind::Busy || error.raw_os_error() == Some(libc::EEXIST) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Puts in order what killed processes have left, and the entries that records are missing. Returns what is damaged.
+    pub(crate) fn repair(&self, _: &Lock) -> Vec<Error> {
+        let mut errors = Vec::new();
+        for temporary in [FILE_TEMPORARY, LINK_TEMPORARY] {
+            errors.extend(unlink(&self.dir.join(temporary)).err());
+        }
+        match self.owners() {
+            Ok(owners) => errors.extend(owners.iter().filter_map(|owner| self.restore(owner).err())),
+            Err(error) => errors.push(error),
+        }
+        errors.extend(self.drop_orphans().err());
+        if self.hosts_path().exists() {
+            errors.extend(self.rewrite_hosts(None).err());
+        }
+        errors
+    }
+
+    /// Gives the record's addresses their entries, unless they are somebody else's.
+    fn restore(&self, owner: &Owner) -> Result<()> {
+        let Some(record) = self.read(owner)? else { return Ok(()) };
+        for address in record.addresses() {
+            match self.entry(address)? {
+                Entry::Of(holder) if holder == *owner => {}
+                Entry::Of(holder) if !self.is_orphan(address, &holder)? => {
+                    return Err(
+                        self.damaged(owner, format!("its address {address} is leased to {:?}", holder.as_str()))
+                    );
+                }
+                _ => self.take_wished(owner, address).map(drop)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes all that is in the directory, also what killed processes left. There must be no lease.
+    pub(crate) fn remove(&self, lock: &Lock) -> Result<()> {
+        rmdir(&self.dir.join(LEASES))?;
+        for name in names(&self.dir.join(ADDRESSES))? {
+            let path = self.dir.join(ADDRESSES).join(name);
+            if read_link(&path)?.is_some() {
+                unlink(&path)?;
+            }
+        }
+        rmdir(&self.dir.join(ADDRESSES))?;
+        for name in [LAST, SUBNETS, HOSTS, FILE_TEMPORARY, LINK_TEMPORARY] {
+            unlink(&self.dir.join(name))?;
+        }
+        // The directory that is locked is removed by whoever releases the lock.
+        if lock.is_of(&self.dir) { Ok(()) } else { rmdir(&self.dir) }
+    }
+
+    fn hosts_path(&self) -> PathBuf {
+        self.dir.join(HOSTS)
+    }
+
+    /// The names of all, as a file that is rewritten in place when a lease comes or goes. Made when it is missing.
+    pub(crate) fn hosts(&self, _: &Lock) -> Result<File> {
+        if !self.hosts_path().exists() {
+            make_dir(&self.dir)?;
+            self.rewrite_hosts(None)?;
+        }
+        File::open(self.hosts_path()).map_err(|error| fail("openat", &error, &self.hosts_path()))
+    }
+
+    fn open_hosts(&self) -> Result<File> {
+        let path = self.hosts_path();
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o644)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(&path);
+        file.map_err(|error| fail("openat", &error, &path))
+    }
+
+    /// The names of all leases, but of the one that ends.
+    fn rewrite_hosts(&self, ends: Option<&Owner>) -> Result<()> {
+        let mut lines = String::new();
+        for owner in self.owners()?.into_iter().filter(|owner| Some(owner) != ends) {
+            // A damaged one has no names; whoever asks for it is told.
+            if let Ok(Some(record)) = self.read(&owner) {
+                lines.push_str(&hosts::lines_of(&owner, &record.addresses(), record.names()));
+            }
+        }
+        self.write_hosts(&lines)
+    }
+
+    fn write_hosts(&self, lines: &str) -> Result<()> {
+        let file = self.open_hosts()?;
+        // Whatever the umask: containers read it, maybe as other users.
+        let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        file.set_permissions(readable).map_err(|error| fail("fchmod", &error, &self.hosts_path()))?;
+        hosts::rewrite(&file, hosts::sealed(lines).as_bytes()).map_err(|error| error.on(self.hosts_path()))
+    }
+
+    /// Puts the lines of `record` in place of those of `owner`. A file that is damaged is written anew.
+    fn edit_hosts(&self, owner: &Owner, record: Option<&R>) -> Result<()> {
+        let lines = fs::read(self.hosts_path()).ok().and_then(|text| hosts::unsealed(&text).map(str::to_owned));
+        let Some(lines) = lines else {
+            return self.rewrite_hosts(if record.is_none() { Some(owner) } else { None });
+        };
+        let mut edited = hosts::without(&lines, owner);
+        if let Some(record) = record {
+            edited.push_str(&hosts::lines_of(owner, &record.addresses(), record.names()));
+        }
+        if edited == lines { Ok(()) } else { self.write_hosts(&edited) }
+    }
+}
+
+fn taken(address: IpAddr, holder: &Owner) -> Error {
+    Error::from_errno("lease an address", libc::EADDRINUSE)
+        .on(Subject::Value(address.to_string()))
+        .with_hint(format!("{:?} has it: release that first, or wish for another", holder.as_str()))
+}
+
+fn exhausted(subnet: Subnet) -> Error {
+    Error::from_errno("lease an address", libc::ENOSPC)
+        .on(Subject::Value(subnet.to_string()))
+        .with_hint("every address of the range is leased: choose a larger one, or detach what has ended (reconcile)")
+}
