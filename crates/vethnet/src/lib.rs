@@ -25,6 +25,8 @@ mod conflict;
 mod conntrack;
 mod etc;
 mod exchange;
+#[cfg(test)]
+mod fake_kernel;
 mod hint;
 mod host_name;
 mod hosts;

@@ -83,9 +83,13 @@ fn request(operation: &'static str, kind: u16, flags: u16, subject: &str, messag
     Request { operation, subject, kind, flags, body: bytes(message) }
 }
 
+/// The message. One in which the length of an attribute may not fit its 16 bits is left empty, for the encoder panics or
+/// writes another length; whoever sends it refuses it for its own length, which is kept.
 pub(crate) fn bytes(message: &impl Emitable) -> Vec<u8> {
     let mut body = vec![0; message.buffer_len()];
-    message.emit(&mut body);
+    if u16::try_from(body.len()).is_ok() {
+        message.emit(&mut body);
+    }
     body
 }
 

@@ -134,6 +134,11 @@ impl Net {
         self.request(link::loopback_up()).await.map(drop)
     }
 
+    #[cfg(test)]
+    pub(crate) fn socket(&self) -> &Socket {
+        self.socket.get_ref()
+    }
+
     pub(crate) async fn request(&self, request: Request) -> Result<Vec<Vec<u8>>> {
         self.talk(&[request], Mode::Ack).await
     }
@@ -191,3 +196,6 @@ fn needs_runtime(operation: &'static str) -> Result<()> {
     Err(Error::invalid(operation, "a netlink connection needs a tokio runtime")
         .with_hint("call this inside Runtime::block_on of a runtime built with enable_all"))
 }
+
+#[cfg(test)]
+mod tests;

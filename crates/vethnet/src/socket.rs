@@ -27,6 +27,13 @@ pub(crate) const ATTEMPTS: u32 = 16;
 const BUFFER: usize = 64 << 10;
 const LARGEST_BUFFER: usize = 4 << 20;
 
+/// When a call has to be at its end, and how long that was from its beginning.
+#[derive(Clone, Copy, Debug)]
+struct Deadline {
+    until: Instant,
+    limit: Duration,
+}
+
 /// Which part of the kernel the socket speaks to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Family {
@@ -70,8 +77,18 @@ impl Socket {
         Ok(Self::new(fd, port))
     }
 
-    fn new(fd: OwnedFd, port: u32) -> Self {
+    pub(crate) fn new(fd: OwnedFd, port: u32) -> Self {
         Self { fd, port, sequence: AtomicU32::new(1), unfinished: AtomicBool::new(false), process: std::process::id() }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn pretend_forked(&mut self) {
+        self.process = self.process.wrapping_add(1);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn port(&self) -> u32 {
+        self.port
     }
 
     /// The network namespace this socket belongs to.
@@ -158,12 +175,16 @@ impl Socket {
 
     /// Makes the requests and waits for their answers, at most [`LIMIT`]. Blocks; for teardown and short-lived threads.
     pub(crate) fn talk(&self, requests: &[Request], mode: Mode) -> Result<Vec<Vec<u8>>> {
-        let until = Instant::now() + LIMIT;
+        self.talk_within(requests, mode, LIMIT)
+    }
+
+    pub(crate) fn talk_within(&self, requests: &[Request], mode: Mode, limit: Duration) -> Result<Vec<Vec<u8>>> {
+        let deadline = Deadline { until: Instant::now() + limit, limit };
         let mut buffer = Buffer::default();
         let mut answers = Vec::new();
         let mut errors = Vec::new();
         for some in datagrams(requests, mode) {
-            match self.talk_once(some, mode, until, &mut buffer) {
+            match self.talk_once(some, mode, deadline, &mut buffer) {
                 Ok(more) => answers.extend(more),
                 Err(error) => errors.push(error),
             }
@@ -171,12 +192,18 @@ impl Socket {
         Error::all(errors).map(|()| answers)
     }
 
-    fn talk_once(&self, requests: &[Request], mode: Mode, until: Instant, buffer: &mut Buffer) -> Result<Vec<Vec<u8>>> {
+    fn talk_once(
+        &self,
+        requests: &[Request],
+        mode: Mode,
+        deadline: Deadline,
+        buffer: &mut Buffer,
+    ) -> Result<Vec<Vec<u8>>> {
         for _ in 0..ATTEMPTS {
             let mut exchange = self.begin(requests, mode, buffer)?;
             loop {
                 match self.take_in(&mut exchange, buffer)? {
-                    Progress::More => self.wait(until, requests)?,
+                    Progress::More => self.wait(deadline, requests)?,
                     Progress::Done => return exchange.finish(),
                     Progress::Again => break,
                 }
@@ -185,10 +212,10 @@ impl Socket {
         Err(unsteady(requests))
     }
 
-    fn wait(&self, until: Instant, requests: &[Request]) -> Result<()> {
-        let left = until.saturating_duration_since(Instant::now());
+    fn wait(&self, deadline: Deadline, requests: &[Request]) -> Result<()> {
+        let left = deadline.until.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(timed_out(requests, LIMIT));
+            return Err(timed_out(requests, deadline.limit));
         }
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
         match poll(&mut [PollFd::new(self.as_fd(), PollFlags::POLLIN)], timeout) {
