@@ -12,6 +12,9 @@ type Tool = (&'static str, &'static str);
 /// What the tests check with, and test.
 pub const TEST_TOOLS: &[Tool] = &[
     ("ip", "iproute2"),
+    ("bridge", "iproute2"),
+    ("ss", "iproute2"),
+    ("tc", "iproute2"),
     ("nft", "nftables"),
     ("unshare", "util-linux"),
     ("setpriv", "util-linux"),
