@@ -25,6 +25,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::Read;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ChildStdout;
@@ -65,6 +66,9 @@ impl Pasta {
             return Err(Error::invalid("--net", "pasta gives up root, and may then not enter the container")
                 .on(Subject::Value("pasta".into()))
                 .with_hint("as root use --net bridge"));
+        }
+        if let Some(port) = ports.iter().find(|port| port.protocol() == Protocol::Sctp) {
+            return Err(Error::invalid("-p", "pasta carries tcp and udp only").on(Subject::Value(port.to_string())));
         }
         let quiet = ["--foreground", "--quiet", "--config-net", "--ns-ifname", INTERFACE];
         let shut = ["--no-map-gw", "--tcp-ns", "none", "--udp-ns", "none"];
@@ -137,10 +141,14 @@ impl Pasta {
     }
 }
 
-/// As its options want a port: `ADDRESS/HOST:CONTAINER`.
+/// As its options want ports: `ADDRESS/HOST:CONTAINER`, each a port or a range.
 fn forward(port: &PublishedPort) -> String {
     let address = port.host_address().map(|address| format!("{address}/")).unwrap_or_default();
-    format!("{address}{}:{}", port.host_port(), port.container_port())
+    let range = |ports: RangeInclusive<u16>| match (ports.start(), ports.end()) {
+        (first, last) if first == last => first.to_string(),
+        (first, last) => format!("{first}-{last}"),
+    };
+    format!("{address}{}:{}", range(port.host_ports()), range(port.container_ports()))
 }
 
 fn find() -> Result<PathBuf> {
@@ -308,6 +316,7 @@ mod tests {
         let forward = |text: &str| forward(&text.parse().expect("a port"));
         assert_eq!(forward("8080:80"), "8080:80");
         assert_eq!(forward("127.0.0.1:5353:53/udp"), "127.0.0.1/5353:53");
+        assert_eq!(forward("[::1]:8000-8010:80-90"), "::1/8000-8010:80-90");
     }
 
     #[test]

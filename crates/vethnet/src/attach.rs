@@ -16,7 +16,7 @@ use crate::name::{IfName, Owner};
 use crate::net::Net;
 use crate::netns::{apart, duplicate, inside};
 use crate::network::{Attach, Checked, MTU, Network, check_ports, check_routes};
-use crate::nft;
+use crate::nft::{self, Links, Settings, TableSpec};
 use crate::plan::{self, Missing, Side, Step, Sysctl};
 use crate::record::Record;
 use crate::route;
@@ -48,7 +48,7 @@ impl Network {
         let netns = duplicate(netns.as_fd())?;
         let host = Host::here()?;
         check_netns(&netns, &host.netns)?;
-        check_ports(spec)?;
+        check_ports(spec, self.subnet)?;
         let mut work = Work {
             network: self,
             route: Net::here().await?,
@@ -162,8 +162,8 @@ impl Attachment {
         &self.record
     }
 
-    /// Removes what was made for this container: its published ports, its interfaces, where it published UDP
-    /// the connections to it that the kernel tracks, its lease; after the last one also the bridge, the table, and forwarding if this crate
+    /// Removes what was made for this container: its published ports, its interfaces,
+    /// the connections of it that the kernel tracks, its lease; after the last one also the bridge, the table, and forwarding if this crate
     /// turned it on. The address is given to another only after the rest of the range, as long as the network is there.
     ///
     /// It may be called again, and when the container's network namespace has ended. When the future is dropped, the
@@ -240,7 +240,13 @@ impl Work<'_> {
     async fn publish_again(&self, _: &Lock, leases: &[Record]) -> Result<()> {
         let mut requests = Vec::new();
         for lease in leases {
-            requests.extend(nft::new_elements(&lease.bridge, &lease.owner, lease.address, &lease.ports)?);
+            requests.extend(nft::new_elements(
+                &lease.bridge,
+                &lease.owner,
+                &[lease.address.into()],
+                &lease.ports,
+                Settings::default(),
+            )?);
         }
         if requests.is_empty() {
             return Ok(());
@@ -280,7 +286,9 @@ impl Work<'_> {
             Step::Up { side, name } => self.net(side)?.request(link::up(&name)).await?,
             Step::LoopbackUp => self.net(Side::Container)?.request(link::loopback_up()).await?,
             Step::NewTable { bridge, subnet } => {
-                self.netfilter.talk(&nft::new_table(&bridge, subnet)?, Mode::Batch).await?
+                let links = Links::Bridge(&bridge);
+                let spec = TableSpec { name: &bridge, links, subnets: &[subnet], settings: Settings::default() };
+                self.netfilter.talk(&nft::new_table(&spec)?, Mode::Batch).await?
             }
             Step::NewVeth { name, mac, bridge, peer, peer_mac, mtu } => {
                 let bridge = index_of(&self.route, &bridge).await?;
@@ -293,7 +301,7 @@ impl Work<'_> {
                 net.request(route::new_default_route(gateway, index)).await?
             }
             Step::NewElements { bridge, owner, address, ports } => {
-                let requests = nft::new_elements(&bridge, &owner, address, &ports)?;
+                let requests = nft::new_elements(&bridge, &owner, &[address.into()], &ports, Settings::default())?;
                 // All or none: when the transaction failed, the ports that exist are not ours.
                 self.rollback.ports_published(true);
                 let result = self.netfilter.talk(&requests, Mode::Batch).await;

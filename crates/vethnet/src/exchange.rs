@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use cellkit_core::{Error, Result, Subject};
 
-use crate::attr;
+use crate::attr::{self, Writer};
 use crate::hint::HINTS;
 
 const HEADER: usize = 16;
@@ -40,6 +40,7 @@ const NLMSGERR_ATTR_MISS_TYPE: u16 = 5;
 const NFNL_MSG_BATCH_BEGIN: u16 = 0x10;
 const NFNL_MSG_BATCH_END: u16 = 0x11;
 const NFNL_SUBSYS_NFTABLES: u8 = 10;
+const NFNL_BATCH_GENID: u16 = 1;
 
 /// The first message of rtnetlink (RTM_BASE). Messages below are of netlink itself, in every family.
 const RTM_BASE: u16 = 16;
@@ -108,6 +109,15 @@ pub(crate) enum Mode {
     Each,
     /// All requests or none, as one nf_tables transaction.
     Batch,
+    /// The same, and none when anybody changed the ruleset since it had this number: then it is ERESTART. For what was
+    /// decided by what was read.
+    BatchOf { generation: u32 },
+}
+
+impl Mode {
+    fn is_transaction(self) -> bool {
+        matches!(self, Self::Batch | Self::BatchOf { .. })
+    }
 }
 
 /// Whether more is to come.
@@ -177,7 +187,7 @@ impl<'a> Exchange<'a> {
 
     /// How many sequence numbers the exchange uses.
     pub(crate) fn sequence_numbers(&self) -> u32 {
-        let frame = if self.mode == Mode::Batch { 2 } else { 0 };
+        let frame = if self.mode.is_transaction() { 2 } else { 0 };
         u32::try_from(self.requests.len()).unwrap_or(u32::MAX).saturating_add(frame)
     }
 
@@ -190,22 +200,26 @@ impl<'a> Exchange<'a> {
     pub(crate) fn datagram(&self) -> Result<Vec<u8>> {
         let mut bytes = Vec::with_capacity(512);
         let mut sequence = self.first;
-        if self.mode == Mode::Batch {
-            push(&mut bytes, NFNL_MSG_BATCH_BEGIN, NLM_F_REQUEST, sequence, &[0, 0, 0, NFNL_SUBSYS_NFTABLES])?;
+        if self.mode.is_transaction() {
+            let mut begin = Writer::new(&[0, 0, 0, NFNL_SUBSYS_NFTABLES]);
+            if let Mode::BatchOf { generation } = self.mode {
+                begin.be32(NFNL_BATCH_GENID, generation);
+            }
+            push(&mut bytes, NFNL_MSG_BATCH_BEGIN, NLM_F_REQUEST, sequence, &begin.finish()?)?;
             sequence = sequence.wrapping_add(1);
         }
         for (index, request) in self.requests.iter().enumerate() {
             let asks = match self.mode {
                 Mode::Ack => NLM_F_ACK,
                 Mode::Dump => NLM_F_DUMP,
-                Mode::Each | Mode::Batch if index + 1 == self.requests.len() => NLM_F_ACK,
-                Mode::Each | Mode::Batch => 0,
+                _ if index + 1 == self.requests.len() => NLM_F_ACK,
+                Mode::Each | Mode::Batch | Mode::BatchOf { .. } => 0,
             };
             request.check_length()?;
             push(&mut bytes, request.kind, request.flags | NLM_F_REQUEST | asks, sequence, &request.body)?;
             sequence = sequence.wrapping_add(1);
         }
-        if self.mode == Mode::Batch {
+        if self.mode.is_transaction() {
             push(&mut bytes, NFNL_MSG_BATCH_END, NLM_F_REQUEST, sequence, &[0, 0, 0, NFNL_SUBSYS_NFTABLES])?;
         }
         Ok(bytes)
@@ -273,7 +287,7 @@ impl<'a> Exchange<'a> {
     }
 
     fn error(&self, place: usize, errno: i32, text: String) -> Error {
-        let index = if self.mode == Mode::Batch { place.checked_sub(1) } else { Some(place) };
+        let index = if self.mode.is_transaction() { place.checked_sub(1) } else { Some(place) };
         match index.and_then(|index| self.requests.get(index)) {
             Some(request) => request.error(errno, text),
             None => {
@@ -290,7 +304,7 @@ impl<'a> Exchange<'a> {
         match self.mode {
             Mode::Ack | Mode::Dump => true,
             Mode::Each => place + 1 == self.requests.len(),
-            Mode::Batch => place == self.requests.len() || (place == 0 && errno != 0),
+            Mode::Batch | Mode::BatchOf { .. } => place == self.requests.len() || (place == 0 && errno != 0),
         }
     }
 

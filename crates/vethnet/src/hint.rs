@@ -9,8 +9,7 @@ const fn row(operation: &'static str, errno: i32, hint: &'static str) -> HintRow
 
 const NEEDS_NET_ADMIN: &str = "changing links, addresses and routes needs CAP_NET_ADMIN over the network namespace: run as root, or go without a network";
 const NEEDS_NFT_ADMIN: &str = "changing nf_tables needs CAP_NET_ADMIN over the network namespace: run as root, or publish no ports and go without a network";
-const NO_NFT: &str =
-    "this kernel has no nf_tables: load it (modprobe nf_tables) or use one built with CONFIG_NF_TABLES";
+const NO_NFT: &str = "this kernel has no nf_tables: load it (modprobe nf_tables) or use one built with CONFIG_NF_TABLES_INET, and for the guard of a bridge CONFIG_NF_TABLES_BRIDGE";
 
 pub(crate) static HINTS: HintTable = HintTable(&[
     row("RTM_*", libc::EPERM, NEEDS_NET_ADMIN),
@@ -50,14 +49,18 @@ pub(crate) static HINTS: HintTable = HintTable(&[
     row(
         "NFT_MSG_NEWRULE",
         libc::ENOENT,
-        "this kernel lacks an expression of the rules: modprobe nft_nat nft_masq nft_ct nft_fib_ipv4",
+        "this kernel lacks an expression of the rules: modprobe nft_nat nft_masq nft_ct nft_fib_inet",
     ),
     row(
         "NFT_MSG_NEWSETELEM",
         libc::ENOENT,
         "the network's table was removed by somebody else (nft flush ruleset?): attach again, which makes it anew",
     ),
-    row("NFT_MSG_NEWSETELEM", libc::EEXIST, "the port is published already: look with nft list ruleset"),
+    row(
+        "NFT_MSG_NEWSETELEM",
+        libc::EEXIST,
+        "the port is published already, or the link, port or range is in the table: look with nft list ruleset",
+    ),
     row("socket", libc::EPROTONOSUPPORT, NO_NFT),
     row("socket", libc::EMFILE, "too many open files: raise the limit (ulimit -n)"),
     row(

@@ -3,6 +3,7 @@
 //!
 //! * [`Network`]: a bridge with a range of addresses. [`Network::attach`] gives a container's network namespace an
 //!   interface on it; [`Attachment::detach`] takes it away; [`Network::reconcile`] finds what killed processes left.
+//! * [`Nat`]: the same table of address translation and published ports for containers that are wired otherwise.
 //! * [`Net`]: a netlink connection bound to one network namespace, usable from any thread.
 //! * [`loopback_up`]: all that a container without a network needs, without a runtime.
 //!
@@ -21,6 +22,7 @@ mod address_plan;
 mod attach;
 mod attr;
 mod batch;
+mod bind;
 mod conflict;
 mod conntrack;
 mod etc;
@@ -38,6 +40,7 @@ mod lock;
 mod loopback;
 mod mac;
 mod name;
+mod nat;
 mod net;
 mod netns;
 mod network;
@@ -51,6 +54,7 @@ mod socket;
 mod subnet;
 mod sys;
 mod sysctl;
+mod tables;
 mod teardown;
 
 pub use address_plan::{AddressPlan, Lease, Wish};
@@ -64,6 +68,7 @@ pub use link::Link;
 pub use loopback::loopback_up;
 pub use mac::MacAddr;
 pub use name::IfName;
+pub use nat::Nat;
 pub use net::Net;
 pub use network::{Attach, Network};
 pub use port::{Protocol, PublishedPort};

@@ -1,21 +1,20 @@
 //! [`Network`] and what is asked of it: [`Attach`].
 #![forbid(unsafe_code)]
 
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use cellkit_core::{Error, Result, StepText, Subject};
-use tokio::net::TcpSocket;
 
 use crate::address::free_address;
-use crate::hint::HINTS;
+use crate::bind::check_free;
 use crate::lease::State;
 use crate::link::{self, Link};
 use crate::mac::MacAddr;
 use crate::name::{IfName, Owner};
 use crate::netns::apart;
 use crate::plan::{self, Missing, Step};
-use crate::port::{Protocol, PublishedPort};
+use crate::port::PublishedPort;
 use crate::record::Record;
 use crate::route::{self, Route};
 use crate::subnet::Subnet;
@@ -28,7 +27,7 @@ pub(crate) const MTU: u32 = 1500;
 ///
 /// It is a description; nothing is made before the first [`attach`](Network::attach), and nothing is left after the last
 /// [`detach`](crate::Attachment::detach). All of it lives in the network namespace of the calling thread, and under names
-/// that follow from the bridge's: the nf_tables table `ip BRIDGE`, and the interfaces `vh…`, one a container, each with
+/// that follow from the bridge's: the nf_tables table `inet BRIDGE`, and the interfaces `vh…`, one a container, each with
 /// its owner as the alias.
 ///
 /// # Forwarding
@@ -137,7 +136,7 @@ impl Network {
         let leases = state.leases()?;
         self.check_leases(&checked, &leases)?;
         free_address(self.subnet, &leases, None)?;
-        check_ports(spec)?;
+        check_ports(spec, self.subnet)?;
         let bridge = self.bridge.clone();
         let subnet = self.subnet;
         apart(move || {
@@ -298,25 +297,9 @@ pub(crate) fn check_routes(host: &Host, subnet: Subnet, bridge: Option<&Link>) -
 }
 
 /// Refuses a port that a program of this machine uses: what was published would be taken from it.
-pub(crate) fn check_ports(spec: &Attach) -> Result<()> {
-    for port in &spec.ports {
-        let address = SocketAddrV4::new(port.host_address().unwrap_or(Ipv4Addr::UNSPECIFIED), port.host_port());
-        let bound = match port.protocol() {
-            // Bound but never listening: nobody can connect meanwhile. SO_REUSEADDR: old connections are no obstacle.
-            Protocol::Tcp => TcpSocket::new_v4().and_then(|socket| {
-                socket.set_reuseaddr(true)?;
-                socket.bind(address.into())
-            }),
-            Protocol::Udp => UdpSocket::bind(address).map(drop),
-        };
-        bound.map_err(|error| {
-            Error::from_io("bind", &error)
-                .on(Subject::Value(format!("{address}/{}", port.protocol())))
-                .with_hints(&HINTS)
-                .context(format!("publish {port}"))
-        })?;
-    }
-    Ok(())
+pub(crate) fn check_ports(spec: &Attach, subnet: Subnet) -> Result<()> {
+    let container: Vec<_> = subnet.gateway().into_iter().collect();
+    spec.ports.iter().try_for_each(|port| check_free(port, &container))
 }
 
 #[cfg(test)]
@@ -335,7 +318,7 @@ mod tests {
             lines.first().unwrap(),
             r#"RTM_NEWLINK("cellkit0", type bridge, address 02:63:55:63:34:c0, mtu 1500)"#
         );
-        assert_eq!(lines.last().unwrap(), "NFT_MSG_NEWSETELEM(ip cellkit0, 192.0.2.1:8080:80/tcp to 10.209.0.2)");
+        assert_eq!(lines.last().unwrap(), "NFT_MSG_NEWSETELEM(inet cellkit0, 192.0.2.1:8080:80/tcp to 10.209.0.2)");
         let host = IfName::of_owner(network().bridge(), &Owner::new("web").unwrap());
         for part in [
             "write net.ipv4.ip_forward(\"1\")",

@@ -1,215 +1,306 @@
-//! The network's nf_tables table: what is in it, and the transactions that make, fill and remove it.
+//! The nf_tables tables of a network: what is in them, and the transactions that make, fill and empty them.
 //!
-//! Theory of operation. One table of family `ip`, named after the bridge, holds all that concerns the network, and
-//! nothing of anybody else's is touched; `nft list table ip cellkit0` shows it. Its comment says who made it: a table of
-//! the same name without that comment is somebody else's, and an error.
+//! Theory of operation. One table of family `inet`, named after the network, holds all that concerns it, for IPv4 and
+//! IPv6; `nft list table inet cellkit0` shows it. Its comment says who made it, and with which settings: a table of the
+//! same name without that comment is somebody else's, and an error. Nothing of ours is in tables of others, and nothing
+//! of others is ever touched.
 //!
 //! ```text
-//! map published    { type inet_proto . inet_service : ipv4_addr . inet_service }
-//! map published_at { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service }
+//! set links         { type ifname }                       # the bridge, or without one each container's link
+//! set subnets4      { type ipv4_addr; flags interval }    # the network's addresses
+//! set masquerade4   { type ipv4_addr; flags interval }    # those of them that leave as the host's
+//! map published4    { type inet_proto . inet_service : ipv4_addr . inet_service }
+//! map published4_at { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service }
+//! chain guard { type filter hook prerouting priority raw
+//!     iifname != @links accept
+//!     ip saddr 127.0.0.0/8 drop
+//!     ip daddr 127.0.0.0/8 drop }
 //! chain prerouting { type nat hook prerouting priority dstnat
-//!     fib daddr type local dnat ip to ip daddr . meta l4proto . th dport map @published_at
-//!     fib daddr type local dnat ip to meta l4proto . th dport map @published }
+//!     meta nfproto ipv4 fib daddr type local dnat ip to ip daddr . meta l4proto . th dport map @published4_at
+//!     meta nfproto ipv4 fib daddr type local dnat ip to meta l4proto . th dport map @published4 }
 //! chain output { type nat hook output priority -100
-//!     the same two, each with: ip daddr & 255.0.0.0 != 127.0.0.0 }
+//!     the same, each with: ip daddr != 127.0.0.0/8 }
 //! chain postrouting { type nat hook postrouting priority srcnat
-//!     ip saddr SUBNET oifname != BRIDGE masquerade
-//!     ip saddr SUBNET oifname BRIDGE ct status dnat masquerade }
+//!     ip saddr @masquerade4 oifname != @links masquerade
+//!     ip saddr @subnets4 oifname @links ct status dnat masquerade }
 //! chain forward { type filter hook forward priority filter
-//!     oifname BRIDGE ct state established,related accept
-//!     oifname BRIDGE ct status dnat accept
-//!     oifname BRIDGE iifname != BRIDGE drop
-//!     ip daddr SUBNET oifname != BRIDGE drop }
+//!     ct state established,related accept
+//!     iifname @links oifname != @links ct status dnat drop
+//!     oifname != @links accept
+//!     ct status dnat accept
+//!     iifname != @links drop }
+//! chain leave { type filter hook postrouting priority filter
+//!     oifname @links accept
+//!     oifname "lo" accept
+//!     ip daddr @subnets4 drop }
 //! ```
 //!
-//! * The rules never change. A container is an element of a map, so that no rule can stand before another's.
+//! and the same for IPv6 wherever an address is looked at.
+//!
+//! * The rules never change. A container is elements of maps, so that no rule can stand before another's, its cost does
+//!   not grow with the number of the others, and the kernel's EEXIST is the check that a port is free. A range of ports is
+//!   as many elements: so what overlaps a range is refused as well, and the container's ports may be others than the
+//!   host's, which nf_tables has no other way to say (it has no NF_NAT_RANGE_PROTO_OFFSET).
 //! * `fib daddr type local` takes only traffic to the machine itself: a published port 53 does not capture what the
-//!   containers ask a name server elsewhere. 127.0.0.0/8 is left alone: its packets cannot leave by a bridge unless
-//!   `route_localnet` is on, which would show the machine's own local services to its neighbours.
+//!   containers ask a name server elsewhere.
 //! * A container that reaches another (or itself) through a published port is masqueraded as well, or the answer would
 //!   go straight to it and be foreign.
-//! * Into the network come answers, published ports, and nothing else; packets for a container leave by the bridge or
-//!   not at all.
+//! * Into the network come answers, published ports, and nothing else ([`forward`](chains)); not from containers of
+//!   other networks, by their published ports as little as by their addresses, unless that is wanted: it is the network they
+//!   come from whose table keeps them, for only it knows them. Packets for a container leave by the network's links or not at
+//!   all, also when the container has gone ([`leave`](chains)).
+//! * 127.0.0.1: what a program of the host sends to itself can only leave by a link whose `route_localnet` is on, and then
+//!   the link's neighbours could reach what the host serves to itself alone (CVE-2020-8558). So published ports are
+//!   reached on 127.0.0.1 only where that was asked for, and `guard` drops what containers send to 127.0.0.0/8 or from it:
+//!   before the kernel turns the addresses of answers back, so that these pass. There is nothing like it for ::1.
+//! * A `guard` for the sender's addresses: see [`guard`].
 #![forbid(unsafe_code)]
 
+mod chains;
 mod expr;
+mod guard;
 mod message;
+mod published;
+mod set;
 
-use std::net::Ipv4Addr;
-
-use cellkit_core::Result;
+use cellkit_core::{Error, Result, Subject};
 
 use crate::attr::as_text;
 use crate::exchange::Request;
 use crate::name::{IfName, Owner};
-use crate::port::PublishedPort;
 use crate::subnet::Subnet;
-use expr::{Rule, Test};
-use message::{Chain, Map, Message};
+pub(crate) use guard::{Sender, delete_sender, new_sender};
+pub(crate) use message::Pack;
+use message::{Family, Table};
+pub(crate) use published::{delete_elements, new_elements};
+use set::{Element, INET, Key, LINKS, MASQUERADE_4, MASQUERADE_6, SUBNETS_4, SUBNETS_6, Set};
 
 const COMMENT: &str = "made by vethnet";
-const NF_INET_PRE_ROUTING: u32 = 0;
-const NF_INET_FORWARD: u32 = 2;
-const NF_INET_LOCAL_OUT: u32 = 3;
-const NF_INET_POST_ROUTING: u32 = 4;
-const DSTNAT: i32 = -100;
-const SRCNAT: i32 = 100;
-const FILTER: i32 = 0;
 
-/// `inet_proto . inet_service`: the kernel keeps the numbers for nft(8), which keeps six bits a part.
-const PROTO_PORT: u32 = (12 << 6) | 13;
-const ADDRESS_PORT: u32 = (7 << 6) | 13;
-const ADDRESS_PROTO_PORT: u32 = (7 << 12) | PROTO_PORT;
+/// Which links are the network's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Links<'a> {
+    /// This bridge.
+    Bridge(&'a IfName),
+    /// Those that [`new_link`] adds.
+    Added,
+}
 
-static PUBLISHED: Map = Map { name: "published", id: 1, key: PROTO_PORT, key_bytes: 8, data: ADDRESS_PORT };
-static PUBLISHED_AT: Map =
-    Map { name: "published_at", id: 2, key: ADDRESS_PROTO_PORT, key_bytes: 12, data: ADDRESS_PORT };
+/// What a network's tables are made for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TableSpec<'a> {
+    /// The tables' name.
+    pub(crate) name: &'a IfName,
+    pub(crate) links: Links<'a>,
+    /// The containers' addresses. More can be added by [`new_subnet`].
+    pub(crate) subnets: &'a [Subnet],
+    pub(crate) settings: Settings,
+}
+
+/// How the rules are. All are fixed as long as the table is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Settings {
+    /// Whether the containers' addresses are kept when they reach the world.
+    pub(crate) unmasked: bool,
+    /// Whether published ports are reached on 127.0.0.1. The links' `route_localnet` is to be on, after the table is there.
+    pub(crate) localhost: bool,
+    /// Whether containers may use ports that other networks publish.
+    pub(crate) open: bool,
+    /// Whether containers may not reach each other where that goes by the host: without a bridge.
+    pub(crate) apart: bool,
+    /// Whether containers are kept from sending as somebody else. With a bridge each needs [`new_sender`].
+    pub(crate) guard: bool,
+}
+
+impl Settings {
+    fn comment(self) -> String {
+        let mut text = COMMENT.to_owned();
+        for (on, word) in [
+            (self.unmasked, "not masqueraded"),
+            (self.localhost, "on localhost"),
+            (self.open, "open to other networks"),
+            (self.apart, "containers apart"),
+            (self.guard, "guarded"),
+        ] {
+            if on {
+                text.push_str(", ");
+                text.push_str(word);
+            }
+        }
+        text
+    }
+}
+
+fn inet(name: &IfName) -> Table<'_> {
+    Table { family: Family::Inet, name }
+}
 
 /// Asks whether the table is there; the answer is judged by [`is_ours`].
-pub(crate) fn get_table(bridge: &IfName) -> Result<Request> {
-    Message::get_table(bridge.as_str())
+pub(crate) fn get_table(name: &IfName) -> Result<Request> {
+    inet(name).get()
 }
 
 /// Whether the table that the kernel told of was made by this crate.
 pub(crate) fn is_ours(answer: &[u8]) -> bool {
-    message::table_comment(answer).as_deref() == Some(COMMENT)
+    message::table_comment(answer).is_some_and(|comment| comment.starts_with(COMMENT))
 }
 
-/// One transaction that makes the whole table.
-pub(crate) fn new_table(bridge: &IfName, subnet: Subnet) -> Result<Vec<Request>> {
-    let table = bridge.as_str();
-    let nat = |name, hook, priority| Chain { name, kind: "nat", hook, priority };
-    let prerouting = nat("prerouting", NF_INET_PRE_ROUTING, DSTNAT);
-    let output = nat("output", NF_INET_LOCAL_OUT, DSTNAT);
-    let postrouting = nat("postrouting", NF_INET_POST_ROUTING, SRCNAT);
-    let forward = Chain { name: "forward", kind: "filter", hook: NF_INET_FORWARD, priority: FILTER };
+/// Refuses a table of ours that was made with other settings.
+pub(crate) fn check_settings(answer: &[u8], name: &IfName, settings: Settings) -> Result<()> {
+    match message::table_comment(answer) {
+        Some(comment) if comment == settings.comment() => Ok(()),
+        comment => Err(Error::invalid(
+            "network",
+            format!(
+                "its table was made with other settings: {:?}, and not {:?}",
+                comment.unwrap_or_default(),
+                settings.comment()
+            ),
+        )
+        .on(Subject::Thing(inet(name).to_string()))
+        .with_hint("detach its containers first, or name another network")),
+    }
+}
 
-    let to_bridge = || Rule::new().output_link(Test::Is, bridge);
-    let mut requests = vec![
-        Message::new_table(table, COMMENT)?,
-        Message::new_map(table, &PUBLISHED)?,
-        Message::new_map(table, &PUBLISHED_AT)?,
-    ];
-    for (chain, rules) in [
-        (
-            prerouting,
-            vec![
-                Rule::new().for_this_machine().redirect_by_address_and_port(PUBLISHED_AT.name),
-                Rule::new().for_this_machine().redirect_by_port(PUBLISHED.name),
-            ],
-        ),
-        (
-            output,
-            vec![
-                Rule::new().not_to_loopback().for_this_machine().redirect_by_address_and_port(PUBLISHED_AT.name),
-                Rule::new().not_to_loopback().for_this_machine().redirect_by_port(PUBLISHED.name),
-            ],
-        ),
-        (
-            postrouting,
-            vec![
-                Rule::new().from(subnet).output_link(Test::IsNot, bridge).masquerade(),
-                Rule::new().from(subnet).output_link(Test::Is, bridge).redirected().masquerade(),
-            ],
-        ),
-        (
-            forward,
-            vec![
-                to_bridge().established().accept(),
-                to_bridge().redirected().accept(),
-                to_bridge().input_link(Test::IsNot, bridge).drop(),
-                Rule::new().to(subnet).output_link(Test::IsNot, bridge).drop(),
-            ],
-        ),
-    ] {
-        requests.push(Message::new_chain(table, &chain)?);
+/// One transaction that makes the tables whole.
+pub(crate) fn new_table(spec: &TableSpec<'_>) -> Result<Vec<Request>> {
+    let table = inet(spec.name);
+    let mut requests = vec![table.create(&spec.settings.comment())?];
+    for set in INET {
+        requests.push(table.new_set(set)?);
+    }
+    for (chain, rules) in chains::all(spec) {
+        requests.push(table.new_chain(&chain)?);
         for rule in rules {
-            requests.push(Message::new_rule(table, chain.name, rule)?);
+            requests.push(table.new_rule(chain.name, &rule)?);
         }
+    }
+    if let Links::Bridge(bridge) = spec.links {
+        requests.extend(link_elements(spec.name, bridge, None)?);
+        if spec.settings.guard {
+            requests.extend(guard::new_table(spec.name)?);
+        }
+    }
+    for subnet in spec.subnets {
+        requests.extend(new_subnet(spec.name, *subnet, spec.settings)?);
     }
     Ok(requests)
 }
 
-/// One transaction that removes the table and all in it.
-pub(crate) fn delete_table(bridge: &IfName) -> Result<Vec<Request>> {
-    Ok(vec![Message::delete_table(bridge.as_str())?])
+/// One transaction that removes those of the tables that are there, and all in them.
+pub(crate) fn delete_table(name: &IfName, is_there: bool, guard_is_there: bool) -> Result<Vec<Request>> {
+    let tables = [(is_there, inet(name)), (guard_is_there, guard::table(name))];
+    tables.into_iter().filter(|(there, _)| *there).map(|(_, table)| table.delete()).collect()
 }
 
-/// The elements that lead `ports` to `address`. A port that is taken is EEXIST.
-pub(crate) fn new_elements(
-    bridge: &IfName,
-    owner: &Owner,
-    address: Ipv4Addr,
-    ports: &[PublishedPort],
-) -> Result<Vec<Request>> {
-    ports
-        .iter()
-        .map(|port| {
-            let mut target = address.octets().to_vec();
-            target.extend_from_slice(&padded(port.container_port()));
-            let (map, key) = key(port);
-            Message::new_element(bridge.as_str(), map, &key, &target, owner.as_str(), port)
-        })
-        .collect()
+/// Asks whether the table of the guard is there; the answer is judged by [`is_ours`].
+pub(crate) fn get_guard(name: &IfName) -> Result<Request> {
+    guard::table(name).get()
 }
 
-/// Removes what [`new_elements`] made. One that is not there is ENOENT, and nothing is done.
-pub(crate) fn delete_elements(bridge: &IfName, ports: &[PublishedPort]) -> Result<Vec<Request>> {
-    ports
-        .iter()
-        .map(|port| {
-            let (map, key) = key(port);
-            Message::delete_element(bridge.as_str(), map, &key, &port.to_string())
-        })
-        .collect()
+/// Adds a range of containers' addresses. One that is there already, also in part, is EEXIST.
+pub(crate) fn new_subnet(name: &IfName, subnet: Subnet, settings: Settings) -> Result<Vec<Request>> {
+    let mut requests = Vec::new();
+    for set in subnet_sets(subnet, settings) {
+        let subject = format!("range {subnet}");
+        requests.extend(inet(name).new_elements(set, &Element::subnet(subnet), None, &subject)?);
+    }
+    Ok(requests)
 }
 
-/// A question for all elements of one map.
+/// Removes it.
+pub(crate) fn delete_subnet(name: &IfName, subnet: Subnet, settings: Settings) -> Result<Vec<Request>> {
+    let mut requests = Vec::new();
+    for set in subnet_sets(subnet, settings) {
+        let subject = format!("range {subnet}");
+        requests.extend(inet(name).delete_elements(set, &Element::subnet(subnet), Pack::Together, &subject)?);
+    }
+    Ok(requests)
+}
+
+fn subnet_sets(subnet: Subnet, settings: Settings) -> impl Iterator<Item = &'static Set> {
+    let (all, masked) = if subnet.is_ipv4() { (&SUBNETS_4, &MASQUERADE_4) } else { (&SUBNETS_6, &MASQUERADE_6) };
+    std::iter::once(all).chain((!settings.unmasked).then_some(masked))
+}
+
+/// Makes a link the network's: for a container that is not on a bridge.
+pub(crate) fn new_link(name: &IfName, link: &IfName, owner: &Owner) -> Result<Vec<Request>> {
+    link_elements(name, link, Some(owner))
+}
+
+fn link_elements(name: &IfName, link: &IfName, owner: Option<&Owner>) -> Result<Vec<Request>> {
+    inet(name).new_elements(&LINKS, &[Element::new(Key::new().link(link))], owner, &format!("link {link}"))
+}
+
+/// Undoes [`new_link`].
+pub(crate) fn delete_link(name: &IfName, link: &IfName) -> Result<Vec<Request>> {
+    let element = Element::new(Key::new().link(link));
+    inet(name).delete_elements(&LINKS, &[element], Pack::Together, &format!("link {link}"))
+}
+
+/// A set whose elements have owners.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    family: Family,
+    set: &'static Set,
+}
+
+/// Elements of one set, each with its owner.
 #[derive(Debug)]
-pub(crate) struct ElementList {
-    pub(crate) request: Request,
-    map: &'static Map,
+pub(crate) struct Owned {
+    place: Place,
+    elements: Vec<(Vec<u8>, Owner)>,
 }
 
-/// Asks for the elements of each map; the answers are judged by [`delete_elements_of`].
-pub(crate) fn list_elements(bridge: &IfName) -> Result<Vec<ElementList>> {
-    let list = |map| Ok(ElementList { request: Message::list_elements(bridge.as_str(), map)?, map });
-    [&PUBLISHED, &PUBLISHED_AT].into_iter().map(list).collect()
+/// Asks for the elements of each set that has owned ones. A set that is not there is ENOENT: the guard's, where there
+/// is none.
+pub(crate) fn list_elements(name: &IfName) -> Result<Vec<(Request, Place)>> {
+    let inet = [&LINKS].into_iter().chain(published::MAPS).map(|set| Place { family: Family::Inet, set });
+    let bridge = set::BRIDGE.into_iter().map(|set| Place { family: Family::Bridge, set });
+    inet.chain(bridge).map(|place| Ok((place.table(name).list_elements(place.set)?, place))).collect()
 }
 
-/// Removes those elements among the answers that say they are of `owner`.
-pub(crate) fn delete_elements_of(
-    list: &ElementList,
-    bridge: &IfName,
-    owner: &Owner,
-    answers: &[Vec<u8>],
-) -> Result<Vec<Request>> {
-    answers
-        .iter()
-        .flat_map(|answer| message::elements(answer))
-        .filter(|(_, comment)| comment.as_deref() == Some(owner.as_str()))
-        .map(|(key, _)| Message::delete_element(bridge.as_str(), list.map, &key, owner.as_str()))
-        .collect()
+impl Place {
+    fn table(self, name: &IfName) -> Table<'_> {
+        Table { family: self.family, name }
+    }
+
+    /// The elements in the answers. What has no owner, or one that is none of ours, is left out.
+    pub(crate) fn owned(self, answers: &[Vec<u8>]) -> Owned {
+        let all = answers.iter().flat_map(|answer| message::elements(answer));
+        let elements = all.filter_map(|(key, comment)| Some((key, Owner::new(&comment?).ok()?))).collect();
+        Owned { place: self, elements }
+    }
 }
 
-/// Each part of a concatenation takes a multiple of four bytes.
-fn padded(port: u16) -> [u8; 4] {
-    let [high, low] = port.to_be_bytes();
-    [high, low, 0, 0]
+impl Owned {
+    /// Whose they are, each as often as it has one.
+    pub(crate) fn owners(&self) -> impl Iterator<Item = &Owner> {
+        self.elements.iter().map(|(_, owner)| owner)
+    }
+
+    /// Removes those whose owner is `dead`.
+    pub(crate) fn delete(&self, name: &IfName, dead: impl Fn(&Owner) -> bool) -> Result<Vec<Request>> {
+        let element = |(key, _): &(Vec<u8>, Owner)| Element { key: key.clone(), data: Vec::new(), range_end: false };
+        let elements: Vec<_> = self.elements.iter().filter(|(_, owner)| dead(owner)).map(element).collect();
+        let table = self.place.table(name);
+        table.delete_elements(
+            self.place.set,
+            &elements,
+            Pack::Together,
+            &format!("set {} of {table}", self.place.set.name),
+        )
+    }
 }
 
-fn key(port: &PublishedPort) -> (&'static Map, Vec<u8>) {
-    let mut key = Vec::with_capacity(12);
-    let map = match port.host_address() {
-        Some(address) => {
-            key.extend_from_slice(&address.octets());
-            &PUBLISHED_AT
-        }
-        None => &PUBLISHED,
-    };
-    key.extend_from_slice(&[port.protocol().number(), 0, 0, 0]);
-    key.extend_from_slice(&padded(port.host_port()));
-    (map, key)
+/// Asks for the number of the whole ruleset, which every change of anybody's counts up: [`generation`].
+pub(crate) fn get_generation() -> Result<Request> {
+    message::get_generation()
+}
+
+/// The number in an answer to [`get_generation`].
+pub(crate) fn generation(answers: &[Vec<u8>]) -> Option<u32> {
+    answers.iter().find_map(|answer| message::generation(answer))
 }
 
 /// A comment in the form that nft(8) reads: type 0, length, text with NUL.
@@ -232,9 +323,11 @@ mod tests {
     use super::*;
     use crate::attr;
     use crate::exchange::{Exchange, Mode};
+    use crate::port::{Protocol, PublishedPort};
     use proptest::prelude::*;
+    use std::net::IpAddr;
 
-    fn bridge() -> IfName {
+    fn name() -> IfName {
         IfName::new("cellkit0").unwrap()
     }
 
@@ -248,32 +341,47 @@ mod tests {
     }
 
     #[test]
-    fn keys() {
-        let (map, key) = key(&"8080:80".parse().unwrap());
-        assert_eq!((map.name, key.as_slice()), ("published", &[6, 0, 0, 0, 0x1f, 0x90, 0, 0][..]));
-        let (map, key) = super::key(&"1.2.3.4:53:53/udp".parse().unwrap());
-        assert_eq!((map.name, key.len()), ("published_at", map.key_bytes as usize));
-        assert_eq!(key, [1, 2, 3, 4, 17, 0, 0, 0, 0, 53, 0, 0]);
-    }
-
-    #[test]
-    fn the_longest_owner_fits_a_comment() {
+    fn the_longest_comments_fit() {
         let owner = Owner::new(&"x".repeat(128)).unwrap();
         assert_eq!(comment_of(&comment(owner.as_str())).as_deref(), Some(owner.as_str()));
+        let all = Settings { unmasked: true, localhost: true, open: true, apart: true, guard: true };
+        assert!(all.comment().len() <= 128, "nft(8) reads no longer ones: {}", all.comment().len());
+        assert_eq!(Settings::default().comment(), COMMENT);
+    }
+
+    fn requests(ports: &[PublishedPort], settings: Settings) -> Vec<Request> {
+        let (name, owner) = (name(), Owner::new("web").unwrap());
+        let subnets = ["10.209.0.0/22".parse().unwrap(), "fd00::/64".parse().unwrap()];
+        let addresses: [IpAddr; 2] = ["10.209.0.2".parse().unwrap(), "fd00::2".parse().unwrap()];
+        let spec = TableSpec { name: &name, links: Links::Bridge(&name), subnets: &subnets, settings };
+        let mut requests = new_table(&spec).unwrap();
+        requests.extend(new_elements(&name, &owner, &addresses, ports, settings).unwrap());
+        requests.extend(delete_elements(&name, &addresses, ports, Pack::Together).unwrap());
+        requests.extend(delete_table(&name, true, settings.guard).unwrap());
+        requests
     }
 
     proptest! {
         #[test]
-        fn batches_are_whole_messages_of_the_length_they_say(ports in prop::collection::vec((1u16.., 1u16.., any::<u32>()), 0..40)) {
+        fn batches_are_whole_messages_of_the_length_they_say(
+            ports in prop::collection::vec((1u16.., 1u16.., 0u16..700, any::<Option<u32>>()), 0..20),
+            bits in 0u8..32,
+        ) {
             let ports: Vec<_> = ports
                 .iter()
-                .map(|&(host, container, bits)| {
-                    PublishedPort::new(host, container, crate::Protocol::Udp).unwrap().at(Ipv4Addr::from_bits(bits))
+                .map(|&(host, container, more, address)| {
+                    let more = more.min(u16::MAX - host).min(u16::MAX - container);
+                    let port = PublishedPort::range(host..=host + more, container..=container + more, Protocol::Udp);
+                    match address {
+                        Some(bits) => port.unwrap().at(std::net::Ipv4Addr::from_bits(bits | 0x8000_0000)),
+                        None => port.unwrap(),
+                    }
                 })
                 .collect();
-            let mut requests = new_table(&bridge(), Subnet::default()).unwrap();
-            let owner = Owner::new("web").unwrap();
-            requests.extend(new_elements(&bridge(), &owner, Ipv4Addr::LOCALHOST, &ports).unwrap());
+            let bit = |index: u8| bits >> index & 1 == 1;
+            let settings =
+                Settings { unmasked: bit(0), localhost: bit(1), open: bit(2), apart: bit(3), guard: bit(4) };
+            let requests = requests(&ports, settings);
             let bytes = Exchange::new(&requests, Mode::Batch, 1).datagram().unwrap();
             let mut rest = bytes.as_slice();
             let mut count = 0;

@@ -198,10 +198,10 @@ impl Step {
                 vec![
                     StepText::new(
                         "NFT_MSG_NEWTABLE",
-                        format!("ip {bridge}, maps and chains for {subnet}, one transaction"),
+                        format!("inet {bridge}, maps and chains for {subnet}, one transaction"),
                         "masquerade what leaves the network, let in only answers and published ports",
                     )
-                    .on(Subject::Thing(format!("table ip {bridge}"))),
+                    .on(Subject::Thing(format!("table inet {bridge}"))),
                 ]
             }
             Self::NewVeth { name, mac, bridge, peer, peer_mac, mtu } => link(
@@ -226,7 +226,7 @@ impl Step {
                 .map(|port| {
                     StepText::new(
                         "NFT_MSG_NEWSETELEM",
-                        format!("ip {bridge}, {port} to {address}"),
+                        format!("inet {bridge}, {port} to {address}"),
                         "the published port leads to the container",
                     )
                     .on(Subject::Thing(format!("published port {port}")))

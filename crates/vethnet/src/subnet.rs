@@ -228,14 +228,6 @@ impl Subnet {
         (start..=end).chain(first..start).map(move |bits| from_bits(family, bits))
     }
 
-    /// The address and the mask of an IPv4 range.
-    pub(crate) fn bits_v4(&self) -> (u32, u32) {
-        match self.address {
-            IpAddr::V4(address) => (address.to_bits(), u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0)),
-            IpAddr::V6(_) => (0, 0),
-        }
-    }
-
     /// The gateway of an IPv4 range that has one.
     pub(crate) fn gateway_v4(&self) -> Ipv4Addr {
         match self.gateway() {

@@ -26,10 +26,11 @@ use crate::name::{IfName, Owner};
 use crate::netns::inside_blocking;
 use crate::nft;
 use crate::plan::Sysctl;
-use crate::port::{Protocol, PublishedPort};
+use crate::port::PublishedPort;
 use crate::record::Record;
 use crate::socket::{Family, Socket};
 use crate::sysctl;
+use crate::tables::Tables;
 
 const ACCEPT_REDIRECTS: &str = "net/ipv4/conf/all/accept_redirects";
 
@@ -75,22 +76,9 @@ impl Host {
         }
     }
 
-    /// Removes the elements. Together if all are there, else each that is.
-    fn delete_elements(&self, bridge: &IfName, ports: &[PublishedPort]) -> Result<()> {
-        let missing =
-            |result: &Result<Vec<Vec<u8>>>| matches!(result, Err(error) if error.kind() == ErrorKind::NotFound);
-        let requests = nft::delete_elements(bridge, ports)?;
-        if requests.is_empty() {
-            return Ok(());
-        }
-        let all = self.netfilter.talk(&requests, Mode::Batch);
-        if !missing(&all) {
-            return all.map(drop);
-        }
-        Error::all(requests.iter().filter_map(|request| {
-            let one = self.netfilter.talk(std::slice::from_ref(request), Mode::Batch);
-            if missing(&one) { None } else { one.err() }
-        }))
+    /// The network's tables.
+    fn tables<'a>(&'a self, name: &'a IfName) -> Tables<'a> {
+        Tables { netfilter: &self.netfilter, name }
     }
 
     /// The bridge, if there is one and this crate made it.
@@ -105,40 +93,7 @@ impl Host {
 
     /// Whether the table is there. An error when it is somebody else's.
     pub(crate) fn has_table(&self, bridge: &IfName) -> Result<bool> {
-        match self.netfilter.talk(&[nft::get_table(bridge)?], Mode::Ack) {
-            Ok(answers) if answers.iter().any(|answer| nft::is_ours(answer)) => Ok(true),
-            Ok(_) => Err(not_ours("NFT_MSG_NEWTABLE", Subject::Thing(format!("table ip {bridge}")))),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// The published ports of `owner` by the comments of the elements: for when its record is damaged.
-    fn delete_elements_of(&self, bridge: &IfName, owner: &Owner) -> Result<()> {
-        let mut requests = Vec::new();
-        for list in nft::list_elements(bridge)? {
-            let answers = match self.netfilter.talk(std::slice::from_ref(&list.request), Mode::Dump) {
-                Ok(answers) => answers,
-                Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            };
-            requests.extend(nft::delete_elements_of(&list, bridge, owner, &answers)?);
-        }
-        if requests.is_empty() {
-            return Ok(());
-        }
-        self.netfilter.talk(&requests, Mode::Batch).map(drop)
-    }
-
-    fn delete_table(&self, bridge: &IfName) -> Result<()> {
-        // Somebody else's table of the name is none of ours to remove, and no failure here.
-        match self.has_table(bridge) {
-            Ok(true) => {}
-            Ok(false) => return Ok(()),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
-            Err(error) => return Err(error),
-        }
-        self.netfilter.talk(&nft::delete_table(bridge)?, Mode::Batch).map(drop)
+        Ok(self.tables(bridge).find()?.is_some())
     }
 
     fn delete_bridge(&self, name: &IfName) -> Result<()> {
@@ -148,28 +103,6 @@ impl Host {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
             Err(error) => Err(error),
         }
-    }
-
-    /// Makes the kernel forget what was opened to the address, where that matters.
-    fn delete_connections(&self, address: Ipv4Addr, ports: &[PublishedPort]) -> Result<()> {
-        if !ports.iter().any(|port| port.protocol() == Protocol::Udp) {
-            return Ok(());
-        }
-        let answers = match self.netfilter.talk(&[conntrack::list(address)?], Mode::Dump) {
-            Ok(answers) => answers,
-            // A kernel without ctnetlink: they end by themselves.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        let mut errors = Vec::new();
-        for answer in answers {
-            let Some(request) = conntrack::delete(&answer, address)? else { continue };
-            match self.netfilter.talk(&[request], Mode::Ack) {
-                Err(error) if error.kind() != ErrorKind::NotFound => errors.push(error),
-                _ => {}
-            }
-        }
-        Error::all(errors)
     }
 
     /// Whether packets are passed on in the bridge's network namespace.
@@ -208,8 +141,9 @@ impl Host {
         address: Ipv4Addr,
         ports: &[PublishedPort],
     ) -> Vec<Error> {
-        let unpublished = self.delete_elements(bridge, ports);
-        self.take_down_rest(state, bridge, owner, unpublished, || self.delete_connections(address, ports))
+        let unpublished =
+            self.tables(bridge).unmake(|pack| nft::delete_elements(bridge, &[address.into()], ports, pack));
+        self.take_down_rest(state, bridge, owner, unpublished, || conntrack::forget(&self.netfilter, &[address.into()]))
     }
 
     /// The same, with the ports that the lease names. A damaged lease names none, so the kernel is asked.
@@ -217,7 +151,7 @@ impl Host {
         let unpublished = match state.lease(owner) {
             Ok(Some(lease)) => return self.take_down(state, bridge, owner, lease.address, &lease.ports),
             Ok(None) => Ok(()),
-            Err(error) if error.kind() == ErrorKind::Parse => self.delete_elements_of(bridge, owner),
+            Err(error) if error.kind() == ErrorKind::Parse => self.tables(bridge).remove_owner(owner),
             Err(error) => Err(error),
         };
         self.take_down_rest(state, bridge, owner, unpublished, || Ok(()))
@@ -258,7 +192,7 @@ impl Host {
         }
         // The bridge before the table: as long as it is there, the table says what may pass.
         errors.extend(self.delete_bridge(bridge).err());
-        errors.extend(self.delete_table(bridge).err());
+        errors.extend(self.tables(bridge).remove().err());
         if errors.is_empty() {
             errors.extend(state.remove_network(lock).err());
         }

@@ -16,7 +16,7 @@ use super::world::{Ns, SUBNET, StateDir, forwarding, network, wait};
 const VICTIM: &str = "VETHNET_TEST_VICTIM";
 
 fn spec() -> Attach {
-    Attach::new("a").publish("8080:80".parse().expect("port")).publish("127.0.0.2:53:53/udp".parse().expect("port"))
+    Attach::new("a").publish("8080:80".parse().expect("port")).publish("0.0.0.0:53:53/udp".parse().expect("port"))
 }
 
 /// Kills its own process with SIGKILL after step `at`.

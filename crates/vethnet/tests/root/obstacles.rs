@@ -53,7 +53,7 @@ fn names_that_others_have_taken() {
         let spec = Attach::new("a");
         for (make, unmake) in [
             (("ip", "link add cellkit0 type bridge"), ("ip", "link delete cellkit0")),
-            (("nft", "add table ip cellkit0"), ("nft", "delete table ip cellkit0")),
+            (("nft", "add table inet cellkit0"), ("nft", "delete table inet cellkit0")),
         ] {
             host.output(make.0, make.1);
             let before = (host.links(), host.ruleset());
@@ -161,7 +161,7 @@ fn a_flushed_table_is_made_anew_with_all_its_ports() {
             let second = network.attach(&b, &Attach::new("b"), &mut ()).await.expect("b");
             assert_eq!(host.output("nft", "list ruleset"), before);
             // And detaching does not mind.
-            host.output("nft", "delete table ip cellkit0");
+            host.output("nft", "delete table inet cellkit0");
             first.detach().await.expect("a");
             second.detach().await.expect("b");
         });

@@ -102,13 +102,13 @@ fn one_address_of_the_host_and_udp() {
 
             // As nft shows it.
             let maps: Vec<_> = host.ruleset().into_iter().filter_map(|item| item.get("map").cloned()).collect();
-            let published = maps.iter().find(|map| map["name"] == "published").expect("map");
+            let published = maps.iter().find(|map| map["name"] == "published4").expect("map");
             assert_eq!(published["type"], serde_json::json!(["inet_proto", "inet_service"]));
             let (key, target) = (&published["elem"][0][0]["elem"], &published["elem"][0][1]);
             assert_eq!(key["comment"], "one");
             assert_eq!(key["val"]["concat"], serde_json::json!(["udp", 5353]));
             assert_eq!(target["concat"], serde_json::json!([first.address().to_string(), 53]));
-            let at = maps.iter().find(|map| map["name"] == "published_at").expect("map");
+            let at = maps.iter().find(|map| map["name"] == "published4_at").expect("map");
             assert_eq!(at["elem"].as_array().expect("elements").len(), 2);
             assert_eq!(at["type"], serde_json::json!(["ipv4_addr", "inet_proto", "inet_service"]));
 
@@ -126,31 +126,58 @@ fn the_table_is_what_its_documentation_says() {
     isolated!(|| {
         let state = StateDir::new();
         let netns = Ns::new();
-        let written = r#"table ip cellkit0 {
+        let written = r#"table inet cellkit0 {
     comment "made by vethnet"
-    map published { type inet_proto . inet_service : ipv4_addr . inet_service; }
-    map published_at { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }
+    set links { type ifname; elements = { "cellkit0" }; }
+    set subnets4 { type ipv4_addr; flags interval; elements = { 10.209.0.0/22 }; }
+    set subnets6 { type ipv6_addr; flags interval; }
+    set masquerade4 { type ipv4_addr; flags interval; elements = { 10.209.0.0/22 }; }
+    set masquerade6 { type ipv6_addr; flags interval; }
+    map published4 { type inet_proto . inet_service : ipv4_addr . inet_service; }
+    map published4_at { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }
+    map published6 { type inet_proto . inet_service : ipv6_addr . inet_service; }
+    map published6_at { type ipv6_addr . inet_proto . inet_service : ipv6_addr . inet_service; }
+    chain guard {
+        type filter hook prerouting priority raw; policy accept;
+        iifname != @links accept
+        ip saddr 127.0.0.0/8 drop
+        ip daddr 127.0.0.0/8 drop
+    }
     chain prerouting {
         type nat hook prerouting priority dstnat; policy accept;
-        fib daddr type local dnat ip to ip daddr . meta l4proto . th dport map @published_at
-        fib daddr type local dnat ip to meta l4proto . th dport map @published
+        meta nfproto ipv4 fib daddr type local dnat ip to ip daddr . meta l4proto . th dport map @published4_at
+        meta nfproto ipv4 fib daddr type local dnat ip to meta l4proto . th dport map @published4
+        meta nfproto ipv6 fib daddr type local dnat ip6 to ip6 daddr . meta l4proto . th dport map @published6_at
+        meta nfproto ipv6 fib daddr type local dnat ip6 to meta l4proto . th dport map @published6
     }
     chain output {
         type nat hook output priority -100; policy accept;
-        ip daddr & 255.0.0.0 != 127.0.0.0 fib daddr type local dnat ip to ip daddr . meta l4proto . th dport map @published_at
-        ip daddr & 255.0.0.0 != 127.0.0.0 fib daddr type local dnat ip to meta l4proto . th dport map @published
+        ip daddr != 127.0.0.0/8 fib daddr type local dnat ip to ip daddr . meta l4proto . th dport map @published4_at
+        ip daddr != 127.0.0.0/8 fib daddr type local dnat ip to meta l4proto . th dport map @published4
+        ip6 daddr != ::1 fib daddr type local dnat ip6 to ip6 daddr . meta l4proto . th dport map @published6_at
+        ip6 daddr != ::1 fib daddr type local dnat ip6 to meta l4proto . th dport map @published6
     }
     chain postrouting {
         type nat hook postrouting priority srcnat; policy accept;
-        ip saddr & 255.255.252.0 == 10.209.0.0 oifname != "cellkit0" masquerade
-        ip saddr & 255.255.252.0 == 10.209.0.0 oifname "cellkit0" ct status dnat masquerade
+        ip saddr @masquerade4 oifname != @links masquerade
+        ip saddr @subnets4 oifname @links ct status dnat masquerade
+        ip6 saddr @masquerade6 oifname != @links masquerade
+        ip6 saddr @subnets6 oifname @links ct status dnat masquerade
     }
     chain forward {
         type filter hook forward priority filter; policy accept;
-        oifname "cellkit0" ct state established,related accept
-        oifname "cellkit0" ct status dnat accept
-        oifname "cellkit0" iifname != "cellkit0" drop
-        ip daddr & 255.255.252.0 == 10.209.0.0 oifname != "cellkit0" drop
+        ct state established,related accept
+        iifname @links oifname != @links ct status dnat drop
+        oifname != @links accept
+        ct status dnat accept
+        iifname != @links drop
+    }
+    chain leave {
+        type filter hook postrouting priority filter; policy accept;
+        oifname @links accept
+        oifname "lo" accept
+        ip daddr @subnets4 drop
+        ip6 daddr @subnets6 drop
     }
 }
 "#;
@@ -206,13 +233,13 @@ fn ports_that_are_taken() {
             let spec = Attach::new("two").publish(port("203.0.113.1:80:80"));
             assert_eq!(network.check(&spec).await.expect_err("address").kind(), ErrorKind::Invalid);
             // The element of somebody who did not ask: it stays.
-            host.output("nft", "add element ip cellkit0 published { tcp . 99 : 10.209.0.77 . 99 }");
+            host.output("nft", "add element inet cellkit0 published4 { tcp . 99 : 10.209.0.77 . 99 }");
             let spec = Attach::new("two").publish(port("98:98")).publish(port("99:99"));
             let error = network.attach(&two, &spec, &mut ()).await.expect_err("taken");
             assert_eq!((error.kind(), error.operation()), (ErrorKind::AlreadyExists, "NFT_MSG_NEWSETELEM"));
             assert_eq!(error.subject().expect("subject").to_string(), "published port 99:99/tcp");
             assert!(error.kernel_text().is_some(), "the kernel says where: {error:#}");
-            let text = host.output("nft", "list map ip cellkit0 published");
+            let text = host.output("nft", "list map inet cellkit0 published4");
             assert!(text.contains("tcp . 99 : 10.209.0.77 . 99") && !text.contains("tcp . 98"), "{text}");
             attachment.detach().await.expect("detach");
         });
@@ -271,7 +298,7 @@ fn a_connection_does_not_outlive_its_container() {
             first.seen_at(WORLD, 82).expect("a connection to the world");
             assert_eq!(flows_with(one.address()), 2, "in and out");
             one.detach().await.expect("detach");
-            assert_eq!(flows_with(one.address()), 1, "what it opened itself ends in time");
+            assert_eq!(flows_with(one.address()), 0, "those of both directions are forgotten");
 
             let two = network.attach(&second, &spec("two"), &mut ()).await.expect("two");
             assert_ne!(two.address(), one.address());

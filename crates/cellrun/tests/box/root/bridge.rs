@@ -83,7 +83,7 @@ fn boxes_reach_each_other_the_gateway_and_the_world_reaches_published_ports() {
         // What is there, as others see it.
         assert_eq!(host("ip -o -4 addr show dev cellkit0").split_whitespace().nth(3), Some("10.209.0.1/22"));
         assert_eq!(host("ip -o link show master cellkit0").lines().count(), 2);
-        assert!(host("nft list ruleset").contains("table ip cellkit0"));
+        assert!(host("nft list ruleset").contains("table inet cellkit0"));
         assert_eq!(forwarding(), "1");
 
         // Between boxes, both with their own addresses.
