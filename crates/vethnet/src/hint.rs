@@ -69,6 +69,16 @@ pub(crate) static HINTS: HintTable = HintTable(&[
         "a program on this machine uses the port: find it with ss -lntup, or publish another",
     ),
     row("bind", libc::EADDRNOTAVAIL, "this machine does not have the address: look with ip address"),
+    row(
+        "unshare CLONE_NEWNET",
+        libc::EPERM,
+        "making a network namespace needs CAP_SYS_ADMIN: run as root, or in a user namespace of your own",
+    ),
+    row(
+        "unshare CLONE_NEWNET",
+        libc::ENOSPC,
+        "too many network namespaces: look at /proc/sys/user/max_net_namespaces, and for ones that nothing needs with lsns",
+    ),
     row("setns", libc::EPERM, "entering a network namespace needs CAP_SYS_ADMIN over it: run as root"),
     row("setns", libc::EINVAL, "the descriptor is not a network namespace: open /proc/PID/ns/net"),
     row("clone", libc::EAGAIN, "no thread could be made: look at pids.max of the control group and at ulimit -u"),

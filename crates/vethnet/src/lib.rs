@@ -70,6 +70,7 @@ pub use mac::MacAddr;
 pub use name::IfName;
 pub use nat::Nat;
 pub use net::Net;
+pub use netns::{NamedNetns, Netns, NetnsId};
 pub use network::{Attach, Network};
 pub use port::{Protocol, PublishedPort};
 pub use qdisc::{

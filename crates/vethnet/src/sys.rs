@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod netlink;
+pub(crate) mod netns;
 
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
