@@ -11,7 +11,7 @@ use cellkit_core::{Error, Result};
 
 use crate::conflict;
 use crate::hosts::Hosts;
-use crate::lease_dir::{LeaseDir, check_subnets};
+use crate::lease_dir::{LeaseDir, Ranges};
 use crate::lock::Lock;
 use crate::name::{IfName, Owner};
 use crate::subnet::Subnet;
@@ -25,8 +25,9 @@ pub use lease::{Lease, Wish};
 /// one that is started next; or the one that is wished for. A [`Network`](crate::Network) has such a plan of its own;
 /// alone it serves whoever wires containers in another way.
 ///
-/// * Files: the directory is made with mode 0700 when it is missing, and is for this plan alone. It should be on a file
-///   system that a reboot empties, such as /run, if the owners do not outlive one.
+/// * Files: the directory is made with mode 0700 when it is missing, and is for this plan alone. Nothing is synchronised
+///   with a disk: leases of the last seconds may be lost when the machine itself stops, and the first lease after that
+///   puts the others in order.
 /// * A lock, flock(2) on the directory, is held for each change, and waited for at most ten seconds. It ends with its
 ///   process.
 /// * SIGKILL: at any point it leaves a whole lease or none. An address that was being leased or released then may stay
@@ -105,6 +106,10 @@ impl AddressPlan {
         LeaseDir::new(self.dir.clone())
     }
 
+    fn ranges(&self) -> Ranges<'_> {
+        Ranges { subnets: &self.subnets, reserved: &self.reserved }
+    }
+
     fn lock(&self) -> Result<Lock> {
         Lock::take_blocking(&self.dir)
     }
@@ -129,13 +134,13 @@ impl AddressPlan {
     /// ```
     #[doc(alias = "RTM_GETROUTE")]
     pub fn check(&self, own: Option<&IfName>) -> Result<()> {
-        check_subnets(&self.subnets)?;
+        self.ranges().check()?;
         conflict::check(&self.subnets, own)
     }
 
     /// Leases the next free addresses to an owner, or those wished for.
     ///
-    /// The lease is on the disk when this returns. With names in the wish, the file of
+    /// The lease is in the files when this returns. With names in the wish, the file of
     /// [`hosts_file`](AddressPlan::hosts_file) has them.
     ///
     /// # Errors
@@ -151,10 +156,10 @@ impl AddressPlan {
         let owner = Owner::new(&owner)?;
         let files = self.files();
         // Before the directory is made for the lock.
-        files.check_wish(&self.subnets, &self.reserved, &addresses)?;
+        self.ranges().sort(&addresses)?;
         let lock = self.lock()?;
         let make = |addresses: &[_]| Ok(Lease::new(owner.clone(), addresses.to_vec(), names));
-        files.claim(&lock, &owner, &self.subnets, &self.reserved, &addresses, make)
+        files.claim(&lock, &owner, self.ranges(), &addresses, make)
     }
 
     /// The lease of an owner, if it has one. Needs no lock.
@@ -256,7 +261,7 @@ impl AddressPlan {
     /// # Ok::<(), vethnet::Error>(())
     /// ```
     pub fn hosts_file(&self) -> Result<File> {
-        check_subnets(&self.subnets)?;
+        self.ranges().check()?;
         self.files().hosts(&self.lock()?)
     }
 

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use cellkit_core::{Error, Result};
 
-use crate::lease_dir::{LeaseDir, fail, sync_dir, unlink, write_whole};
+use crate::lease_dir::{LeaseDir, Ranges, fail, unlink, write_whole};
 use crate::lock::Lock;
 use crate::name::{IfName, Owner};
 use crate::record::Record;
@@ -76,10 +76,11 @@ impl State {
         self.owners()?.iter().filter_map(|owner| self.lease(owner).transpose()).collect()
     }
 
-    /// Writes the lease, whole and durably. Its addresses were chosen by the caller, under the lock.
+    /// Writes the lease, whole. Its addresses were chosen by the caller, under the lock.
     pub(crate) fn write(&self, lock: &Lock, record: &Record) -> Result<()> {
         let address = record.address.into();
-        self.leases.claim(lock, &record.owner, &[record.subnet], &[], &[address], |_| Ok(record.clone()))?;
+        let ranges = Ranges { subnets: &[record.subnet], reserved: &[] };
+        self.leases.claim(lock, &record.owner, ranges, &[address], |_| Ok(record.clone()))?;
         self.leases.set_last(&[address])
     }
 
@@ -140,8 +141,7 @@ impl State {
         if self.turned_forwarding_on(lock)?.is_some() {
             return Ok(());
         }
-        write_whole(&self.dir.join(FORWARDING), if refused { REFUSED } else { ACCEPTED })?;
-        sync_dir(&self.dir)
+        write_whole(&self.dir.join(FORWARDING), if refused { REFUSED } else { ACCEPTED })
     }
 
     /// Forgets it.

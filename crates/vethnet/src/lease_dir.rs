@@ -7,6 +7,7 @@
 //! address/10.209.0.2        a symbolic link to nothing, whose text is the owner: web
 //! last                      the same, with the addresses that were given out last
 //! subnets                   and with the ranges that all of them are from
+//! boot                      and with the id of the boot in which a lease was taken last
 //! hosts                     the names of all, see `hosts`
 //! ```
 //!
@@ -14,39 +15,49 @@
 //! whether one is free takes one call, however many are leased. Leasing looks at the addresses from the one after the
 //! last around the range, and lists them only after a row of taken ones.
 //!
-//! The order. To lease: the address, then `last`, then the record (a temporary file, fsync, rename, fsync), then `hosts`.
+//! The order. To lease: the address, then `last`, then the record (a temporary file, rename), then `hosts`.
 //! To release: `hosts`, the record, the address. So a kill at any point leaves at most an address whose owner has no
 //! record of it, an *orphan*: it is nobody's, and is taken when it is wished for or when the range has nothing else, and
 //! removed by `repair`. A record always has its addresses; whoever finds one without (a file was damaged, or removed by
 //! hand) says so. Only what a link says to be the owner's is removed with the owner: a damaged record takes nothing from
 //! others.
 //!
+//! Nothing is synchronised with a disk, which would take longer than all else together. When the machine itself stops, so
+//! does all that an address was for; what the disk has of the files then, in whatever state, is put in order by the first
+//! lease after it, which sees by `boot` that it is the first.
+//!
 //! All of it is done under a lock that the caller holds. Reading a lease is not: it is there whole, or not.
 #![forbid(unsafe_code)]
 
+mod files;
+mod hosts_file;
+mod repair;
+
 use std::collections::HashSet;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{ErrorKind as Io, Write};
+use std::fs;
+use std::io::ErrorKind as Io;
 use std::marker::PhantomData;
 use std::net::IpAddr;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
 use cellkit_core::{Error, ErrorKind, Result, Subject};
 use serde::Serialize;
 
-use crate::hint::HINTS;
 use crate::host_name::HostName;
-use crate::hosts;
 use crate::ip_net::IpNet;
 use crate::lock::Lock;
 use crate::name::Owner;
 use crate::subnet::Subnet;
 
+pub(crate) use files::{fail, unlink, write_whole};
+use files::{make_dir, names, read_link, rmdir};
+
 const LEASES: &str = "lease";
 const ADDRESSES: &str = "address";
 const LAST: &str = "last";
 const SUBNETS: &str = "subnets";
+const BOOT: &str = "boot";
 const HOSTS: &str = "hosts";
 const FILE_TEMPORARY: &str = ".file.tmp";
 const LINK_TEMPORARY: &str = ".link.tmp";
@@ -79,115 +90,66 @@ enum Entry {
     Foreign,
 }
 
-pub(crate) fn fail(call: &'static str, error: &std::io::Error, path: &Path) -> Error {
-    Error::from_io(call, error).on(path).with_hints(&HINTS)
+/// What is leased from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ranges<'a> {
+    pub(crate) subnets: &'a [Subnet],
+    /// Addresses that nobody gets, beside those that `Subnet` says.
+    pub(crate) reserved: &'a [IpAddr],
 }
 
-/// Makes a directory that may be there. Says whether it was made.
-fn make_dir(path: &Path) -> Result<bool> {
-    match DirBuilder::new().mode(0o700).create(path) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == Io::AlreadyExists => Ok(false),
-        Err(error) => Err(fail("mkdir", &error, path)),
+impl Ranges<'_> {
+    fn text(&self) -> String {
+        self.subnets.iter().map(Subnet::to_string).collect::<Vec<_>>().join(" ")
     }
-}
 
-pub(crate) fn sync_dir(path: &Path) -> Result<()> {
-    File::open(path).and_then(|dir| dir.sync_all()).map_err(|error| fail("fsync", &error, path))
-}
-
-/// Removes a file. Says whether it was there.
-pub(crate) fn unlink(path: &Path) -> Result<bool> {
-    match fs::remove_file(path) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == Io::NotFound => Ok(false),
-        Err(error) => Err(fail("unlink", &error, path)),
-    }
-}
-
-fn rmdir(path: &Path) -> Result<()> {
-    match fs::remove_dir(path) {
-        Err(error) if error.kind() != Io::NotFound => Err(fail("rmdir", &error, path)),
-        _ => Ok(()),
-    }
-}
-
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(|error| fail("openat", &error, path))?;
-    file.write_all(bytes).map_err(|error| fail("write", &error, path))?;
-    file.sync_all().map_err(|error| fail("fsync", &error, path))
-}
-
-/// The names in a directory. One that is missing is empty.
-pub(crate) fn names(dir: &Path) -> Result<Vec<String>> {
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == Io::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(fail("getdents64", &error, dir)),
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(|error| fail("getdents64", &error, dir))?;
-        names.extend(entry.file_name().into_string());
-    }
-    Ok(names)
-}
-
-/// The text of a symbolic link. `None` when there is none, or something else has its name.
-fn read_link(path: &Path) -> Result<Option<String>> {
-    match fs::read_link(path) {
-        Ok(text) => Ok(text.into_os_string().into_string().ok()),
-        Err(error) if matches!(error.kind(), Io::NotFound | Io::InvalidInput) => Ok(None),
-        Err(error) => Err(fail("readlinkat", &error, path)),
-    }
-}
-
-pub(crate) fn text_of(subnets: &[Subnet]) -> String {
-    subnets.iter().map(Subnet::to_string).collect::<Vec<_>>().join(" ")
-}
-
-/// Whether the ranges can be leased from: one of each family at most, and of addresses for hosts.
-pub(crate) fn check_subnets(subnets: &[Subnet]) -> Result<()> {
-    let fail = |why| Err(Error::invalid("address plan", why).on(Subject::Value(text_of(subnets))));
-    for subnet in subnets {
-        subnet.for_hosts()?;
-    }
-    match subnets {
-        [] => fail("it has no range of addresses"),
-        [_] => Ok(()),
-        [a, b] if a.is_ipv4() != b.is_ipv4() => Ok(()),
-        _ => fail("it can have one IPv4 range and one IPv6 range, and no more"),
-    }
-}
-
-/// For each range the address that is wished for.
-fn sorted(subnets: &[Subnet], reserved: &[IpAddr], wishes: &[IpAddr]) -> Result<Vec<(Subnet, Option<IpAddr>)>> {
-    let refuse =
-        |address: IpAddr, why: String| Error::invalid("lease an address", why).on(Subject::Value(address.to_string()));
-    let mut sorted: Vec<_> = subnets.iter().map(|subnet| (*subnet, None)).collect();
-    for &address in wishes {
-        let Some((subnet, wish)) = sorted.iter_mut().find(|(subnet, _)| subnet.contains(address)) else {
-            return Err(refuse(address, format!("it is not in {}", text_of(subnets)))
-                .with_hint("wish for an address of the network's own range"));
-        };
-        if !subnet.is_for_container(address) {
-            let why = if subnet.gateway() == Some(address) { "the gateway of" } else { "not for containers in" };
-            return Err(refuse(address, format!("it is {why} {subnet}")));
+    /// Whether it can be leased from: one range of each family at most, of addresses for hosts.
+    pub(crate) fn check(&self) -> Result<()> {
+        let fail = |why| Err(Error::invalid("address plan", why).on(Subject::Value(self.text())));
+        for subnet in self.subnets {
+            subnet.for_hosts()?;
         }
-        if reserved.contains(&address) {
-            return Err(refuse(address, "it is reserved".into()));
-        }
-        if wish.replace(address).is_some() {
-            return Err(refuse(address, format!("a second address of {subnet} is wished for")));
+        match self.subnets {
+            [] => fail("it has no range of addresses"),
+            [_] => Ok(()),
+            [a, b] if a.is_ipv4() != b.is_ipv4() => Ok(()),
+            _ => fail("it can have one IPv4 range and one IPv6 range, and no more"),
         }
     }
-    Ok(sorted)
+
+    /// For each range the address that is wished for, if that is right in itself.
+    pub(crate) fn sort(&self, wishes: &[IpAddr]) -> Result<Vec<(Subnet, Option<IpAddr>)>> {
+        self.check()?;
+        let mut sorted: Vec<_> = self.subnets.iter().map(|subnet| (*subnet, None)).collect();
+        for &address in wishes {
+            let refuse = |why: String| {
+                Err(Error::invalid("lease an address", why)
+                    .on(Subject::Value(address.to_string()))
+                    .with_hint(format!("choose another of {}", self.text())))
+            };
+            let Some((subnet, wish)) = sorted.iter_mut().find(|(subnet, _)| subnet.contains(address)) else {
+                return refuse(format!("it is not in {}", self.text()));
+            };
+            if subnet.gateway() == Some(address) {
+                return refuse(format!("it is the gateway of {subnet}"));
+            }
+            if !subnet.is_for_container(address) {
+                return refuse(format!("it is not for containers in {subnet}"));
+            }
+            if self.reserved.contains(&address) {
+                return refuse("it is reserved".into());
+            }
+            if wish.replace(address).is_some() {
+                return refuse(format!("a second address of {subnet} is wished for"));
+            }
+        }
+        Ok(sorted)
+    }
+
+    /// The addresses to try, in order.
+    fn hosts_after(&self, subnet: Subnet, last: Option<IpAddr>) -> impl Iterator<Item = IpAddr> {
+        subnet.hosts_after(last).filter(|address| !self.reserved.contains(address))
+    }
 }
 
 impl<R: Leased> LeaseDir<R> {
@@ -294,21 +256,16 @@ impl<R: Leased> LeaseDir<R> {
     }
 
     /// Whether leases of these ranges may be added: of others, there may be none.
-    pub(crate) fn check_same_subnets(&self, subnets: &[Subnet]) -> Result<()> {
+    fn check_same_ranges(&self, ranges: &Ranges<'_>) -> Result<()> {
+        let now = ranges.text();
         match read_link(&self.dir.join(SUBNETS))? {
-            Some(text) if text != text_of(subnets) && !self.owners()?.is_empty() => {
-                Err(Error::invalid("address plan", format!("there are leases of {text} in {:?}", self.dir))
-                    .on(Subject::Value(text_of(subnets)))
+            Some(before) if before != now && !self.owners()?.is_empty() => {
+                Err(Error::invalid("address plan", format!("there are leases of {before} in {:?}", self.dir))
+                    .on(Subject::Value(now))
                     .with_hint("release those first, or use another directory"))
             }
             _ => Ok(()),
         }
-    }
-
-    /// Whether the ranges and the wishes are right in themselves.
-    pub(crate) fn check_wish(&self, subnets: &[Subnet], reserved: &[IpAddr], wishes: &[IpAddr]) -> Result<()> {
-        check_subnets(subnets)?;
-        sorted(subnets, reserved, wishes).map(drop)
     }
 
     /// Which file the lease of `owner` is in: another when it was ended and came again. `None` without a lease.
@@ -331,28 +288,30 @@ impl<R: Leased> LeaseDir<R> {
     }
 
     /// Leases an address of each range for `owner`: the one wished for, or the next free one. `make` makes the record of
-    /// them, which is on the disk when this returns. On an error nothing is leased.
+    /// them, which is in its file when this returns. On an error nothing is leased.
     pub(crate) fn claim(
         &self,
         lock: &Lock,
         owner: &Owner,
-        subnets: &[Subnet],
-        reserved: &[IpAddr],
+        ranges: Ranges<'_>,
         wishes: &[IpAddr],
         make: impl FnOnce(&[IpNet]) -> Result<R>,
     ) -> Result<R> {
-        check_subnets(subnets)?;
-        let sorted = sorted(subnets, reserved, wishes)?;
+        let sorted = ranges.sort(wishes)?;
         self.check_owner(owner)?;
-        self.check_same_subnets(subnets)?;
+        self.check_same_ranges(&ranges)?;
         let fresh = make_dir(&self.dir)? | make_dir(&self.dir.join(ADDRESSES))?;
         let mut taken = Vec::new();
-        let claimed = make_dir(&self.dir.join(LEASES))
-            .and_then(|_| self.claim_all(owner, &text_of(subnets), &sorted, reserved, &mut taken, make));
+        let claimed = self
+            .prepare(lock, &ranges)
+            .and_then(|()| self.take_each(owner, &ranges, &sorted, &mut taken))
+            .and_then(|addresses| make(&addresses))
+            .and_then(|record| self.write(owner, &record).map(|()| record));
         claimed.map_err(|error| {
             // What cannot be undone is an orphan, or an empty directory.
-            let undone = unlink(&self.lease_path(owner)).map(drop);
-            let undone = undone.and_then(|()| taken.iter().try_for_each(|address| self.give_back(*address, owner)));
+            let undone = self
+                .forget(owner)
+                .and_then(|()| taken.iter().try_for_each(|address| self.give_back_if_own(*address, owner).map(drop)));
             let removed = if fresh { self.remove(lock) } else { Ok(()) };
             match Error::all(std::iter::once(error).chain(undone.err()).chain(removed.err())) {
                 Err(error) => error,
@@ -361,26 +320,33 @@ impl<R: Leased> LeaseDir<R> {
         })
     }
 
-    fn claim_all(
+    /// What is there before the first lease, and stays.
+    fn prepare(&self, lock: &Lock, ranges: &Ranges<'_>) -> Result<()> {
+        make_dir(&self.dir.join(LEASES))?;
+        self.repair_after_a_reboot(lock)?;
+        let (path, text) = (self.dir.join(SUBNETS), ranges.text());
+        if read_link(&path)?.as_deref() == Some(text.as_str()) {
+            return Ok(());
+        }
+        self.set_link(&path, &text)
+    }
+
+    /// Takes an address of each range, and remembers which were given out last. `taken` has those that have to be given
+    /// back after an error.
+    fn take_each(
         &self,
         owner: &Owner,
-        subnets: &str,
+        ranges: &Ranges<'_>,
         sorted: &[(Subnet, Option<IpAddr>)],
-        reserved: &[IpAddr],
         taken: &mut Vec<IpAddr>,
-        make: impl FnOnce(&[IpNet]) -> Result<R>,
-    ) -> Result<R> {
-        let path = self.dir.join(SUBNETS);
-        if read_link(&path)?.as_deref() != Some(subnets) {
-            self.set_link(&path, subnets)?;
-        }
+    ) -> Result<Vec<IpNet>> {
         let mut last = self.last()?;
         let mut addresses = Vec::new();
         for &(subnet, wish) in sorted {
             let before = last.iter().copied().find(|address| subnet.contains(*address));
             let address = match wish {
                 Some(address) => self.take_wished(owner, address)?,
-                None => self.take_free(owner, subnet, reserved, before)?,
+                None => self.take_free(owner, ranges, subnet, before)?,
             };
             taken.push(address);
             addresses.push(subnet.at(address)?);
@@ -392,25 +358,26 @@ impl<R: Leased> LeaseDir<R> {
         if sorted.iter().any(|(_, wish)| wish.is_none()) {
             self.set_last(&last)?;
         }
-        let record = make(&addresses)?;
-        self.write(owner, &record)?;
-        if !record.names().is_empty() {
-            self.edit_hosts(owner, Some(&record))?;
-        }
-        Ok(record)
+        Ok(addresses)
     }
 
-    /// Writes the record, whole and durably.
+    /// Writes the record, whole, and its names.
     fn write(&self, owner: &Owner, record: &R) -> Result<()> {
         let path = self.lease_path(owner);
         let bytes =
             serde_json::to_vec(record).map_err(|error| Error::other("write", error.to_string()).on(path.as_path()))?;
-        // The addresses before the record: it must not be found without them.
-        sync_dir(&self.dir.join(ADDRESSES))?;
         let temporary = self.dir.join(FILE_TEMPORARY);
         write_whole(&temporary, &bytes)?;
         fs::rename(&temporary, &path).map_err(|error| fail("rename", &error, &path))?;
-        sync_dir(&self.dir.join(LEASES))
+        if record.names().is_empty() { Ok(()) } else { self.edit_hosts(owner, Some(record)) }
+    }
+
+    /// Removes the names and the record of `owner`, in this order.
+    fn forget(&self, owner: &Owner) -> Result<()> {
+        if self.hosts_path().try_exists().unwrap_or(true) {
+            self.edit_hosts(owner, None)?;
+        }
+        unlink(&self.lease_path(owner)).map(drop)
     }
 
     /// Makes the symbolic link, in place of one that is there.
@@ -453,16 +420,15 @@ impl<R: Leased> LeaseDir<R> {
     }
 
     /// The next address after `last` that nobody has; without a `last` in the range, the first.
-    fn take_free(&self, owner: &Owner, subnet: Subnet, reserved: &[IpAddr], last: Option<IpAddr>) -> Result<IpAddr> {
-        let hosts = || subnet.hosts_after(last).filter(|address| !reserved.contains(address));
-        for address in hosts().take(PROBES) {
+    fn take_free(&self, owner: &Owner, ranges: &Ranges<'_>, subnet: Subnet, last: Option<IpAddr>) -> Result<IpAddr> {
+        for address in ranges.hosts_after(subnet, last).take(PROBES) {
             if self.take(owner, address)? {
                 return Ok(address);
             }
         }
         for _ in 0..2 {
             let used = self.addresses()?;
-            for address in hosts().filter(|address| !used.contains(address)) {
+            for address in ranges.hosts_after(subnet, last).filter(|address| !used.contains(address)) {
                 if self.take(owner, address)? {
                     return Ok(address);
                 }
@@ -488,26 +454,8 @@ impl<R: Leased> LeaseDir<R> {
         }
     }
 
-    fn give_back(&self, address: IpAddr, owner: &Owner) -> Result<()> {
-        self.give_back_if_own(address, owner).map(drop)
-    }
-
-    /// Removes the entries whose owners have no record of them. Says whether there was one.
-    fn drop_orphans(&self) -> Result<bool> {
-        let mut any = false;
-        for address in self.addresses()? {
-            if let Entry::Of(owner) = self.entry(address)? {
-                if self.is_orphan(address, &owner)? {
-                    any |= unlink(&self.address_path(address))?;
-                }
-            }
-        }
-        Ok(any)
-    }
-
     /// Remembers the addresses that were given out last.
     pub(crate) fn set_last(&self, addresses: &[IpAddr]) -> Result<()> {
-        // Not fsynced: after a crash of the machine no connection is left that it protects from.
         let text = addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(" ");
         self.set_link(&self.dir.join(LAST), &text)
     }
@@ -526,17 +474,16 @@ impl<R: Leased> LeaseDir<R> {
             Err(error) if error.kind() == ErrorKind::Parse => Vec::new(),
             Err(error) => return Err(error),
         };
-        if self.hosts_path().try_exists().unwrap_or(true) {
-            self.edit_hosts(owner, None)?;
-        }
-        unlink(&self.lease_path(owner))?;
+        self.forget(owner)?;
         let mut all = !addresses.is_empty();
         for address in addresses {
             all &= self.give_back_if_own(address, owner)?;
         }
         if !all {
             // The record was damaged: the entries know what was its owner's.
-            self.addresses()?.into_iter().try_for_each(|address| self.give_back(address, owner))?;
+            for address in self.addresses()? {
+                self.give_back_if_own(address, owner)?;
+            }
         }
         Ok(true)
     }
@@ -551,40 +498,6 @@ impl<R: Leased> LeaseDir<R> {
         }
     }
 
-    /// Puts in order what killed processes have left, and the entries that records are missing. Returns what is damaged.
-    pub(crate) fn repair(&self, _: &Lock) -> Vec<Error> {
-        let mut errors = Vec::new();
-        for temporary in [FILE_TEMPORARY, LINK_TEMPORARY] {
-            errors.extend(unlink(&self.dir.join(temporary)).err());
-        }
-        match self.owners() {
-            Ok(owners) => errors.extend(owners.iter().filter_map(|owner| self.restore(owner).err())),
-            Err(error) => errors.push(error),
-        }
-        errors.extend(self.drop_orphans().err());
-        if self.hosts_path().exists() {
-            errors.extend(self.rewrite_hosts(None).err());
-        }
-        errors
-    }
-
-    /// Gives the record's addresses their entries, unless they are somebody else's.
-    fn restore(&self, owner: &Owner) -> Result<()> {
-        let Some(record) = self.read(owner)? else { return Ok(()) };
-        for address in record.addresses() {
-            match self.entry(address)? {
-                Entry::Of(holder) if holder == *owner => {}
-                Entry::Of(holder) if !self.is_orphan(address, &holder)? => {
-                    return Err(
-                        self.damaged(owner, format!("its address {address} is leased to {:?}", holder.as_str()))
-                    );
-                }
-                _ => self.take_wished(owner, address).map(drop)?,
-            }
-        }
-        Ok(())
-    }
-
     /// Removes all that is in the directory, also what killed processes left. There must be no lease.
     pub(crate) fn remove(&self, lock: &Lock) -> Result<()> {
         rmdir(&self.dir.join(LEASES))?;
@@ -595,70 +508,11 @@ impl<R: Leased> LeaseDir<R> {
             }
         }
         rmdir(&self.dir.join(ADDRESSES))?;
-        for name in [LAST, SUBNETS, HOSTS, FILE_TEMPORARY, LINK_TEMPORARY] {
+        for name in [LAST, SUBNETS, BOOT, HOSTS, FILE_TEMPORARY, LINK_TEMPORARY] {
             unlink(&self.dir.join(name))?;
         }
         // The directory that is locked is removed by whoever releases the lock.
         if lock.is_of(&self.dir) { Ok(()) } else { rmdir(&self.dir) }
-    }
-
-    fn hosts_path(&self) -> PathBuf {
-        self.dir.join(HOSTS)
-    }
-
-    /// The names of all, as a file that is rewritten in place when a lease comes or goes. Made when it is missing.
-    pub(crate) fn hosts(&self, _: &Lock) -> Result<File> {
-        if !self.hosts_path().exists() {
-            make_dir(&self.dir)?;
-            self.rewrite_hosts(None)?;
-        }
-        File::open(self.hosts_path()).map_err(|error| fail("openat", &error, &self.hosts_path()))
-    }
-
-    fn open_hosts(&self) -> Result<File> {
-        let path = self.hosts_path();
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o644)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(&path);
-        file.map_err(|error| fail("openat", &error, &path))
-    }
-
-    /// The names of all leases, but of the one that ends.
-    fn rewrite_hosts(&self, ends: Option<&Owner>) -> Result<()> {
-        let mut lines = String::new();
-        for owner in self.owners()?.into_iter().filter(|owner| Some(owner) != ends) {
-            // A damaged one has no names; whoever asks for it is told.
-            if let Ok(Some(record)) = self.read(&owner) {
-                lines.push_str(&hosts::lines_of(&owner, &record.addresses(), record.names()));
-            }
-        }
-        self.write_hosts(&lines)
-    }
-
-    fn write_hosts(&self, lines: &str) -> Result<()> {
-        let file = self.open_hosts()?;
-        // Whatever the umask: containers read it, maybe as other users.
-        let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-        file.set_permissions(readable).map_err(|error| fail("fchmod", &error, &self.hosts_path()))?;
-        hosts::rewrite(&file, hosts::sealed(lines).as_bytes()).map_err(|error| error.on(self.hosts_path()))
-    }
-
-    /// Puts the lines of `record` in place of those of `owner`. A file that is damaged is written anew.
-    fn edit_hosts(&self, owner: &Owner, record: Option<&R>) -> Result<()> {
-        let lines = fs::read(self.hosts_path()).ok().and_then(|text| hosts::unsealed(&text).map(str::to_owned));
-        let Some(lines) = lines else {
-            return self.rewrite_hosts(if record.is_none() { Some(owner) } else { None });
-        };
-        let mut edited = hosts::without(&lines, owner);
-        if let Some(record) = record {
-            edited.push_str(&hosts::lines_of(owner, &record.addresses(), record.names()));
-        }
-        if edited == lines { Ok(()) } else { self.write_hosts(&edited) }
     }
 }
 

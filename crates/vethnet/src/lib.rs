@@ -5,6 +5,8 @@
 //!   interface on it; [`Attachment::detach`] takes it away; [`Network::reconcile`] finds what killed processes left.
 //! * [`Nat`]: the same table of address translation and published ports for containers that are wired otherwise.
 //! * [`Net`]: a netlink connection bound to one network namespace, usable from any thread.
+//! * [`AddressPlan`]: who has which address, for a network of one's own as well; [`Hosts`] and [`ResolvConf`]: the files by
+//!   which containers find each other and the world by name.
 //! * [`loopback_up`]: all that a container without a network needs, without a runtime.
 //!
 //! Every part of an attachment is undone when a later part fails, and when the future is dropped; what a SIGKILL leaves
@@ -12,7 +14,7 @@
 //! Nothing of anybody else's is touched: an interface or a table of our name that we did not make is an error.
 //!
 //! What it does not do: IPv6 addresses (an IPv4 network for now), reaching published ports on 127.0.0.1 (it would take
-//! `route_localnet`, which shows the machine's own local services to its neighbours), name resolution, DHCP.
+//! `route_localnet`, which shows the machine's own local services to its neighbours), a DNS server, DHCP.
 //!
 //! The interface is asynchronous, for tokio with `enable_all`. There is no background task.
 #![deny(unsafe_code)]
@@ -49,6 +51,7 @@ mod plan;
 mod port;
 mod qdisc;
 mod record;
+mod resolv_conf;
 mod route;
 mod socket;
 mod subnet;
@@ -77,4 +80,5 @@ pub use qdisc::{
     Class, Discipline, Filter, Handle, Htb, HtbClass, Netem, Parent, Probability, Qdisc, Rate, Tbf, TrafficStatistics,
 };
 pub use record::Record;
+pub use resolv_conf::{Nameserver, ResolvConf};
 pub use subnet::Subnet;

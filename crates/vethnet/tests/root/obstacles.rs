@@ -270,7 +270,7 @@ fn a_full_disk_leaves_nothing() {
     isolated!(|| {
         let dir = faultkit::TempDir::new();
         let host = Ns::host();
-        host.output("mount", &format!("-t tmpfs -o size=4k,nr_inodes=8 tmpfs {}", dir.path().display()));
+        host.output("mount", &format!("-t tmpfs -o size=4k,nr_inodes=32 tmpfs {}", dir.path().display()));
         let filler = dir.path().join("filler");
         std::fs::write(&filler, [0; 4096]).expect("fill");
         let network = network("cellkit0", super::world::SUBNET, dir.path());
