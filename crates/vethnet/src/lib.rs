@@ -27,6 +27,7 @@ mod batch;
 mod bind;
 mod conflict;
 mod conntrack;
+mod doctor;
 mod etc;
 mod exchange;
 #[cfg(test)]
@@ -64,6 +65,7 @@ pub use address_plan::{AddressPlan, Lease, Wish};
 pub use attach::Attachment;
 pub use batch::Batch;
 pub use cellkit_core::{Error, ErrorKind, Result};
+pub use doctor::{Diagnosis, Fault, Finding, doctor};
 pub use host_name::HostName;
 pub use hosts::Hosts;
 pub use ip_net::IpNet;
