@@ -31,6 +31,12 @@ impl Writer {
         self
     }
 
+    /// A header that stands before the attributes of a list.
+    pub(crate) fn raw(&mut self, header: &[u8]) -> &mut Self {
+        self.bytes.extend_from_slice(header);
+        self
+    }
+
     /// A list of attributes that was read elsewhere.
     pub(crate) fn put_nest(&mut self, kind: u16, list: &[u8]) -> &mut Self {
         self.nest(kind, |inner| inner.bytes.extend_from_slice(list))

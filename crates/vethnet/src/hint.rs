@@ -11,6 +11,9 @@ const NEEDS_NET_ADMIN: &str = "changing links, addresses and routes needs CAP_NE
 const NEEDS_NFT_ADMIN: &str = "changing nf_tables needs CAP_NET_ADMIN over the network namespace: run as root, or publish no ports and go without a network";
 const NO_NFT: &str = "this kernel has no nf_tables: load it (modprobe nf_tables) or use one built with CONFIG_NF_TABLES_INET, and for the guard of a bridge CONFIG_NF_TABLES_BRIDGE";
 
+const FULL_BRIDGE: &str = "a bridge has at most 1023 ports: use another network with a bridge of its own";
+const LOOP: &str = "a bridge cannot be the port of a bridge, nor a link be on top of itself: join them by a veth pair";
+
 pub(crate) static HINTS: HintTable = HintTable(&[
     row("RTM_*", libc::EPERM, NEEDS_NET_ADMIN),
     row("ioctl SIOCGSKNS", libc::EPERM, NEEDS_NET_ADMIN),
@@ -24,8 +27,38 @@ pub(crate) static HINTS: HintTable = HintTable(&[
         libc::EOPNOTSUPP,
         "this kernel cannot make such a link: load its module (modprobe bridge veth) or use one built with CONFIG_BRIDGE and CONFIG_VETH",
     ),
-    row("RTM_NEWLINK", libc::EXFULL, "a bridge has at most 1023 ports: use another network with a bridge of its own"),
+    row("RTM_NEWLINK", libc::EXFULL, FULL_BRIDGE),
     row("RTM_NEWLINK", libc::ENODEV, "the bridge vanished: somebody else removed it; attach again"),
+    row("RTM_NEWLINK", libc::ELOOP, LOOP),
+    row(
+        "RTM_NEWLINK",
+        libc::EBUSY,
+        "the other link is in use in another way: a parent has either macvlans or ipvlans or is a bridge's port, and one macvlan in mode passthru",
+    ),
+    row("RTM_SETLINK", libc::ELOOP, LOOP),
+    row("RTM_SETLINK", libc::EXFULL, FULL_BRIDGE),
+    row(
+        "RTM_SETLINK",
+        libc::EBUSY,
+        "before Linux 6.2 a link that is up cannot be renamed: bring it down first; or it is in use, such as by a bridge",
+    ),
+    row(
+        "RTM_SETLINK",
+        libc::EEXIST,
+        "an interface has this name already, as its first or as another: look with ip link",
+    ),
+    row("RTM_SETLINK", libc::ENODEV, "the interface, or its new master, vanished: somebody else removed it"),
+    row(
+        "RTM_NEWLINKPROP",
+        libc::EEXIST,
+        "an interface has this name already, as its first or as another: look with ip link",
+    ),
+    row(
+        "RTM_DELLINK",
+        libc::EOPNOTSUPP,
+        "hardware and the loopback interface cannot be removed: bring it down instead",
+    ),
+    row("RTM_GETLINK", libc::ENODEV, "there is no such interface in this network namespace: look with ip link"),
     row("RTM_NEWADDR", libc::EEXIST, "the interface has this address already: look with ip address"),
     row("RTM_NEWADDR", libc::ENODEV, "the interface vanished: its network namespace may have ended"),
     row("RTM_NEWROUTE", libc::EEXIST, "the network namespace has a default route already: give it a fresh one"),

@@ -69,7 +69,11 @@ pub use doctor::{Diagnosis, Fault, Finding, doctor};
 pub use host_name::HostName;
 pub use hosts::Hosts;
 pub use ip_net::IpNet;
-pub use link::Link;
+pub use link::{
+    AddrGenMode, AltName, Bridge, BridgeData, BridgePort, Dummy, Ifb, Ipvlan, IpvlanFlow, IpvlanMode, Link, LinkChange,
+    LinkData, LinkFlag, LinkRef, LinkSpec, Macvlan, MacvlanMode, McastRouter, OperState, PortData, TunData, Veth, Vlan,
+    VlanData, VlanProtocol, Vxlan, VxlanData,
+};
 pub use loopback::loopback_up;
 pub use mac::MacAddr;
 pub use name::IfName;

@@ -1,82 +1,60 @@
 //! Messages about links: what is asked, and what the answers say.
 #![forbid(unsafe_code)]
 
+mod bridge;
+mod bridge_port;
+mod change;
+mod consts;
+mod data;
+mod flags;
+mod ipvlan;
+mod macvlan;
+mod options;
+mod plain;
+mod read;
+mod reference;
+mod settings;
+mod spec;
+mod veth;
+mod vlan;
+mod vxlan;
+
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use cellkit_core::{Error, Result, Subject};
-use netlink_packet_core::{Emitable, Parseable};
+use cellkit_core::Subject;
+use netlink_packet_core::Emitable;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind,
     InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 
+pub use bridge::{Bridge, McastRouter, VlanProtocol};
+pub use bridge_port::BridgePort;
+pub use change::{AltName, LinkChange};
+pub use data::{BridgeData, LinkData, PortData, TunData, VlanData, VxlanData};
+pub use flags::LinkFlag;
+pub use ipvlan::{Ipvlan, IpvlanFlow, IpvlanMode};
+pub use macvlan::{Macvlan, MacvlanMode};
+pub use plain::{Dummy, Ifb};
+pub use read::{Link, OperState};
+pub use reference::LinkRef;
+pub use settings::AddrGenMode;
+pub use spec::LinkSpec;
+pub use veth::Veth;
+pub use vlan::Vlan;
+pub use vxlan::Vxlan;
+
+use consts::{RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, RTM_SETLINK};
+
 use crate::exchange::Request;
 use crate::mac::MacAddr;
 use crate::name::IfName;
 
-const RTM_NEWLINK: u16 = 16;
-const RTM_DELLINK: u16 = 17;
-const RTM_GETLINK: u16 = 18;
-const RTM_SETLINK: u16 = 19;
 /// NLM_F_CREATE | NLM_F_EXCL: make it, and fail when the name is taken.
 pub(crate) const CREATE: u16 = 0x400 | 0x200;
 /// The loopback interface is the first of every network namespace: the kernel insists on it.
 pub(crate) const LOOPBACK_INDEX: u32 = 1;
-
-/// A network interface, as RTM_GETLINK tells of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Link {
-    /// The interface's number in its namespace.
-    pub index: u32,
-    /// Its name. Not an [`IfName`]: the kernel allows some that this crate refuses to make.
-    pub name: String,
-    /// Its Ethernet address, if it has one that an interface may have.
-    pub mac: Option<MacAddr>,
-    /// The largest packet, in bytes.
-    pub mtu: u32,
-    /// Whether it was brought up (IFF_UP). It may still have no carrier.
-    pub is_up: bool,
-    /// What made it: `veth`, `bridge`; `None` for hardware and the loopback.
-    pub kind: Option<String>,
-    /// The number of the bridge it is a port of.
-    pub master: Option<u32>,
-}
-
-impl Link {
-    pub(crate) fn parse(body: &[u8]) -> Result<Self> {
-        let message = LinkMessage::parse(body)
-            .map_err(|error| Error::parse("RTM_GETLINK", format!("the kernel's answer: {error}")))?;
-        let mut link = Self {
-            index: message.header.index,
-            name: String::new(),
-            mac: None,
-            mtu: 0,
-            is_up: message.header.flags.contains(LinkFlags::Up),
-            kind: None,
-            master: None,
-        };
-        for attribute in message.attributes {
-            match attribute {
-                LinkAttribute::IfName(name) => link.name = name,
-                LinkAttribute::Mtu(mtu) => link.mtu = mtu,
-                LinkAttribute::Controller(master) => link.master = Some(master),
-                LinkAttribute::Address(bytes) => {
-                    link.mac = <[u8; 6]>::try_from(bytes).ok().and_then(|bytes| MacAddr::new(bytes).ok());
-                }
-                LinkAttribute::LinkInfo(infos) => {
-                    link.kind = infos.into_iter().find_map(|info| match info {
-                        LinkInfo::Kind(kind) => Some(kind.to_string()),
-                        _ => None,
-                    });
-                }
-                _ => {}
-            }
-        }
-        Ok(link)
-    }
-}
 
 fn request(operation: &'static str, kind: u16, flags: u16, subject: &str, message: &LinkMessage) -> Request {
     let subject = (!subject.is_empty()).then(|| Subject::Interface(subject.to_owned()));

@@ -34,27 +34,9 @@ impl IfName {
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid), naming the rule that is broken.
     pub fn new(name: &str) -> Result<Self> {
-        match Self::fault(name) {
+        match fault(name, 15) {
             None => Ok(Self(name.to_owned())),
             Some(why) => Err(Error::invalid("interface name", why).on(Subject::Value(name.to_owned()))),
-        }
-    }
-
-    fn fault(name: &str) -> Option<&'static str> {
-        if name.is_empty() {
-            Some("it is empty")
-        } else if name.len() > 15 {
-            Some("it is longer than 15 bytes")
-        } else if name == "." || name == ".." {
-            Some("it is a directory's name")
-        } else if name == "all" || name == "default" {
-            Some("it means every interface in /proc/sys/net")
-        } else if !name.bytes().all(|byte| byte.is_ascii_graphic()) {
-            Some("only printable ASCII without spaces is allowed")
-        } else if name.contains(['/', ':', '%']) {
-            Some("it may not contain '/', ':' or '%'")
-        } else {
-            None
         }
     }
 
@@ -78,6 +60,25 @@ impl IfName {
             rest >>= 5;
         }
         Self(name)
+    }
+}
+
+/// What is wrong with a link's name of at most `longest` bytes (15 or 127).
+pub(crate) fn fault(name: &str, longest: usize) -> Option<&'static str> {
+    if name.is_empty() {
+        Some("it is empty")
+    } else if name.len() > longest {
+        Some(if longest == 15 { "it is longer than 15 bytes" } else { "it is longer than 127 bytes" })
+    } else if name == "." || name == ".." {
+        Some("it is a directory's name")
+    } else if name == "all" || name == "default" {
+        Some("it means every interface in /proc/sys/net")
+    } else if !name.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Some("only printable ASCII without spaces is allowed")
+    } else if name.contains(['/', ':', '%']) {
+        Some("it may not contain '/', ':' or '%'")
+    } else {
+        None
     }
 }
 

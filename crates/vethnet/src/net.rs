@@ -11,8 +11,7 @@ use tokio::sync::Mutex;
 
 use crate::exchange::{Mode, Progress, Request, datagrams, timed_out};
 use crate::hint::HINTS;
-use crate::link::{self, Link};
-use crate::name::IfName;
+use crate::link;
 use crate::netns;
 use crate::socket::{ATTEMPTS, Buffer, Family, LIMIT, Socket, unsteady};
 
@@ -103,27 +102,6 @@ impl Net {
         self.socket.get_ref().netns()
     }
 
-    /// All links of the namespace (RTM_GETLINK).
-    ///
-    /// # Errors
-    /// Limit (EAGAIN) when the list kept changing while it was read.
-    pub async fn links(&self) -> Result<Vec<Link>> {
-        let answers = self.talk(&[link::list()], Mode::Dump).await?;
-        answers.iter().map(|body| Link::parse(body)).collect()
-    }
-
-    /// The link of this name (RTM_GETLINK), if there is one.
-    ///
-    /// # Errors
-    /// Those of the request, but for ENODEV.
-    pub async fn link(&self, name: &IfName) -> Result<Option<Link>> {
-        match self.request(link::get(name)).await {
-            Ok(answers) => answers.first().map(|body| Link::parse(body)).transpose(),
-            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
     /// Brings the loopback interface up (RTM_SETLINK with IFF_UP): 127.0.0.1 and ::1 then work.
     ///
     /// In a program without a tokio runtime use [`loopback_up`](crate::loopback_up).
@@ -162,6 +140,11 @@ impl Net {
             Ok(result) => result,
             Err(_) => Err(timed_out(requests, self.limit)),
         }
+    }
+
+    /// Sends a request whose answer nobody waits for: to undo something, where there is nobody to tell of an error.
+    pub(crate) fn send_and_forget(&self, request: &Request) {
+        self.socket.get_ref().send_and_forget(request);
     }
 
     async fn talk_once(&self, requests: &[Request], mode: Mode, buffer: &mut Buffer) -> Result<Vec<Vec<u8>>> {

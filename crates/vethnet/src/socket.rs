@@ -173,6 +173,19 @@ impl Socket {
         }
     }
 
+    /// Sends a request whose answer nobody waits for. It has been run when this returns.
+    pub(crate) fn send_and_forget(&self, request: &Request) {
+        if self.process != std::process::id() {
+            return;
+        }
+        let requests = std::slice::from_ref(request);
+        let first = self.sequence.fetch_add(1, Ordering::Relaxed);
+        self.unfinished.store(true, Ordering::Relaxed);
+        if let Ok(datagram) = Exchange::new(requests, Mode::Ack, first).datagram() {
+            let _ = self.send(&datagram);
+        }
+    }
+
     /// Makes the requests and waits for their answers, at most [`LIMIT`]. Blocks; for teardown and short-lived threads.
     pub(crate) fn talk(&self, requests: &[Request], mode: Mode) -> Result<Vec<Vec<u8>>> {
         self.talk_within(requests, mode, LIMIT)

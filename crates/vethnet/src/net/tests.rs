@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::*;
 use crate::ErrorKind;
 use crate::attr::Writer;
+use crate::name::IfName;
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
@@ -99,7 +100,7 @@ fn sixty_four_tasks_use_one_connection() {
                         }
                         let links = net.links().await.unwrap();
                         assert_eq!(links.iter().filter(|link| link.name == "lo").count(), 1);
-                        let name = format!("none-{task}").parse().unwrap();
+                        let name: IfName = format!("none-{task}").parse().unwrap();
                         assert!(net.link(&name).await.unwrap().is_none());
                     }
                 })
@@ -248,7 +249,7 @@ mod root {
                     for round in 0..rounds {
                         let (name, peer) = (format!("o{round}"), format!("p{round}"));
                         net.request(new_veth(&name, &peer)).await.unwrap();
-                        let own = net.link(&name.parse().unwrap()).await.unwrap().expect("just made");
+                        let own = net.link(name.parse::<IfName>().unwrap()).await.unwrap().expect("just made");
                         match net.links().await {
                             Ok(links) => {
                                 counts.0 += 1;
