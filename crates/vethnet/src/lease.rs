@@ -8,25 +8,23 @@
 //! The lock (see `lock`) is held to choose an address, and to make or remove what the containers share. The network's
 //! directory goes with its last lease, the state directory with the last network.
 //!
-//! `ip_forward` in the state directory says that this crate turned the machine's forwarding on, and has to turn it off;
-//! and whether ICMP redirects were refused before, which the kernel forgets then.
+//! Files in the state directory itself say which switches of the machine this crate turned on and has to turn off (see
+//! `forwarding`), and what was before.
 #![forbid(unsafe_code)]
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::ErrorKind as Io;
-use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use cellkit_core::{Error, Result};
 
-use crate::lease_dir::{LeaseDir, Ranges, fail, unlink, write_whole};
+use crate::ip_net::IpNet;
+use crate::lease_dir::{LeaseDir, Ranges, attached, exhausted, fail, taken, unlink, write_whole};
 use crate::lock::Lock;
 use crate::name::{IfName, Owner};
+use crate::plan::Layout;
 use crate::record::Record;
-
-const FORWARDING: &str = "ip_forward";
-const REFUSED: &[u8] = b"accept_redirects 0\n";
-const ACCEPTED: &[u8] = b"accept_redirects 1\n";
+use crate::spec::Checked;
 
 /// The state directory, as one network sees it.
 #[derive(Clone, Debug)]
@@ -59,7 +57,7 @@ impl State {
     /// The lease of `owner`, if it has one.
     pub(crate) fn lease(&self, owner: &Owner) -> Result<Option<Record>> {
         match self.leases.find(owner)? {
-            Some(record) if record.bridge != self.bridge => {
+            Some(record) if record.network != self.bridge => {
                 Err(self.leases.damaged(owner, "it is the record of another attachment".into()))
             }
             found => Ok(found),
@@ -76,20 +74,44 @@ impl State {
         self.owners()?.iter().filter_map(|owner| self.lease(owner).transpose()).collect()
     }
 
-    /// Writes the lease, whole. Its addresses were chosen by the caller, under the lock.
-    pub(crate) fn write(&self, lock: &Lock, record: &Record) -> Result<()> {
-        let address = record.address.into();
-        let ranges = Ranges { subnets: &[record.subnet], reserved: &[] };
-        self.leases.claim(lock, &record.owner, ranges, &[address], |_| Ok(record.clone()))?;
-        self.leases.set_last(&[address])
+    /// Leases what `checked` asks for, and writes the record that `make` makes of the addresses, whole. Costs
+    /// the same for one lease and for thousands.
+    pub(crate) fn claim(
+        &self,
+        lock: &Lock,
+        layout: &Layout,
+        checked: &Checked,
+        make: impl FnOnce(&[IpNet]) -> Record,
+    ) -> Result<Record> {
+        let (subnets, gateways) = (layout.subnets(), layout.gateways());
+        let ranges = Ranges { subnets: &subnets, reserved: &gateways };
+        self.leases.claim(lock, &checked.owner, ranges, &checked.addresses, |addresses| Ok(make(addresses)))
     }
 
-    /// The address that was given out last, as far as it is known.
-    pub(crate) fn last_address(&self, _: &Lock) -> Result<Option<Ipv4Addr>> {
-        Ok(self.leases.last()?.into_iter().find_map(|address| match address {
-            IpAddr::V4(address) => Some(address),
-            IpAddr::V6(_) => None,
-        }))
+    /// Whether [`claim`](Self::claim) would find what is asked for. Needs no lock, so it is a forecast.
+    pub(crate) fn check_claim(&self, layout: &Layout, checked: &Checked) -> Result<()> {
+        let subnets = layout.subnets();
+        self.leases.check_same_ranges(&Ranges { subnets: &subnets, reserved: &[] })?;
+        if self.has_lease(&checked.owner)? {
+            return Err(attached(&checked.owner));
+        }
+        for wish in &checked.addresses {
+            if let Some(owner) = self.leases.owner_of(*wish)? {
+                return Err(taken(*wish, &owner));
+            }
+        }
+        let used = self.leases()?;
+        for subnet in subnets.iter().filter(|subnet| !checked.addresses.iter().any(|wish| subnet.contains(*wish))) {
+            if u128::try_from(used.len()).is_ok_and(|used| used >= subnet.capacity()) {
+                return Err(exhausted(*subnet));
+            }
+        }
+        Ok(())
+    }
+
+    /// The names of all, see [`LeaseDir::hosts`].
+    pub(crate) fn hosts_file(&self, lock: &Lock) -> Result<File> {
+        self.leases.hosts(lock)
     }
 
     /// Removes the lease, if it is there.
@@ -125,28 +147,28 @@ impl State {
         Ok(false)
     }
 
-    /// Whether this crate turned forwarding on, and if so, whether redirects were refused before.
-    pub(crate) fn turned_forwarding_on(&self, _: &Lock) -> Result<Option<bool>> {
-        let path = self.dir.join(FORWARDING);
+    /// What this crate remembers of a switch that it turned on, if it did.
+    pub(crate) fn turned_on(&self, _: &Lock, switch: &'static str) -> Result<Option<Vec<u8>>> {
+        let path = self.dir.join(switch);
         match fs::read(&path) {
-            // What a killed writer left says that, too. It had not turned anything on yet.
-            Ok(bytes) => Ok(Some(bytes == REFUSED)),
+            Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == Io::NotFound => Ok(None),
             Err(error) => Err(fail("read", &error, &path)),
         }
     }
 
-    /// Remembers that this crate turns forwarding on. What was remembered before stays: it is from before all of it.
-    pub(crate) fn turn_forwarding_on(&self, lock: &Lock, refused: bool) -> Result<()> {
-        if self.turned_forwarding_on(lock)?.is_some() {
+    /// Remembers that this crate turns a switch on, and what else has to be given back. What was remembered before stays:
+    /// it is from before all of it.
+    pub(crate) fn turn_on(&self, lock: &Lock, switch: &'static str, before: &[u8]) -> Result<()> {
+        if self.turned_on(lock, switch)?.is_some() {
             return Ok(());
         }
-        write_whole(&self.dir.join(FORWARDING), if refused { REFUSED } else { ACCEPTED })
+        write_whole(&self.dir.join(switch), before)
     }
 
     /// Forgets it.
-    pub(crate) fn turned_forwarding_off(&self, _: &Lock) -> Result<()> {
-        unlink(&self.dir.join(FORWARDING)).map(drop)
+    pub(crate) fn turned_off(&self, _: &Lock, switch: &'static str) -> Result<()> {
+        unlink(&self.dir.join(switch)).map(drop)
     }
 }
 
@@ -154,15 +176,24 @@ impl State {
 mod tests {
     use super::*;
     use crate::ErrorKind;
+    use crate::record::tests::record;
 
     fn bridge() -> IfName {
         IfName::new("cellkit0").unwrap()
     }
 
-    fn record(owner: &str, address: [u8; 4]) -> Record {
-        let eth0 = IfName::new("eth0").unwrap();
-        let (owner, ports) = (Owner::new(owner).unwrap(), ["80:80".parse().unwrap()]);
-        Record::new(owner, &bridge(), crate::Subnet::default(), address.into(), &eth0, None, &ports)
+    fn layout() -> Layout {
+        crate::Network::new(bridge(), crate::Subnet::default()).layout().unwrap()
+    }
+
+    /// A lease of the next address.
+    fn claim(state: &State, lock: &Lock, owner: &str) -> Record {
+        let checked = crate::Attach::new(owner).checked(&layout()).unwrap();
+        let make = |addresses: &[IpNet]| {
+            let texts: Vec<_> = addresses.iter().map(IpNet::to_string).collect();
+            record(owner, &texts.iter().map(String::as_str).collect::<Vec<_>>())
+        };
+        state.claim(lock, &layout(), &checked, make).unwrap()
     }
 
     #[test]
@@ -172,31 +203,28 @@ mod tests {
         assert!(state.owners().unwrap().is_empty(), "without a directory there is no lease");
         let lock = state.lock_blocking().unwrap();
         assert!(!state.in_use(&lock).unwrap());
-        let web = record("web", [10, 209, 0, 2]);
-        state.write(&lock, &web).unwrap();
+        let web = claim(&state, &lock, "web");
         assert!(state.in_use(&lock).unwrap());
-        assert_eq!(state.last_address(&lock).unwrap(), Some(web.address), "it is remembered with the lease");
         assert_eq!(state.leases().unwrap(), std::slice::from_ref(&web));
         assert!(state.any_network(&lock).unwrap());
         assert!(state.remove_network(&lock).is_err(), "there is a lease");
         state.remove(&lock, &web.owner).unwrap();
         state.remove(&lock, &web.owner).unwrap();
         assert!(!state.in_use(&lock).unwrap());
-        assert_eq!(state.last_address(&lock).unwrap(), Some(web.address), "it outlives the lease");
         state.remove_network(&lock).unwrap();
         state.remove_network(&lock).unwrap();
         assert!(!state.any_network(&lock).unwrap());
-        for refused in [true, false] {
-            assert_eq!(state.turned_forwarding_on(&lock).unwrap(), None);
-            state.turn_forwarding_on(&lock, refused).unwrap();
-            state.turn_forwarding_on(&lock, !refused).unwrap();
-            assert_eq!(state.turned_forwarding_on(&lock).unwrap(), Some(refused), "the first is right");
-            state.turned_forwarding_off(&lock).unwrap();
-            state.turned_forwarding_off(&lock).unwrap();
+        for before in [&b"one"[..], b""] {
+            assert_eq!(state.turned_on(&lock, "ip_forward").unwrap(), None);
+            state.turn_on(&lock, "ip_forward", before).unwrap();
+            state.turn_on(&lock, "ip_forward", b"other").unwrap();
+            assert_eq!(state.turned_on(&lock, "ip_forward").unwrap().as_deref(), Some(before), "the first is right");
+            state.turned_off(&lock, "ip_forward").unwrap();
+            state.turned_off(&lock, "ip_forward").unwrap();
         }
         fs::write(dir.path().join("a/b/ip_forward"), "accept_redi").unwrap();
-        assert_eq!(state.turned_forwarding_on(&lock).unwrap(), Some(false), "torn");
-        state.turned_forwarding_off(&lock).unwrap();
+        assert_eq!(state.turned_on(&lock, "ip_forward").unwrap().as_deref(), Some(&b"accept_redi"[..]), "torn");
+        state.turned_off(&lock, "ip_forward").unwrap();
         assert_eq!(fs::read_dir(dir.path().join("a/b")).unwrap().count(), 0);
         drop(lock);
         assert_eq!(fs::read_dir(dir.path().join("a")).unwrap().count(), 0, "nor is the state directory");
@@ -207,8 +235,7 @@ mod tests {
         let dir = faultkit::TempDir::new();
         let state = State::new(dir.path(), &bridge());
         let lock = state.lock_blocking().unwrap();
-        let web = record("web", [10, 209, 0, 2]);
-        state.write(&lock, &web).unwrap();
+        claim(&state, &lock, "web");
         let path = |owner: &str| dir.path().join(format!("cellkit0/lease/{owner}.json"));
         let text = fs::read_to_string(path("web")).unwrap();
         let owner = Owner::new("other").unwrap();
@@ -216,8 +243,8 @@ mod tests {
             (text.clone(), "another owner"),
             (text.replace("web", "other").replace("cellkit0", "cellkit1"), "another attachment"),
             (text.replace("web", "other"), "is leased to \"web\""),
-            (text.replace("web", "other").replace("\"version\":1", "\"version\":2"), "version 2"),
-            (text.replace("web", "other").replace("10.209.0.2", "10.1.0.2"), "not in 10.209.0.0/22"),
+            (text.replace("web", "other").replace("\"version\":2", "\"version\":1"), "version 1"),
+            (text.replace("web", "other").replace("10.209.0.2/22", "10.209.0.2"), "ADDRESS/PREFIX"),
             (text.replace("web", "other").replace("eth0", "../x"), "'/'"),
             (text.replace("web", "other").replace("80:80", "0:80"), "from 1 to 65535"),
         ] {

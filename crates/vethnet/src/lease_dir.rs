@@ -256,7 +256,7 @@ impl<R: Leased> LeaseDir<R> {
     }
 
     /// Whether leases of these ranges may be added: of others, there may be none.
-    fn check_same_ranges(&self, ranges: &Ranges<'_>) -> Result<()> {
+    pub(crate) fn check_same_ranges(&self, ranges: &Ranges<'_>) -> Result<()> {
         let now = ranges.text();
         match read_link(&self.dir.join(SUBNETS))? {
             Some(before) if before != now && !self.owners()?.is_empty() => {
@@ -280,9 +280,7 @@ impl<R: Leased> LeaseDir<R> {
 
     fn check_owner(&self, owner: &Owner) -> Result<()> {
         if self.has_lease(owner)? {
-            return Err(Error::from_errno("lease an address", libc::EEXIST)
-                .on(Subject::Value(owner.as_str().to_owned()))
-                .with_hint("this owner has a lease already: release it first"));
+            return Err(attached(owner));
         }
         Ok(())
     }
@@ -516,13 +514,19 @@ impl<R: Leased> LeaseDir<R> {
     }
 }
 
-fn taken(address: IpAddr, holder: &Owner) -> Error {
+pub(crate) fn attached(owner: &Owner) -> Error {
+    Error::from_errno("lease an address", libc::EEXIST)
+        .on(Subject::Value(owner.as_str().to_owned()))
+        .with_hint("this owner has a lease already: detach or release it first")
+}
+
+pub(crate) fn taken(address: IpAddr, holder: &Owner) -> Error {
     Error::from_errno("lease an address", libc::EADDRINUSE)
         .on(Subject::Value(address.to_string()))
         .with_hint(format!("{:?} has it: release that first, or wish for another", holder.as_str()))
 }
 
-fn exhausted(subnet: Subnet) -> Error {
+pub(crate) fn exhausted(subnet: Subnet) -> Error {
     Error::from_errno("lease an address", libc::ENOSPC)
         .on(Subject::Value(subnet.to_string()))
         .with_hint("every address of the range is leased: choose a larger one, or detach what has ended (reconcile)")

@@ -19,7 +19,6 @@
 //! The interface is asynchronous, for tokio with `enable_all`. There is no background task.
 #![deny(unsafe_code)]
 
-mod address;
 mod address_plan;
 mod attach;
 mod attr;
@@ -32,6 +31,7 @@ mod etc;
 mod exchange;
 #[cfg(test)]
 mod fake_kernel;
+mod forwarding;
 mod hint;
 mod host_name;
 mod hosts;
@@ -48,18 +48,20 @@ mod net;
 mod netns;
 mod network;
 mod nft;
+mod obstacle;
 mod plan;
 mod port;
 mod qdisc;
 mod record;
 mod resolv_conf;
-mod route;
 mod socket;
+mod spec;
 mod subnet;
 mod sys;
 mod sysctl;
 mod tables;
 mod teardown;
+mod work;
 
 pub use address_plan::{AddressPlan, Lease, Wish};
 pub use attach::Attachment;
@@ -80,11 +82,12 @@ pub use name::IfName;
 pub use nat::Nat;
 pub use net::Net;
 pub use netns::{NamedNetns, Netns, NetnsId};
-pub use network::{Attach, Network};
+pub use network::{Network, Wiring};
 pub use port::{Protocol, PublishedPort};
 pub use qdisc::{
     Class, Discipline, Filter, Handle, Htb, HtbClass, Netem, Parent, Probability, Qdisc, Rate, Tbf, TrafficStatistics,
 };
 pub use record::Record;
 pub use resolv_conf::{Nameserver, ResolvConf};
+pub use spec::Attach;
 pub use subnet::Subnet;

@@ -8,8 +8,9 @@ use cellkit_core::{Observer, Result};
 
 use crate::exchange::Mode;
 use crate::link;
+use crate::name::IfName;
 use crate::netns::inside_blocking;
-use crate::plan::Step;
+use crate::plan::{End, Step};
 use crate::socket::{Family, Socket};
 
 /// Brings the loopback interface of `netns` up: all the network that a container without one needs.
@@ -35,7 +36,7 @@ pub fn loopback_up<O: Observer + ?Sized>(netns: impl AsFd, observer: &mut O) -> 
     let start = Instant::now();
     inside_blocking(netns.as_fd(), || Socket::open(Family::Route)?.talk(&[link::loopback_up()], Mode::Ack))?;
     if observer.listens() {
-        for text in Step::LoopbackUp.describe() {
+        for text in (Step::Up { end: End::Loopback, name: IfName::new("lo")? }).describe() {
             observer.made(text, start.elapsed());
         }
     }

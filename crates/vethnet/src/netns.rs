@@ -20,7 +20,7 @@ use crate::hint::HINTS;
 use crate::sys;
 
 pub use named::NamedNetns;
-pub(crate) use visit::{apart, duplicate, inside, inside_blocking};
+pub(crate) use visit::{JoinGuard, apart, died, duplicate, enter, inside, inside_blocking, spawn_small};
 
 /// A network namespace, kept alive by this handle.
 ///

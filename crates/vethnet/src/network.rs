@@ -1,27 +1,65 @@
-//! [`Network`] and what is asked of it: [`Attach`].
+//! [`Network`]: what is decided about a network, before a container is attached.
 #![forbid(unsafe_code)]
 
-use std::net::Ipv4Addr;
+use std::fmt;
+use std::fs::File;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use cellkit_core::{Error, Result, StepText, Subject};
+use serde::{Deserialize, Serialize};
 
-use crate::address::free_address;
-use crate::bind::check_free;
 use crate::lease::State;
-use crate::link::{self, Link};
-use crate::mac::MacAddr;
-use crate::name::{IfName, Owner};
+use crate::name::IfName;
 use crate::netns::apart;
-use crate::plan::{self, Missing, Step};
-use crate::port::PublishedPort;
-use crate::record::Record;
-use crate::route::{self, Route};
+use crate::nft::Settings;
+use crate::obstacle;
+use crate::plan::{self, Layout, Missing, Range, Step};
+use crate::spec::Attach;
 use crate::subnet::Subnet;
 use crate::teardown::Host;
 
 const DEFAULT_STATE_DIR: &str = "/run/vethnet";
-pub(crate) const MTU: u32 = 1500;
+const MTU: u32 = 1500;
+/// What every IPv6 link has to carry (RFC 8200), and IPv4 hosts have to take in one piece (RFC 791).
+const LEAST_MTU: u32 = 68;
+const LEAST_MTU_V6: u32 = 1280;
+/// `ETH_MAX_MTU`.
+const MOST_MTU: u32 = 65535;
+
+/// How containers are wired to their network.
+///
+/// ```
+/// use vethnet::{Network, Wiring};
+///
+/// let network = Network::routed("pods".parse()?, "10.40.0.0/16".parse()?);
+/// assert_eq!(network.wiring(), Wiring::Routed);
+/// # Ok::<(), vethnet::Error>(())
+/// ```
+///
+/// See bridge(8) and ip-route(8): <https://man7.org/linux/man-pages/man8/ip-route.8.html>.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Wiring {
+    /// The host's ends are ports of a bridge, which has the gateway's addresses: containers are neighbours on one link. A
+    /// bridge has at most 1,023 ports.
+    #[doc(alias = "IFLA_MASTER")]
+    Bridge,
+    /// There is no bridge: the host has a route to each container, and each container one to the host. Containers have no
+    /// neighbours, and of them there may be as many as the range has addresses.
+    #[doc(alias = "RTNH_F_ONLINK")]
+    Routed,
+}
+
+impl fmt::Display for Wiring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bridge => "bridge",
+            Self::Routed => "routed",
+        })
+    }
+}
 
 /// A network of containers on this machine: a bridge, a range of addresses, masquerading, published ports.
 ///
@@ -69,53 +107,234 @@ pub(crate) const MTU: u32 = 1500;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Network {
-    pub(crate) bridge: IfName,
-    pub(crate) subnet: Subnet,
+    name: IfName,
+    wiring: Wiring,
+    subnets: Vec<Subnet>,
+    gateways: Vec<IpAddr>,
+    mtu: u32,
+    isolated: bool,
+    settings: Settings,
     state_dir: PathBuf,
 }
 
 impl Network {
-    /// The network of this bridge, with addresses from this range.
+    /// The network of the bridge of this name, with addresses from this range.
+    #[doc(alias = "IFLA_MASTER")]
     pub fn new(bridge: IfName, subnet: Subnet) -> Self {
-        Self { bridge, subnet, state_dir: DEFAULT_STATE_DIR.into() }
+        Self::wired(Wiring::Bridge, bridge, subnet)
+    }
+
+    /// A network without a bridge, which may have more than 1,023 containers: the host has a route to each.
+    ///
+    /// * The container's address has all bits of its family as the prefix (`10.40.0.2/32`), and its default route goes
+    ///   through 169.254.1.1 and fe80::1, which are nobody's addresses. Neighbour entries that never change stand on both
+    ///   sides (`nud permanent`, which `net.ipv4.neigh.default.gc_thresh3` does not count), so that nobody asks for an
+    ///   address and nobody can answer wrongly.
+    /// * The host is reached at any of its own addresses. It needs one, to answer from.
+    /// * `net.ipv4.conf.*.rp_filter` of each host's end is 1: a container sends from no address but its own.
+    ///
+    /// ```no_run
+    /// # async fn example(container: std::os::fd::OwnedFd) -> vethnet::Result<()> {
+    /// use vethnet::{Attach, Network};
+    ///
+    /// let network = Network::routed("pods".parse()?, "10.40.0.0/16".parse()?).subnet("fd40::/64".parse()?);
+    /// let attachment = network.attach(&container, &Attach::new("web"), &mut ()).await?;
+    /// println!("{}", attachment.address());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias = "RTNH_F_ONLINK")]
+    pub fn routed(name: IfName, subnet: Subnet) -> Self {
+        Self::wired(Wiring::Routed, name, subnet)
+    }
+
+    fn wired(wiring: Wiring, name: IfName, subnet: Subnet) -> Self {
+        Self {
+            name,
+            wiring,
+            subnets: vec![subnet],
+            gateways: Vec::new(),
+            mtu: MTU,
+            isolated: false,
+            settings: Settings::default(),
+            state_dir: DEFAULT_STATE_DIR.into(),
+        }
+    }
+
+    /// A range of the other family beside the first: each container has an address of both then.
+    pub fn subnet(mut self, subnet: Subnet) -> Self {
+        self.subnets.push(subnet);
+        self
+    }
+
+    /// The host's address in the range of its family, which the containers' default route goes through. Default:
+    /// [`Subnet::gateway`]. Only with a bridge, which has the address.
+    #[doc(alias = "RTA_GATEWAY")]
+    pub fn gateway(mut self, address: IpAddr) -> Self {
+        self.gateways.push(address);
+        self
+    }
+
+    /// The largest packet, in bytes, of the bridge and of both ends of each pair. Default: 1500. From 68 to 65535, with
+    /// IPv6 from 1280.
+    #[doc(alias = "IFLA_MTU")]
+    pub fn mtu(mut self, bytes: u32) -> Self {
+        self.mtu = bytes;
+        self
+    }
+
+    /// Keeps the containers from reaching each other by their own addresses. They reach the world and the host.
+    ///
+    /// By flags of the bridge's ports (kernel 4.18), and in nf_tables for what goes by the host.
+    #[doc(alias = "IFLA_BRPORT_ISOLATED")]
+    pub fn isolated(mut self) -> Self {
+        self.isolated = true;
+        self.settings.apart = true;
+        self
+    }
+
+    /// Drops what a container sends with an address that is not its own (hardware address, IPv4 with ARP, IPv6 with
+    /// neighbour discovery), and router advertisements and redirects of containers.
+    ///
+    /// On a bridge by a table of family `bridge` in which each port is bound to its container; where packets are routed, the
+    /// host's routes say who is behind an interface.
+    pub fn guard(mut self) -> Self {
+        self.settings.guard = true;
+        self
+    }
+
+    /// Published ports are reached on 127.0.0.1 of the host as well (not on ::1, from where the kernel leads nothing away).
+    ///
+    /// It takes `net.ipv4.conf.*.route_localnet` of the bridge, or of each host's end, which is set after the rules are
+    /// there that keep containers from the host's 127.0.0.1. Whoever removes those (`nft flush ruleset`) removes that
+    /// protection, until the next attach.
+    #[doc(alias = "route_localnet")]
+    pub fn localhost(mut self) -> Self {
+        self.settings.localhost = true;
+        self
+    }
+
+    /// Lets containers use ports that other networks of this machine publish, as the world may. Default: no.
+    pub fn open(mut self) -> Self {
+        self.settings.open = true;
+        self
+    }
+
+    /// Lets containers reach the world with their own addresses: where the world has routes to them. Default: they leave as
+    /// the host's (masquerade).
+    pub fn keep_addresses(mut self) -> Self {
+        self.settings.unmasked = true;
+        self
     }
 
     /// Where leases and records are kept, and the lock is taken. Default: `/run/vethnet`.
     ///
-    /// Networks that share the machine's forwarding switch (`net.ipv4.ip_forward`) have to share the directory, which
-    /// remembers whether it has to be turned off again. It is made when it is missing, with mode 0700, and removed when
-    /// nothing is in it any more. It is for this alone: other folders in it would be taken for networks.
+    /// Networks that share the machine's forwarding switches (`net.ipv4.ip_forward`, `net.ipv6.conf.all.forwarding`) have
+    /// to share the directory, which remembers whether they have to be turned off again. It is made when it is missing,
+    /// with mode 0700, and removed when nothing is in it any more. It is for this alone: other folders in it would be
+    /// taken for networks.
     pub fn state_dir(mut self, dir: impl AsRef<Path>) -> Self {
         self.state_dir = dir.as_ref().to_owned();
         self
     }
 
-    /// The bridge's name.
+    /// Its name, which is the bridge's if it has one.
     #[must_use]
-    pub fn bridge(&self) -> &IfName {
-        &self.bridge
+    pub fn name(&self) -> &IfName {
+        &self.name
     }
 
-    /// The range of addresses.
+    /// How containers are wired to it.
     #[must_use]
-    pub fn subnet(&self) -> Subnet {
-        self.subnet
+    pub fn wiring(&self) -> Wiring {
+        self.wiring
+    }
+
+    /// The ranges of addresses, as they were given.
+    #[must_use]
+    pub fn subnets(&self) -> &[Subnet] {
+        &self.subnets
+    }
+
+    pub(crate) fn state_path(&self) -> &Path {
+        &self.state_dir
     }
 
     pub(crate) fn state(&self) -> State {
-        State::new(&self.state_dir, &self.bridge)
+        State::new(&self.state_dir, &self.name)
     }
 
-    /// Whether a bridge and containers can have the range's addresses.
-    pub(crate) fn check_range(&self) -> Result<()> {
-        let subnet = self.subnet.for_hosts()?;
-        if subnet.is_ipv6() {
-            return Err(Error::unsupported("network", "a bridge with IPv6 addresses", None)
-                .on(Subject::Value(subnet.to_string())));
+    /// The network that a record is of, for what can be done with the record alone.
+    pub(crate) fn of_record(record: &crate::Record) -> Self {
+        let mut network = Self::wired(record.wiring, record.network.clone(), Subnet::default());
+        network.subnets = record.addresses.iter().map(crate::IpNet::subnet).collect();
+        network.gateways.clone_from(&record.gateways);
+        network.state_dir.clone_from(&record.state_dir);
+        network
+    }
+
+    /// Everything about the network, if nothing is wrong with it.
+    pub(crate) fn layout(&self) -> Result<Layout> {
+        let fail = |why: String, subject: String| Err(Error::invalid("network", why).on(Subject::Value(subject)));
+        let mut ranges = Vec::new();
+        for (index, subnet) in self.subnets.iter().enumerate() {
+            let subnet = subnet.for_hosts()?;
+            if self.subnets.iter().take(index).any(|other| other.is_ipv4() == subnet.is_ipv4()) {
+                return fail("it has one range of a family".into(), subnet.to_string());
+            }
+            let wanted = self.gateways.iter().find(|address| address.is_ipv4() == subnet.is_ipv4()).copied();
+            let gateway = match self.wiring {
+                Wiring::Bridge => wanted.or(subnet.gateway()),
+                Wiring::Routed => None,
+            };
+            if gateway.is_none() && self.wiring == Wiring::Bridge {
+                return fail("a bridge and a container need two addresses, and this is one".into(), subnet.to_string());
+            }
+            ranges.push(Range { subnet, gateway });
         }
-        if subnet.gateway().is_none() {
-            return Err(Error::invalid("network", "a bridge and a container need two addresses, and this is one")
-                .on(Subject::Value(subnet.to_string())));
+        ranges.sort_by_key(|range| range.subnet.is_ipv6());
+        self.check_gateways(&ranges)?;
+        let least = if ranges.iter().any(|range| range.subnet.is_ipv6()) { LEAST_MTU_V6 } else { LEAST_MTU };
+        if !(least..=MOST_MTU).contains(&self.mtu) {
+            return fail(format!("the MTU has to be from {least} to {MOST_MTU}"), self.mtu.to_string());
+        }
+        Ok(Layout {
+            name: self.name.clone(),
+            wiring: self.wiring,
+            ranges,
+            mtu: self.mtu,
+            isolated: self.isolated,
+            settings: self.settings,
+        })
+    }
+
+    fn check_gateways(&self, ranges: &[Range]) -> Result<()> {
+        for (index, gateway) in self.gateways.iter().enumerate() {
+            let fail = |why: String, hint: &'static str| {
+                Err(Error::invalid("gateway", why).on(Subject::Value(gateway.to_string())).with_hint(hint))
+            };
+            if self.wiring == Wiring::Routed {
+                return fail(
+                    "in a network that is routed it is nobody's address".into(),
+                    "leave it out, or use Network::new, which makes a bridge that has it",
+                );
+            }
+            if self.gateways.iter().take(index).any(|other| other.is_ipv4() == gateway.is_ipv4()) {
+                return fail("a network has one of a family".into(), "leave one of them out");
+            }
+            let Some(range) = ranges.iter().find(|range| range.subnet.contains(*gateway)) else {
+                return fail(
+                    "it is not on the link: no range of the network has it".into(),
+                    "the gateway is the bridge's own address, and has to be in the network's range",
+                );
+            };
+            let is_broadcast = range.subnet.broadcast().map(IpAddr::V4) == Some(*gateway);
+            if is_broadcast || (range.subnet.address() == *gateway && range.subnet.capacity() > 1) {
+                return fail(
+                    "no host has the first or the last address of a range".into(),
+                    "choose one between the two",
+                );
+            }
         }
         Ok(())
     }
@@ -123,183 +342,63 @@ impl Network {
     /// Checks what [`attach`](Network::attach) would find in its way, before anything is made. It changes nothing.
     ///
     /// # Errors
-    /// * [`Invalid`](crate::ErrorKind::Invalid): a part of `spec` is wrong; or the machine has a route to addresses of
+    /// * [`Invalid`](crate::ErrorKind::Invalid): a part of the network or of `spec` is wrong (a range that is not for
+    ///   hosts, an address outside of it, a gateway that is not on the link); or the machine has a route to addresses of
     ///   the range already, and the error names it.
     /// * [`AlreadyExists`](crate::ErrorKind::AlreadyExists): a published port is in use on this machine (EADDRINUSE) or
-    ///   published by another container; the owner is attached already; the bridge's name or the table's is taken by
-    ///   somebody else.
+    ///   published by another container; the owner is attached already; an address that was asked for is another's; the
+    ///   bridge's name or the table's is taken by somebody else.
     /// * [`Limit`](crate::ErrorKind::Limit): every address of the range is leased.
     pub async fn check(&self, spec: &Attach) -> Result<()> {
-        let checked = spec.checked()?;
-        self.check_range()?;
+        let layout = self.layout()?;
+        let checked = spec.checked(&layout)?;
         let state = self.state();
         let leases = state.leases()?;
-        self.check_leases(&checked, &leases)?;
-        free_address(self.subnet, &leases, None)?;
-        check_ports(spec, self.subnet)?;
-        let bridge = self.bridge.clone();
-        let subnet = self.subnet;
+        for lease in &leases {
+            lease.check_wiring(layout.wiring)?;
+            for port in &checked.ports {
+                lease.check_port(port)?;
+            }
+        }
+        state.check_claim(&layout, &checked)?;
         apart(move || {
+            obstacle::check_ports(&layout, &checked)?;
             let host = Host::here()?;
-            host.has_table(&bridge)?;
-            let link = host.bridge(&bridge)?;
-            check_routes(&host, subnet, link.as_ref())
+            host.check_table(&layout)?;
+            if host.bridge_of(&layout)?.is_none() && leases.is_empty() {
+                obstacle::check_ranges(&host, &layout)?;
+            }
+            Ok(())
         })
         .await
     }
 
-    /// Whether the leases of others leave room for this one.
-    pub(crate) fn check_leases(&self, checked: &Checked, leases: &[Record]) -> Result<()> {
-        for lease in leases {
-            if lease.owner == checked.owner {
-                return Err(Error::from_errno("attach", libc::EEXIST)
-                    .on(Subject::Value(checked.owner.as_str().to_owned()))
-                    .with_hint("this owner is attached already: detach it first"));
-            }
-            if lease.subnet != self.subnet {
-                return Err(Error::invalid(
-                    "network",
-                    format!(
-                        "the bridge {} is in use with {}: detach its containers first, or name another bridge",
-                        self.bridge, lease.subnet
-                    ),
-                )
-                .on(Subject::Value(self.subnet.to_string())));
-            }
-            for port in &checked.ports {
-                if lease.ports.iter().any(|other| other.collides(port)) {
-                    return Err(Error::from_errno("publish", libc::EADDRINUSE)
-                        .on(Subject::Value(port.to_string()))
-                        .with_hint(format!("{:?} publishes this port already: choose another", lease.owner())));
-                }
-            }
-        }
-        Ok(())
+    /// The names of the network's containers ([`Attach::name`]) as a file in the form of hosts(5), for all of them: it is
+    /// rewritten in place when one comes or goes. Mount it over `/etc/hosts` of each. Blocks for the lock.
+    ///
+    /// # Errors
+    /// [`TimedOut`](crate::ErrorKind::TimedOut) when another process holds the lock; whatever the files give.
+    #[doc(alias = "/etc/hosts")]
+    pub fn hosts_file(&self) -> Result<File> {
+        self.layout()?;
+        let state = self.state();
+        state.hosts_file(&state.lock_blocking()?)
     }
 
     /// What [`attach`](Network::attach) does, a line a system call or message: for a network that is not there yet, and
     /// with the first address of the range. Nothing is looked at.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) when a part of `spec` is wrong.
+    /// [`Invalid`](crate::ErrorKind::Invalid) when a part of the network or of `spec` is wrong.
     pub fn describe(&self, spec: &Attach) -> Result<Vec<StepText>> {
-        let checked = spec.checked()?;
-        self.check_range()?;
-        let address = free_address(self.subnet, &[], None)?;
-        let record = checked.record(self, address);
-        let mut steps = plan::network(&self.bridge, self.subnet, MTU, Missing::ALL);
-        steps.extend(plan::container(&record, MTU));
+        let layout = self.layout()?;
+        let checked = spec.checked(&layout)?;
+        let addresses = obstacle::first_addresses(&layout, &checked)?;
+        let record = checked.record(self, &layout, addresses);
+        let mut steps = plan::network(&layout, Missing::ALL);
+        steps.extend(plan::container(&layout, &record));
         Ok(steps.iter().flat_map(Step::describe).collect())
     }
-}
-
-/// A container to be attached: whose it is, and how.
-///
-/// Setters collect and never fail; [`Network::attach`] and [`Network::check`] check all of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use]
-pub struct Attach {
-    owner: String,
-    ifname: Option<IfName>,
-    mac: Option<MacAddr>,
-    ports: Vec<PublishedPort>,
-}
-
-impl Attach {
-    /// For this owner: 1 to 128 letters, digits and `_`, `-`, `.`, `+`, beginning with a letter, a digit or `_`. One owner
-    /// is attached at most once to a network.
-    pub fn new(owner: impl Into<String>) -> Self {
-        Self { owner: owner.into(), ifname: None, mac: None, ports: Vec::new() }
-    }
-
-    /// The interface's name in the container. Default: `eth0`.
-    pub fn ifname(mut self, name: IfName) -> Self {
-        self.ifname = Some(name);
-        self
-    }
-
-    /// The interface's hardware address in the container. Default: one that follows from its address.
-    pub fn mac(mut self, mac: MacAddr) -> Self {
-        self.mac = Some(mac);
-        self
-    }
-
-    /// Leads a port of the host to the container. May be called again.
-    pub fn publish(mut self, port: PublishedPort) -> Self {
-        self.ports.push(port);
-        self
-    }
-
-    pub(crate) fn checked(&self) -> Result<Checked> {
-        let owner = Owner::new(&self.owner)?;
-        let ifname = match &self.ifname {
-            Some(name) => name.clone(),
-            None => IfName::new("eth0")?,
-        };
-        if ifname.as_str() == "lo" {
-            return Err(Error::invalid(
-                "interface name",
-                "every network namespace has a loopback interface of this name",
-            )
-            .on(Subject::Value("lo".into())));
-        }
-        for (index, port) in self.ports.iter().enumerate() {
-            if self.ports.iter().take(index).any(|other| other.collides(port)) {
-                return Err(
-                    Error::invalid("published port", "it is published twice").on(Subject::Value(port.to_string()))
-                );
-            }
-        }
-        Ok(Checked { owner, ifname, mac: self.mac, ports: self.ports.clone() })
-    }
-}
-
-/// An [`Attach`] in which nothing is wrong.
-#[derive(Debug)]
-pub(crate) struct Checked {
-    pub(crate) owner: Owner,
-    ifname: IfName,
-    mac: Option<MacAddr>,
-    ports: Vec<PublishedPort>,
-}
-
-impl Checked {
-    pub(crate) fn record(&self, network: &Network, address: Ipv4Addr) -> Record {
-        let owner = self.owner.clone();
-        Record::new(owner, &network.bridge, network.subnet, address, &self.ifname, self.mac, &self.ports)
-    }
-}
-
-/// Refuses a range that the machine has a route to, but by the network's own bridge. Blocks.
-pub(crate) fn check_routes(host: &Host, subnet: Subnet, bridge: Option<&Link>) -> Result<()> {
-    for body in host.list(route::list())? {
-        let Some(route) = Route::parse(&body)? else { continue };
-        let by_bridge = bridge.is_some_and(|link| route.index == Some(link.index));
-        if by_bridge || !subnet.overlaps(&Subnet::around(route.destination.into(), route.prefix.min(32))) {
-            continue;
-        }
-        let mut by = String::new();
-        for body in host.list(link::list())? {
-            let link = Link::parse(&body)?;
-            if Some(link.index) == route.index {
-                by = format!(" by {}", link.name);
-            }
-        }
-        let why = format!(
-            "this machine has a route to {}/{}{by}, whose addresses are in it",
-            route.destination, route.prefix
-        );
-        return Err(Error::invalid("network", why)
-            .on(Subject::Value(subnet.to_string()))
-            .with_hint("give the network a range that nothing else uses: see ip route"));
-    }
-    Ok(())
-}
-
-/// Refuses a port that a program of this machine uses: what was published would be taken from it.
-pub(crate) fn check_ports(spec: &Attach, subnet: Subnet) -> Result<()> {
-    let container: Vec<_> = subnet.gateway().into_iter().collect();
-    spec.ports.iter().try_for_each(|port| check_free(port, &container))
 }
 
 #[cfg(test)]
@@ -319,7 +418,7 @@ mod tests {
             r#"RTM_NEWLINK("cellkit0", type bridge, address 02:63:55:63:34:c0, mtu 1500)"#
         );
         assert_eq!(lines.last().unwrap(), "NFT_MSG_NEWSETELEM(inet cellkit0, 192.0.2.1:8080:80/tcp to 10.209.0.2)");
-        let host = IfName::of_owner(network().bridge(), &Owner::new("web").unwrap());
+        let host = IfName::of_owner(network().name(), &crate::name::Owner::new("web").unwrap());
         for part in [
             "write net.ipv4.ip_forward(\"1\")",
             "write net.ipv6.conf.eth0.accept_ra(\"0\")",
@@ -329,6 +428,103 @@ mod tests {
             "RTM_NEWADDR(\"eth0\", 10.209.0.2/22)",
         ] {
             assert!(lines.iter().any(|line| line == part), "{part} in {lines:#?}");
+        }
+    }
+
+    #[test]
+    fn a_routed_plan_has_no_bridge() {
+        let network = Network::routed(IfName::new("pods").unwrap(), "10.40.0.0/16".parse().unwrap())
+            .subnet("fd40::/64".parse().unwrap());
+        let lines: Vec<_> = network.describe(&Attach::new("web")).unwrap().iter().map(ToString::to_string).collect();
+        assert!(!lines.iter().any(|line| line.contains("bridge") || line.contains("master")), "{lines:#?}");
+        for part in [
+            "RTM_NEWADDR(\"eth0\", 10.40.0.2/32)",
+            "RTM_NEWADDR(\"eth0\", fd40::2/128)",
+            "RTM_NEWROUTE(default via 169.254.1.1 dev eth0 onlink)",
+            "RTM_NEWROUTE(default via fe80::1 dev eth0 onlink)",
+        ] {
+            assert!(lines.iter().any(|line| line == part), "{part} in {lines:#?}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_before_anything_is_done() {
+        let new = |subnet: &str| Network::new(IfName::new("cellkit0").unwrap(), subnet.parse().unwrap());
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let web = Attach::new("web");
+        for (network, spec, want) in [
+            (
+                new("10.1.0.0/32"),
+                web.clone(),
+                "network \"10.1.0.0/32\": a bridge and a container need two addresses, and this is one",
+            ),
+            (
+                new("10.1.0.0/24").subnet("10.2.0.0/24".parse().unwrap()),
+                web.clone(),
+                "network \"10.2.0.0/24\": it has one range of a family",
+            ),
+            (
+                new("127.0.0.0/8"),
+                web.clone(),
+                "subnet \"127.0.0.0/8\": not for hosts: of 127.0.0.0/8, they are loopback's",
+            ),
+            (
+                new("10.1.0.0/24").gateway(address("10.1.1.1")),
+                web.clone(),
+                "gateway \"10.1.1.1\": it is not on the link: no range of the network has it",
+            ),
+            (
+                new("10.1.0.0/24").gateway(address("fd00::1")),
+                web.clone(),
+                "gateway \"fd00::1\": it is not on the link: no range of the network has it",
+            ),
+            (
+                new("10.1.0.0/24").gateway(address("10.1.0.255")),
+                web.clone(),
+                "gateway \"10.1.0.255\": no host has the first or the last address of a range",
+            ),
+            (new("10.1.0.0/24").mtu(67), web.clone(), "network \"67\": the MTU has to be from 68 to 65535"),
+            (new("fd00::/64").mtu(1279), web.clone(), "network \"1279\": the MTU has to be from 1280 to 65535"),
+            (
+                new("10.1.0.0/24"),
+                web.clone().address(address("10.1.1.2")),
+                "address \"10.1.1.2\": it is in none of the network's ranges",
+            ),
+            (new("10.1.0.0/24"), web.clone().address(address("10.1.0.1")), "address \"10.1.0.1\": it is the gateway's"),
+            (
+                new("10.1.0.0/24"),
+                web.clone().address(address("10.1.0.255")),
+                "address \"10.1.0.255\": it is the broadcast address of 10.1.0.0/24",
+            ),
+            (
+                new("10.1.0.0/24"),
+                web.clone().address(address("10.1.0.0")),
+                "address \"10.1.0.0\": it is the first of 10.1.0.0/24",
+            ),
+            (
+                new("10.1.0.0/24"),
+                web.clone().address(address("10.1.0.7")).address(address("10.1.0.8")),
+                "address \"10.1.0.8\": a container has one address of a family",
+            ),
+            (
+                Network::routed(IfName::new("pods").unwrap(), Subnet::default()).gateway(address("10.209.0.1")),
+                web.clone(),
+                "gateway \"10.209.0.1\": in a network that is routed it is nobody's address",
+            ),
+        ] {
+            let error = network.describe(&spec).expect_err(want);
+            assert_eq!((error.kind(), error.to_string()), (crate::ErrorKind::Invalid, want.to_owned()));
+        }
+        // The edges that are right.
+        for (network, want) in [
+            (new("10.1.0.0/31"), "10.1.0.1/31"),
+            (new("fd00::/127"), "fd00::1/127"),
+            (new("10.1.0.0/24").gateway(address("10.1.0.254")), "10.1.0.2/24"),
+            (new("10.1.0.0/24").gateway(address("10.1.0.2")), "10.1.0.3/24"),
+            (Network::routed(IfName::new("pods").unwrap(), "10.1.0.7/32".parse().unwrap()), "10.1.0.7/32"),
+        ] {
+            let lines: Vec<_> = network.describe(&web).unwrap().iter().map(ToString::to_string).collect();
+            assert!(lines.contains(&format!("RTM_NEWADDR(\"eth0\", {want})")), "{want} in {lines:#?}");
         }
     }
 

@@ -1,56 +1,178 @@
 //! What was made for one container, as a value.
 #![forbid(unsafe_code)]
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use cellkit_core::{Error, Subject};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::host_name::HostName;
+use crate::ip_net::IpNet;
 use crate::lease_dir::Leased;
 use crate::mac::MacAddr;
 use crate::name::{IfName, Owner};
+use crate::network::Wiring;
+use crate::plan::{LINK_GATEWAY_V4, LINK_GATEWAY_V6};
 use crate::port::PublishedPort;
-use crate::subnet::Subnet;
+use crate::subnet::width;
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What was made for one container: enough to remove it, from any process, even when its namespace is gone.
 ///
 /// It is a small value to keep in one's own state (`serde`); the crate keeps its own copy in the state directory. The
 /// names of the host's interfaces are not in it: they follow from the owner's id, so that a damaged record can never
-/// name somebody else's.
+/// name somebody else's. A record of another version of this crate is refused when it is read.
+///
+/// * Privileges: none; it is data.
+///
+/// ```no_run
+/// use vethnet::{Attachment, Record};
+///
+/// # async fn example(attachment: Attachment) -> Result<(), Box<dyn std::error::Error>> {
+/// std::fs::write("/run/demo/web.json", serde_json::to_vec(attachment.record())?)?;
+/// // In a later process:
+/// let record: Record = serde_json::from_slice(&std::fs::read("/run/demo/web.json")?)?;
+/// Attachment::from_record(record).detach().await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// See veth(4) for the pair that it stands for: <https://man7.org/linux/man-pages/man4/veth.4.html>.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "Fields")]
 pub struct Record {
     version: u32,
     pub(crate) owner: Owner,
-    pub(crate) bridge: IfName,
-    pub(crate) subnet: Subnet,
-    pub(crate) address: Ipv4Addr,
+    pub(crate) network: IfName,
+    pub(crate) wiring: Wiring,
+    #[serde(serialize_with = "path_as_text")]
+    pub(crate) state_dir: PathBuf,
+    pub(crate) addresses: Vec<IpNet>,
+    pub(crate) gateways: Vec<IpAddr>,
     pub(crate) ifname: IfName,
     pub(crate) mac: MacAddr,
     pub(crate) ports: Vec<PublishedPort>,
+    /// Whether its port is bound to its addresses.
+    pub(crate) guarded: bool,
+    pub(crate) names: Vec<HostName>,
+}
+
+/// A [`Record`] as it is read, before the parts are looked at together.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields {
+    version: u32,
+    owner: Owner,
+    network: IfName,
+    wiring: Wiring,
+    #[serde(deserialize_with = "path_of_text")]
+    state_dir: PathBuf,
+    addresses: Vec<IpNet>,
+    gateways: Vec<IpAddr>,
+    ifname: IfName,
+    mac: MacAddr,
+    ports: Vec<PublishedPort>,
+    guarded: bool,
+    names: Vec<HostName>,
+}
+
+impl TryFrom<Fields> for Record {
+    type Error = String;
+
+    fn try_from(fields: Fields) -> Result<Self, String> {
+        let Fields {
+            version,
+            owner,
+            network,
+            wiring,
+            state_dir,
+            addresses,
+            gateways,
+            ifname,
+            mac,
+            ports,
+            guarded,
+            names,
+        } = fields;
+        if version != VERSION {
+            return Err(format!("it has version {version}, and only version {VERSION} is known"));
+        }
+        match addresses.as_slice() {
+            [_] => {}
+            [one, two] if one.is_ipv4() && two.is_ipv6() => {}
+            _ => return Err("it needs one address, or one of IPv4 and one of IPv6".into()),
+        }
+        Ok(Self { version, owner, network, wiring, state_dir, addresses, gateways, ifname, mac, ports, guarded, names })
+    }
+}
+
+/// A path is bytes, and JSON has texts: a list of numbers where it is none.
+fn path_as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    match path.to_str() {
+        Some(text) => text.serialize(serializer),
+        None => path.as_os_str().as_encoded_bytes().serialize(serializer),
+    }
+}
+
+fn path_of_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Form {
+        Text(String),
+        Bytes(Vec<u8>),
+    }
+    Ok(match Form::deserialize(deserializer)? {
+        Form::Text(text) => text.into(),
+        Form::Bytes(bytes) => OsString::from_vec(bytes).into(),
+    })
+}
+
+/// What a [`Record`] is made of.
+pub(crate) struct Parts {
+    pub(crate) owner: Owner,
+    pub(crate) network: IfName,
+    pub(crate) wiring: Wiring,
+    pub(crate) state_dir: PathBuf,
+    /// One, or one of IPv4 and one of IPv6.
+    pub(crate) addresses: Vec<IpNet>,
+    pub(crate) gateways: Vec<IpAddr>,
+    pub(crate) ifname: IfName,
+    pub(crate) mac: Option<MacAddr>,
+    pub(crate) ports: Vec<PublishedPort>,
+    pub(crate) guarded: bool,
+    pub(crate) names: Vec<HostName>,
 }
 
 impl Record {
-    pub(crate) fn new(
-        owner: Owner,
-        bridge: &IfName,
-        subnet: Subnet,
-        address: Ipv4Addr,
-        ifname: &IfName,
-        mac: Option<MacAddr>,
-        ports: &[PublishedPort],
-    ) -> Self {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { owner, network, wiring, state_dir, addresses, gateways, ifname, mac, ports, guarded, names } =
+            parts;
+        let mac = mac.unwrap_or_else(|| match addresses.first().map(IpNet::address) {
+            Some(IpAddr::V4(address)) => MacAddr::of_container(address),
+            Some(IpAddr::V6(address)) => {
+                // Its last bytes, which are what differs within a network.
+                let [.., a, b, c, d] = address.octets();
+                MacAddr::of_container(Ipv4Addr::new(a, b, c, d))
+            }
+            None => MacAddr::of_container(Ipv4Addr::UNSPECIFIED),
+        });
         Self {
             version: VERSION,
             owner,
-            bridge: bridge.clone(),
-            subnet,
-            address,
-            ifname: ifname.clone(),
-            mac: mac.unwrap_or(MacAddr::of_container(address)),
-            ports: ports.to_vec(),
+            network,
+            wiring,
+            state_dir,
+            addresses,
+            gateways,
+            ifname,
+            mac,
+            ports,
+            guarded,
+            names,
         }
     }
 
@@ -60,22 +182,71 @@ impl Record {
         self.owner.as_str()
     }
 
-    /// The bridge it is attached to.
+    /// The network it is attached to: the name of its bridge, if it has one.
     #[must_use]
-    pub fn bridge(&self) -> &IfName {
-        &self.bridge
+    pub fn network(&self) -> &IfName {
+        &self.network
     }
 
-    /// The container's address.
+    /// How it is wired to it.
     #[must_use]
-    pub fn address(&self) -> Ipv4Addr {
-        self.address
+    pub fn wiring(&self) -> Wiring {
+        self.wiring
     }
 
-    /// The range the address is from.
+    /// The container's addresses, one a family, IPv4 first, each with the prefix of the network's range.
     #[must_use]
-    pub fn subnet(&self) -> Subnet {
-        self.subnet
+    pub fn addresses(&self) -> &[IpNet] {
+        &self.addresses
+    }
+
+    /// The first of its addresses: that of IPv4 where there are two.
+    #[must_use]
+    pub fn address(&self) -> IpAddr {
+        // There is at least one.
+        self.addresses.first().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpNet::address)
+    }
+
+    /// Its IPv4 address.
+    #[must_use]
+    pub fn ipv4(&self) -> Option<Ipv4Addr> {
+        self.addresses.iter().find_map(|address| match address.address() {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        })
+    }
+
+    /// Its IPv6 address.
+    #[must_use]
+    pub fn ipv6(&self) -> Option<Ipv6Addr> {
+        self.addresses.iter().find_map(|address| match address.address() {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(address) => Some(address),
+        })
+    }
+
+    /// What its default routes go through, one a family, IPv4 first.
+    ///
+    /// On a bridge they are the host's addresses in the network. Where packets are routed they are `169.254.1.1` and
+    /// `fe80::1`, which are nobody's: the host is reached at any of its own addresses then.
+    #[must_use]
+    pub fn gateways(&self) -> Vec<IpAddr> {
+        match self.wiring {
+            Wiring::Bridge => self.gateways.clone(),
+            Wiring::Routed => self
+                .addresses
+                .iter()
+                .map(|address| if address.is_ipv4() { LINK_GATEWAY_V4.into() } else { LINK_GATEWAY_V6.into() })
+                .collect(),
+        }
+    }
+
+    /// The addresses as the interface in the container has them. Where packets are routed, it has no neighbours.
+    pub(crate) fn addresses_inside(&self) -> impl Iterator<Item = IpNet> {
+        self.addresses.iter().filter_map(|address| match self.wiring {
+            Wiring::Bridge => Some(*address),
+            Wiring::Routed => IpNet::new(address.address(), width(address.address())).ok(),
+        })
     }
 
     /// The interface's name in the container.
@@ -93,7 +264,7 @@ impl Record {
     /// The host's end of the veth pair.
     #[must_use]
     pub fn host_ifname(&self) -> IfName {
-        IfName::of_owner(&self.bridge, &self.owner)
+        IfName::of_owner(&self.network, &self.owner)
     }
 
     /// The published ports.
@@ -101,18 +272,58 @@ impl Record {
     pub fn ports(&self) -> &[PublishedPort] {
         &self.ports
     }
+
+    /// What the other containers of the network call it: see [`Network::hosts_file`](crate::Network::hosts_file).
+    #[must_use]
+    pub fn names(&self) -> &[HostName] {
+        &self.names
+    }
+
+    /// Refuses a network of the same name that is wired otherwise.
+    pub(crate) fn check_wiring(&self, wiring: Wiring) -> cellkit_core::Result<()> {
+        if self.wiring == wiring {
+            return Ok(());
+        }
+        Err(Error::invalid("network", format!("it is in use as one that is wired otherwise: {}", self.wiring))
+            .on(Subject::Interface(self.network.to_string()))
+            .with_hint("detach its containers first, or choose another name"))
+    }
+
+    /// Refuses a port that this one publishes.
+    pub(crate) fn check_port(&self, port: &PublishedPort) -> cellkit_core::Result<()> {
+        let same = |other: &PublishedPort| other.host_address() == port.host_address() && other.collides(port);
+        if !self.ports.iter().any(same) {
+            return Ok(());
+        }
+        Err(Error::from_errno("publish", libc::EADDRINUSE)
+            .on(Subject::Value(port.to_string()))
+            .with_hint(format!("{:?} publishes this port already: choose another", self.owner())))
+    }
+
+    /// Its addresses, without prefixes.
+    pub(crate) fn plain_addresses(&self) -> Vec<IpAddr> {
+        self.addresses.iter().map(IpNet::address).collect()
+    }
+
+    /// Where the crate's own copy is.
+    #[must_use]
+    pub fn state_dir(&self) -> &Path {
+        &self.state_dir
+    }
 }
 
 impl Leased for Record {
-    fn parse(bytes: &[u8]) -> std::result::Result<Self, String> {
-        let record: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-        if record.version != VERSION {
-            return Err(format!("it has version {}, and only version {VERSION} is known", record.version));
+    fn parse(bytes: &[u8]) -> Result<Self, String> {
+        // Before anything else: another version has other fields.
+        #[derive(Deserialize)]
+        struct Version {
+            version: u32,
         }
-        if !record.subnet.contains(record.address.into()) {
-            return Err(format!("the address {} is not in {}", record.address, record.subnet));
+        let Version { version } = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        if version != VERSION {
+            return Err(format!("it has version {version}, and only version {VERSION} is known"));
         }
-        Ok(record)
+        serde_json::from_slice(bytes).map_err(|error| error.to_string())
     }
 
     fn owner(&self) -> &Owner {
@@ -120,31 +331,60 @@ impl Leased for Record {
     }
 
     fn addresses(&self) -> Vec<IpAddr> {
-        vec![self.address.into()]
+        self.plain_addresses()
     }
 
     fn names(&self) -> &[HostName] {
-        &[]
+        &self.names
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn record(owner: &str, subnet: Subnet, address: Ipv4Addr) -> Record {
-        let (bridge, eth0) = (IfName::new("cellkit0").unwrap(), IfName::new("eth0").unwrap());
-        let ports = ["80:80".parse().unwrap(), "192.0.2.1:53:53/udp".parse().unwrap()];
-        Record::new(Owner::new(owner).unwrap(), &bridge, subnet, address, &eth0, None, &ports)
+    /// A record of a container with these addresses.
+    pub(crate) fn record(owner: &str, addresses: &[&str]) -> Record {
+        Record::new(Parts {
+            owner: Owner::new(owner).unwrap(),
+            network: IfName::new("cellkit0").unwrap(),
+            wiring: Wiring::Bridge,
+            state_dir: "/run/vethnet".into(),
+            addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+            gateways: vec![[10, 209, 0, 1].into()],
+            ifname: IfName::new("eth0").unwrap(),
+            mac: None,
+            ports: vec!["80:80".parse().unwrap(), "192.0.2.1:53:53/udp".parse().unwrap()],
+            guarded: false,
+            names: vec![HostName::new("www").unwrap()],
+        })
     }
 
     #[test]
     fn the_text_is_what_it_was() {
-        let web = record("web", Subnet::default(), Ipv4Addr::new(10, 209, 0, 2));
-        let text = r#"{"version":1,"owner":"web","bridge":"cellkit0","subnet":"10.209.0.0/22","address":"10.209.0.2","ifname":"eth0","mac":"02:6b:0a:d1:00:02","ports":["80:80/tcp","192.0.2.1:53:53/udp"]}"#;
+        let web = record("web", &["10.209.0.2/22", "fd00::2/64"]);
+        let text = r#"{"version":2,"owner":"web","network":"cellkit0","wiring":"bridge","state_dir":"/run/vethnet","addresses":["10.209.0.2/22","fd00::2/64"],"gateways":["10.209.0.1"],"ifname":"eth0","mac":"02:6b:0a:d1:00:02","ports":["80:80/tcp","192.0.2.1:53:53/udp"],"guarded":false,"names":["www"]}"#;
         assert_eq!(serde_json::to_string(&web).unwrap(), text, "a new form needs a new version");
         assert_eq!(Record::parse(text.as_bytes()).unwrap(), web);
+        let old = text.replace("\"version\":2", "\"version\":1");
+        assert_eq!(Record::parse(old.as_bytes()).unwrap_err(), "it has version 1, and only version 2 is known");
+        assert!(serde_json::from_str::<Record>(&old).is_err(), "nor by serde itself");
+    }
+
+    #[test]
+    fn any_path_is_kept() {
+        let mut web = record("web", &["10.209.0.2/22"]);
+        web.state_dir = OsString::from_vec(b"/run/\xff\"".to_vec()).into();
+        assert_eq!(Record::parse(&serde_json::to_vec(&web).unwrap()).unwrap(), web);
+    }
+
+    #[test]
+    fn addresses_are_one_a_family() {
+        for addresses in [&["10.0.0.2/8", "10.0.0.3/8"][..], &["fd00::2/64", "10.0.0.2/8"], &[]] {
+            let bytes = serde_json::to_vec(&record("web", addresses)).unwrap();
+            assert!(Record::parse(&bytes).unwrap_err().contains("one address"), "{addresses:?}");
+        }
     }
 
     proptest! {
@@ -154,8 +394,8 @@ mod tests {
         }
 
         #[test]
-        fn a_flipped_bit_is_an_error_or_a_whole_record(index in 0usize..200, bit in 0u8..8) {
-            let web = record("web", Subnet::default(), Ipv4Addr::new(10, 209, 0, 2));
+        fn a_flipped_bit_is_an_error_or_a_whole_record(index in 0usize..300, bit in 0u8..8) {
+            let web = record("web", &["10.209.0.2/22"]);
             let mut bytes = serde_json::to_vec(&web).unwrap();
             if let Some(byte) = bytes.get_mut(index) {
                 *byte ^= 1 << bit;

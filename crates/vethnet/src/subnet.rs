@@ -227,14 +227,6 @@ impl Subnet {
         let family = self.address;
         (start..=end).chain(first..start).map(move |bits| from_bits(family, bits))
     }
-
-    /// The gateway of an IPv4 range that has one.
-    pub(crate) fn gateway_v4(&self) -> Ipv4Addr {
-        match self.gateway() {
-            Some(IpAddr::V4(gateway)) => gateway,
-            _ => Ipv4Addr::UNSPECIFIED,
-        }
-    }
 }
 
 /// How many bits an address of this family has.

@@ -6,7 +6,7 @@ use std::path::Path;
 use cellkit_core::{Error, ErrorKind, ProcFd, Result, Subject};
 
 use crate::hint::HINTS;
-use crate::plan::Sysctl;
+use crate::plan::{Action, Sysctl};
 
 fn rename(error: &Error, verb: &str, path: &str) -> Error {
     let operation = format!("{verb} {}", path.replace('/', "."));
@@ -17,17 +17,38 @@ fn rename(error: &Error, verb: &str, path: &str) -> Error {
     error.on(Subject::Path(Path::new("/proc/sys").join(path))).with_hints(&HINTS)
 }
 
-/// Writes the value, in the network namespace of the calling thread.
-pub(crate) fn write(proc: &ProcFd, sysctl: &Sysctl) -> Result<()> {
-    match proc.write(&Path::new("sys").join(&sysctl.path), sysctl.value.as_bytes()) {
-        Err(error) if sysctl.optional && error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(rename(&error, "write", &sysctl.path)),
-        Ok(()) => Ok(()),
+/// Writes the value, or looks whether it is the one, in the network namespace of the calling thread.
+pub(crate) fn apply(proc: &ProcFd, sysctl: &Sysctl) -> Result<()> {
+    match sysctl.action {
+        Action::Write => match proc.write(&Path::new("sys").join(&sysctl.path), sysctl.value.as_bytes()) {
+            Err(error) if sysctl.optional && error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(rename(&error, "write", &sysctl.path)),
+            Ok(()) => Ok(()),
+        },
+        Action::Expect => {
+            let hint = match read(proc, &sysctl.path) {
+                Ok(value) if value.trim_ascii() == sysctl.value.as_bytes() => return Ok(()),
+                Ok(_) => {
+                    "IPv6 is switched off in this network namespace: set net.ipv6.conf.default.disable_ipv6=0 in it, or give the network no IPv6 range"
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    "this kernel has no IPv6, or was booted with ipv6.disable=1: give the network no IPv6 range"
+                }
+                Err(error) => return Err(error),
+            };
+            Err(Error::unsupported(format!("read {}", sysctl.path.replace('/', ".")), "an IPv6 address here", None)
+                .on(Subject::Path(Path::new("/proc/sys").join(&sysctl.path)))
+                .with_hint(hint))
+        }
     }
+}
+
+/// The value, in the network namespace of the calling thread.
+pub(crate) fn read(proc: &ProcFd, path: &str) -> Result<Vec<u8>> {
+    proc.read(&Path::new("sys").join(path)).map_err(|error| rename(&error, "read", path))
 }
 
 /// Whether the switch is on, in the network namespace of the calling thread.
 pub(crate) fn is_on(proc: &ProcFd, path: &str) -> Result<bool> {
-    let text = proc.read(&Path::new("sys").join(path)).map_err(|error| rename(&error, "read", path))?;
-    Ok(text.trim_ascii() != b"0")
+    Ok(read(proc, path)?.trim_ascii() != b"0")
 }

@@ -2,43 +2,40 @@
 //!
 //! One way for all who need it: detaching, undoing a failed or abandoned attach, and what a killed process left. So every
 //! part may be there or not, and a failure of one does not keep the others. The order: first the published ports, so that
-//! no packet is sent to an address that is being taken away; then the veth pair, whose one end takes the other along, or
-//! is gone already with the container's namespace; then the connections, of which there can be no new ones; then the
-//! lease; then, after the last lease, what was shared.
+//! no packet is sent to an address that is being taken away; then the connections that came by them, of which there can
+//! be no new ones; then the veth pair, whose one end takes the other along with the addresses, routes and neighbours of
+//! both, or is gone already with the container's namespace; then the lease; then, after the last lease, what was shared,
+//! the table last: as long as there is anything that could send packets to the network's range elsewhere, it drops them.
 //!
 //! It blocks, and its sockets are opened before anything is made: nothing that happens later, such as having no file
 //! descriptor left, can keep it from undoing.
 #![forbid(unsafe_code)]
 
-use std::net::Ipv4Addr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use cellkit_core::{Error, ErrorKind, ProcFd, ProcView, Result, Subject};
 
 use crate::conntrack;
 use crate::exchange::{Mode, Request};
+use crate::forwarding::Switch;
 use crate::lease::State;
 use crate::link::{self, Link};
 use crate::lock::Lock;
 use crate::mac::MacAddr;
 use crate::name::{IfName, Owner};
-use crate::netns::inside_blocking;
+use crate::network::Wiring;
 use crate::nft;
-use crate::plan::Sysctl;
-use crate::port::PublishedPort;
+use crate::plan::{self, Layout};
 use crate::record::Record;
 use crate::socket::{Family, Socket};
-use crate::sysctl;
 use crate::tables::Tables;
 
-const ACCEPT_REDIRECTS: &str = "net/ipv4/conf/all/accept_redirects";
-
-/// The network namespace of the bridge, ready to be cleaned up.
+/// The network namespace of the network, ready to be cleaned up.
 #[derive(Debug)]
 pub(crate) struct Host {
-    route: Socket,
-    netfilter: Socket,
+    pub(crate) route: Socket,
+    pub(crate) netfilter: Socket,
     pub(crate) netns: OwnedFd,
     pub(crate) proc: Arc<ProcFd>,
 }
@@ -77,7 +74,7 @@ impl Host {
     }
 
     /// The network's tables.
-    fn tables<'a>(&'a self, name: &'a IfName) -> Tables<'a> {
+    pub(crate) fn tables<'a>(&'a self, name: &'a IfName) -> Tables<'a> {
         Tables { netfilter: &self.netfilter, name }
     }
 
@@ -91,9 +88,25 @@ impl Host {
         }
     }
 
-    /// Whether the table is there. An error when it is somebody else's.
-    pub(crate) fn has_table(&self, bridge: &IfName) -> Result<bool> {
-        Ok(self.tables(bridge).find()?.is_some())
+    /// The network's bridge, if it is wired so and it is there. A bridge of ours and of this name that belongs to a network
+    /// that is wired otherwise is an error.
+    pub(crate) fn bridge_of(&self, layout: &Layout) -> Result<Option<Link>> {
+        match (self.bridge(&layout.name), layout.wiring) {
+            (Ok(Some(_)), Wiring::Routed) => Err(Error::invalid("network", "there is a bridge of this name")
+                .on(Subject::Interface(layout.name.to_string()))
+                .with_hint("a network that is routed has none: choose another name")),
+            // Somebody else's interface of the name is not in the way of one that makes none.
+            (Err(error), Wiring::Routed) if error.kind() == ErrorKind::AlreadyExists => Ok(None),
+            (result, _) => result,
+        }
+    }
+
+    /// Whether the table is there. An error when it is somebody else's, or was made with other settings.
+    pub(crate) fn check_table(&self, layout: &Layout) -> Result<bool> {
+        match self.tables(&layout.name).find()? {
+            Some(answer) => nft::check_settings(&answer, &layout.name, layout.settings).map(|()| true),
+            None => Ok(false),
+        }
     }
 
     fn delete_bridge(&self, name: &IfName) -> Result<()> {
@@ -105,77 +118,53 @@ impl Host {
         }
     }
 
-    /// Whether packets are passed on in the bridge's network namespace.
-    pub(crate) fn forwards(&self) -> Result<bool> {
-        let proc = Arc::clone(&self.proc);
-        inside_blocking(self.netns.as_fd(), move || sysctl::is_on(&proc, "net/ipv4/ip_forward"))
-    }
-
-    /// Whether ICMP redirects are refused there.
-    pub(crate) fn refuses_redirects(&self) -> Result<bool> {
-        let proc = Arc::clone(&self.proc);
-        inside_blocking(self.netns.as_fd(), move || sysctl::is_on(&proc, ACCEPT_REDIRECTS).map(|on| !on))
-    }
-
-    /// Turning it off makes the kernel accept redirects (`inet_forward_change` in `net/ipv4/devinet.c`).
-    fn stop_forwarding(&self, refuse_redirects: bool) -> Result<()> {
-        let proc = Arc::clone(&self.proc);
-        let off = |path: &str| Sysctl { path: path.into(), value: "0", reason: "as it was before", optional: false };
-        let mut list = vec![off("net/ipv4/ip_forward")];
-        if refuse_redirects {
-            list.push(off(ACCEPT_REDIRECTS));
-        }
-        inside_blocking(self.netns.as_fd(), move || list.iter().try_for_each(|sysctl| sysctl::write(&proc, sysctl)))
-    }
-
     pub(crate) fn list(&self, request: Request) -> Result<Vec<Vec<u8>>> {
         self.route.talk(&[request], Mode::Dump)
     }
 
-    /// Removes all that was made for `owner`, and what the containers shared after the last of them.
-    pub(crate) fn take_down(
-        &self,
-        state: &State,
-        bridge: &IfName,
-        owner: &Owner,
-        address: Ipv4Addr,
-        ports: &[PublishedPort],
-    ) -> Vec<Error> {
-        let unpublished =
-            self.tables(bridge).unmake(|pack| nft::delete_elements(bridge, &[address.into()], ports, pack));
-        self.take_down_rest(state, bridge, owner, unpublished, || conntrack::forget(&self.netfilter, &[address.into()]))
+    /// Removes all that was made for the record's owner, and what the containers shared after the last of them.
+    pub(crate) fn take_down(&self, state: &State, record: &Record) -> Vec<Error> {
+        let unpublished = self.tables(&record.network).unmake(|pack| plan::unpublish(record, pack));
+        self.take_down_unpublished(state, record, unpublished.err().into_iter().collect())
     }
 
-    /// The same, with the ports that the lease names. A damaged lease names none, so the kernel is asked.
-    pub(crate) fn take_down_lease(&self, state: &State, bridge: &IfName, owner: &Owner) -> Vec<Error> {
-        let unpublished = match state.lease(owner) {
-            Ok(Some(lease)) => return self.take_down(state, bridge, owner, lease.address, &lease.ports),
+    /// The same, where the record's ports were not published: they may be another's.
+    pub(crate) fn take_down_unpublished(&self, state: &State, record: &Record, mut errors: Vec<Error>) -> Vec<Error> {
+        errors.extend(conntrack::forget(&self.netfilter, &record.plain_addresses()).err());
+        self.take_down_rest(state, &record.network, &record.owner, errors, || {
+            self.tables(&record.network).unmake(|pack| plan::expel(record, pack))
+        })
+    }
+
+    /// The same, with what the lease says. A damaged lease says nothing, so the kernel is asked.
+    pub(crate) fn take_down_lease(&self, state: &State, network: &IfName, owner: &Owner) -> Vec<Error> {
+        let found = match state.lease(owner) {
+            Ok(Some(lease)) => return self.take_down(state, &lease),
             Ok(None) => Ok(()),
-            Err(error) if error.kind() == ErrorKind::Parse => self.tables(bridge).remove_owner(owner),
+            Err(error) if error.kind() == ErrorKind::Parse => self.tables(network).remove_owner(owner),
             Err(error) => Err(error),
         };
-        self.take_down_rest(state, bridge, owner, unpublished, || Ok(()))
+        self.take_down_rest(state, network, owner, found.err().into_iter().collect(), || Ok(()))
     }
 
     fn take_down_rest(
         &self,
         state: &State,
-        bridge: &IfName,
+        network: &IfName,
         owner: &Owner,
-        unpublished: Result<()>,
-        forget: impl FnOnce() -> Result<()>,
+        mut errors: Vec<Error>,
+        expel: impl FnOnce() -> Result<()>,
     ) -> Vec<Error> {
-        let mut errors = Vec::new();
-        errors.extend(unpublished.err());
-        errors.extend(self.delete_host_end(&IfName::of_owner(bridge, owner)).err());
-        errors.extend(forget().err());
+        errors.extend(self.delete_host_end(&IfName::of_owner(network, owner)).err());
+        // Not before the interface is gone: until then what it sends is judged by this.
+        errors.extend(expel().err());
         match state.lock_blocking() {
             Ok(lock) => {
                 // A lease whose effects could not be removed stays, so that they can be found.
                 if errors.is_empty() {
                     errors.extend(state.remove(&lock, owner).err());
                 }
-                errors.extend(self.take_down_shared(&lock, state, bridge));
+                errors.extend(self.take_down_shared(&lock, state, network));
             }
             Err(error) => errors.push(error),
         }
@@ -204,9 +193,8 @@ impl Host {
         if state.any_network(lock)? {
             return Ok(());
         }
-        let Some(refused) = state.turned_forwarding_on(lock)? else { return Ok(()) };
-        self.stop_forwarding(refused)?;
-        state.turned_forwarding_off(lock)
+        let restore = |switch: Switch| switch.restore(lock, state, &self.netns, &self.proc).err();
+        Error::all(Switch::ALL.into_iter().filter_map(restore))
     }
 }
 
@@ -250,15 +238,17 @@ impl RollbackGuard {
     }
 
     /// All went well.
-    pub(crate) fn disarm(&mut self) {
+    pub(crate) fn disarm(mut self) {
         self.record = None;
     }
 
     /// Undoes. Blocks.
     pub(crate) fn roll_back(&mut self) -> Vec<Error> {
-        let Some(record) = self.record.take() else { return Vec::new() };
-        let ports = if self.published { record.ports.as_slice() } else { &[] };
-        self.host.take_down(&self.state, &record.bridge, &record.owner, record.address, ports)
+        match self.record.take() {
+            None => Vec::new(),
+            Some(record) if self.published => self.host.take_down(&self.state, &record),
+            Some(record) => self.host.take_down_unpublished(&self.state, &record, Vec::new()),
+        }
     }
 }
 

@@ -1,7 +1,10 @@
 //! What answers add up to.
 #![forbid(unsafe_code)]
 
+use std::os::fd::AsFd;
+
 use super::*;
+use crate::plan::{End, Known, Step};
 use cellkit_core::ErrorKind;
 use proptest::prelude::*;
 
@@ -89,7 +92,9 @@ fn each_request_of_a_datagram_has_its_own_verdict() {
 fn attributes_that_do_not_fit_their_length_are_refused() {
     let name = crate::IfName::new("eth0").unwrap();
     for length in [65_400, 65_531, 65_532, 65_535, 65_536, 66_000, 70_000] {
-        let requests = [crate::link::no_link_local(&name, Some(&"x".repeat(length)))];
+        let step = Step::NoLinkLocal { end: End::Bridge, name: name.clone(), alias: Some("x".repeat(length)) };
+        let known = Known { bridge: Some(7), ..Known::default() };
+        let requests = step.requests(&known, std::io::stdin().as_fd(), crate::nft::Settings::default()).unwrap();
         match Exchange::new(&requests, Mode::Ack, 1).datagram() {
             Ok(datagram) => {
                 assert!(length < 65_531);

@@ -12,7 +12,7 @@ use nix::sched::{CloneFlags, setns};
 
 use crate::hint::HINTS;
 
-pub(super) fn enter(netns: &OwnedFd) -> Result<()> {
+pub(crate) fn enter(netns: &OwnedFd) -> Result<()> {
     setns(netns, CloneFlags::CLONE_NEWNET).map_err(|errno| Error::from_errno("setns", errno as i32).with_hints(&HINTS))
 }
 
@@ -26,11 +26,13 @@ pub(super) fn spawn<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static
     builder().spawn(work).map_err(|error| Error::from_io("clone", &error).with_hints(&HINTS))
 }
 
-fn spawn_small<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<thread::JoinHandle<T>> {
+pub(crate) fn spawn_small<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<thread::JoinHandle<T>> {
     builder().stack_size(256 << 10).spawn(work).map_err(|error| Error::from_io("clone", &error).with_hints(&HINTS))
 }
 
-pub(super) fn died() -> Error {
+pub(crate) fn died() -> Error {
     Error::other("clone", "the thread that worked inside the network namespace died")
 }
 
@@ -82,7 +84,7 @@ pub(crate) async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T> + 
 
 /// Waits for a thread when dropped.
 #[derive(Debug)]
-struct JoinGuard(Option<thread::JoinHandle<()>>);
+pub(crate) struct JoinGuard(pub(crate) Option<thread::JoinHandle<()>>);
 
 impl Drop for JoinGuard {
     fn drop(&mut self) {

@@ -1,7 +1,7 @@
 //! Attaching and detaching, and what traffic then does.
 
 use std::collections::HashSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use cellkit_core::StepText;
@@ -21,9 +21,9 @@ fn two_containers_reach_each_other_the_gateway_and_the_world() {
         wait(async {
             let first = network.attach(&a, &Attach::new("a"), &mut ()).await.expect("a");
             let second = network.attach(&b, &Attach::new("b"), &mut ()).await.expect("b");
-            assert_eq!(first.address(), Ipv4Addr::new(10, 209, 0, 2));
-            assert_eq!(second.address(), Ipv4Addr::new(10, 209, 0, 3));
-            assert_eq!(first.gateway(), Ipv4Addr::new(10, 209, 0, 1));
+            assert_eq!(first.address(), IpAddr::from([10, 209, 0, 2]));
+            assert_eq!(second.address(), IpAddr::from([10, 209, 0, 3]));
+            assert_eq!(first.gateway(), IpAddr::from([10, 209, 0, 1]));
 
             // As other programs see it.
             let host = Ns::host();
@@ -211,7 +211,9 @@ fn an_address_rests_before_it_is_given_again() {
         let state = StateDir::new();
         let network = || super::world::network("cellkit0", "10.77.0.0/29", &state.path());
         let namespaces: Vec<_> = (0..10).map(|_| Ns::new()).collect();
-        let last = |address: Ipv4Addr| address.octets()[3];
+        let last = |address: IpAddr| {
+            address.to_string().rsplit('.').next().and_then(|last| last.parse::<u8>().ok()).expect("IPv4")
+        };
         wait(async {
             let start = async |owner: &str, at: usize| {
                 network().attach(&namespaces[at], &Attach::new(owner), &mut ()).await.expect("attach")

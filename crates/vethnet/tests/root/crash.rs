@@ -119,12 +119,16 @@ fn a_damaged_record_is_named_and_removed() {
         let network = state.network();
         let (a, b) = (Ns::new(), Ns::new());
         wait(async {
-            let _attached = network.attach(&a, &spec(), &mut ()).await.expect("a");
+            let attached = network.attach(&a, &spec(), &mut ()).await.expect("a");
             let file = state.path().join("cellkit0/lease/a.json");
             let whole = std::fs::read(&file).expect("read");
             for bytes in [&[][..], &whole[..whole.len() / 2], b"{}", b"\xff\xfe"] {
                 std::fs::write(&file, bytes).expect("damage");
-                let error = network.attach(&b, &Attach::new("b"), &mut ()).await.expect_err("which address is free?");
+                // It is nobody's but a's: who comes gets another address.
+                let other = network.attach(&b, &Attach::new("b"), &mut ()).await.expect("b");
+                assert_ne!(other.address(), attached.address());
+                other.detach().await.expect("b");
+                let error = network.check(&Attach::new("b")).await.expect_err("whose ports are published?");
                 assert_eq!(error.kind(), ErrorKind::Parse);
                 assert!(error.to_string().contains("a.json") && error.hint().is_some(), "{error:#}");
             }

@@ -2,6 +2,7 @@
 
 mod attach;
 mod crash;
+mod families;
 mod obstacles;
 mod ports;
 mod world;

@@ -98,7 +98,7 @@ fn one_address_of_the_host_and_udp() {
             outside.send_to(b"ping", (HOST, 5353)).expect("send");
             let mut buffer = [0; 8];
             let (length, peer) = inside.recv_from(&mut buffer).expect("receive");
-            assert_eq!((&buffer[..length], peer.ip()), (&b"ping"[..], WORLD.into()));
+            assert_eq!((&buffer[..length], peer.ip()), (&b"ping"[..], WORLD));
 
             // As nft shows it.
             let maps: Vec<_> = host.ruleset().into_iter().filter_map(|item| item.get("map").cloned()).collect();
@@ -206,7 +206,7 @@ fn ports_that_are_taken() {
             let attachment =
                 network.attach(&one, &Attach::new("one").publish(port("8080:80")), &mut ()).await.expect("one");
             // By another container.
-            let spec = Attach::new("two").publish(port("127.0.0.1:8080:81"));
+            let spec = Attach::new("two").publish(port("8080:81"));
             for error in [
                 network.check(&spec).await.expect_err("check"),
                 network.attach(&two, &spec, &mut ()).await.expect_err("attach"),
@@ -261,7 +261,7 @@ fn answer(netns: &Ns, word: &'static str, rounds: usize) -> std::thread::JoinHan
 }
 
 /// The kernel's list of connections of the host.
-fn flows_with(address: Ipv4Addr) -> usize {
+fn flows_with(address: std::net::IpAddr) -> usize {
     let list = std::fs::read_to_string("/proc/thread-self/net/nf_conntrack").expect("nf_conntrack");
     list.lines().filter(|line| line.contains(&format!("={address} "))).count()
 }

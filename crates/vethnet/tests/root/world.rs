@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::future::Future;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -126,7 +126,7 @@ impl Ns {
 
     /// A server that answers each connection with the address it sees the client at, until dropped.
     pub fn serve(&self, port: u16) -> Server {
-        let listener = self.run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).expect("bind"));
+        let listener = self.run(|| TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).expect("bind"));
         listener.set_nonblocking(true).expect("nonblocking");
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
@@ -134,7 +134,7 @@ impl Ns {
             while !stopped.load(Ordering::Relaxed) {
                 match listener.accept() {
                     Ok((mut stream, peer)) => {
-                        let _ = stream.write_all(peer.ip().to_string().as_bytes());
+                        let _ = stream.write_all(peer.ip().to_canonical().to_string().as_bytes());
                     }
                     Err(_) => thread::sleep(Duration::from_millis(1)),
                 }
@@ -144,9 +144,9 @@ impl Ns {
     }
 
     /// Connects from inside and returns what a [`serve`](Ns::serve) said: the address this side was seen at.
-    pub fn seen_at(&self, address: Ipv4Addr, port: u16) -> Result<Ipv4Addr, std::io::Error> {
+    pub fn seen_at(&self, address: impl Into<IpAddr>, port: u16) -> Result<IpAddr, std::io::Error> {
+        let address = SocketAddr::new(address.into(), port);
         self.run(|| {
-            let address = SocketAddrV4::new(address, port).into();
             let mut stream = TcpStream::connect_timeout(&address, Duration::from_millis(800))?;
             stream.set_read_timeout(Some(Duration::from_secs(2)))?;
             let mut text = String::new();
@@ -174,8 +174,8 @@ impl Drop for Server {
 /// to the containers, as the world has none.
 pub struct Uplink(pub Ns);
 
-pub const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-pub const WORLD: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+pub const HOST: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+pub const WORLD: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
 
 impl Uplink {
     pub fn new() -> Self {

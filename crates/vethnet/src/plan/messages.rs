@@ -1,0 +1,297 @@
+//! The steps as rtnetlink and nf_tables messages.
+#![forbid(unsafe_code)]
+
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use cellkit_core::{Error, Result, Subject};
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
+use netlink_packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind,
+    InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+};
+use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+
+use super::{End, Step, Way};
+use crate::attr;
+use crate::exchange::Request;
+use crate::ip_net::IpNet;
+use crate::link::{CREATE, LOOPBACK_INDEX, bytes};
+use crate::name::IfName;
+use crate::network::Wiring;
+use crate::nft::{self, Links, Pack, Sender, Settings, TableSpec};
+use crate::record::Record;
+use crate::subnet::width;
+
+const RTM_NEWLINK: u16 = 16;
+const RTM_GETLINK: u16 = 18;
+const RTM_SETLINK: u16 = 19;
+const RTM_NEWADDR: u16 = 20;
+const RTM_NEWROUTE: u16 = 24;
+const RTM_NEWNEIGH: u16 = 28;
+/// `struct ifinfomsg`, before the attributes.
+const IFINFOMSG: usize = 16;
+const IFLA_LINK: u16 = 5;
+
+/// The numbers of a link and, of a veth pair, of its peer in the other namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Numbers {
+    pub(crate) index: u32,
+    pub(crate) peer: Option<u32>,
+}
+
+impl Numbers {
+    /// From an answer to RTM_GETLINK.
+    pub(crate) fn parse(body: &[u8]) -> Option<Self> {
+        let number = |bytes: &[u8]| bytes.first_chunk().copied().map(u32::from_ne_bytes);
+        let peer = attr::find(body.get(IFINFOMSG..)?, IFLA_LINK).and_then(number);
+        Some(Self { index: number(body.get(4..)?)?, peer })
+    }
+}
+
+/// The numbers of the interfaces that there are so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Known {
+    pub(crate) bridge: Option<u32>,
+    pub(crate) host: Option<u32>,
+    pub(crate) container: Option<u32>,
+}
+
+impl Known {
+    fn index(&self, end: End, name: &IfName) -> Result<u32> {
+        let index = match end {
+            End::Bridge => self.bridge,
+            End::Host => self.host,
+            End::Container => self.container,
+            End::Loopback => Some(LOOPBACK_INDEX),
+        };
+        index.ok_or_else(|| Error::gone("RTM_GETLINK", Some(libc::ENODEV)).on(Subject::Interface(name.to_string())))
+    }
+}
+
+impl Step {
+    /// The messages, in the order in which they are sent. A step that is values of /proc/sys has none.
+    pub(crate) fn requests(&self, known: &Known, netns: BorrowedFd<'_>, settings: Settings) -> Result<Vec<Request>> {
+        let one = match self {
+            Self::Sysctls { .. } => return Ok(Vec::new()),
+            Self::NewTable(layout) => {
+                let links = match layout.wiring {
+                    Wiring::Bridge => Links::Bridge(&layout.name),
+                    Wiring::Routed => Links::Added,
+                };
+                let subnets = layout.subnets();
+                return nft::new_table(&TableSpec {
+                    name: &layout.name,
+                    links,
+                    subnets: &subnets,
+                    settings: layout.settings,
+                });
+            }
+            Self::Admit(record) => return admit(record),
+            Self::Publish(record) => return publish(record, settings),
+            Self::NewBridge { name, mac, mtu } => {
+                let mut message = LinkMessage::default();
+                message.attributes = vec![
+                    LinkAttribute::IfName(name.to_string()),
+                    LinkAttribute::Address(mac.bytes().to_vec()),
+                    LinkAttribute::Mtu(*mtu),
+                    LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)]),
+                ];
+                return Ok(vec![link(RTM_NEWLINK, CREATE, name, &message), ask(name)]);
+            }
+            Self::NewVeth { name, mac, bridge, peer, peer_mac, mtu } => {
+                let mut there = LinkMessage::default();
+                there.attributes = vec![
+                    LinkAttribute::IfName(peer.to_string()),
+                    LinkAttribute::Address(peer_mac.bytes().to_vec()),
+                    LinkAttribute::Mtu(*mtu),
+                    LinkAttribute::NetNsFd(netns.as_raw_fd()),
+                ];
+                let mut here = LinkMessage::default();
+                here.attributes = vec![
+                    LinkAttribute::IfName(name.to_string()),
+                    LinkAttribute::Address(mac.bytes().to_vec()),
+                    LinkAttribute::Mtu(*mtu),
+                    LinkAttribute::LinkInfo(vec![
+                        LinkInfo::Kind(InfoKind::Veth),
+                        LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(there))),
+                    ]),
+                ];
+                if let Some(bridge) = bridge {
+                    here.attributes.push(LinkAttribute::Controller(known.index(End::Bridge, bridge)?));
+                }
+                return Ok(vec![link(RTM_NEWLINK, CREATE, name, &here), ask(name)]);
+            }
+            Self::NoLinkLocal { end, name, alias } => {
+                let mut message = at(known.index(*end, name)?);
+                if let Some(alias) = alias {
+                    message.attributes.push(LinkAttribute::IfAlias(alias.clone()));
+                }
+                let mode = vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)];
+                message.attributes.push(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(mode)]));
+                link(RTM_SETLINK, 0, name, &message)
+            }
+            Self::PortFlags { name, hairpin, isolated } => {
+                let mut message = at(known.index(End::Host, name)?);
+                let mut flags = Vec::new();
+                if *hairpin {
+                    flags.push(InfoBridgePort::HairpinMode(true));
+                }
+                if *isolated {
+                    flags.push(InfoBridgePort::Isolated(true));
+                }
+                message.attributes.push(LinkAttribute::LinkInfo(vec![
+                    LinkInfo::PortKind(InfoPortKind::Bridge),
+                    LinkInfo::PortData(InfoPortData::BridgePort(flags)),
+                ]));
+                // RTM_SETLINK does not look at the options of a port.
+                link(RTM_NEWLINK, 0, name, &message)
+            }
+            Self::Up { end, name } => {
+                let mut message = at(known.index(*end, name)?);
+                message.header.flags = LinkFlags::Up;
+                message.header.change_mask = LinkFlags::Up;
+                link(RTM_SETLINK, 0, name, &message)
+            }
+            Self::NewAddress { end, name, address } => new_address(name, known.index(*end, name)?, *address),
+            Self::NewNeighbour { end, name, address, mac } => {
+                let mut message = NeighbourMessage::default();
+                message.header.family = family(*address);
+                message.header.ifindex = known.index(*end, name)?;
+                message.header.state = NeighbourState::Permanent;
+                message.header.kind = RouteType::Unicast;
+                let destination = match address {
+                    IpAddr::V4(address) => NeighbourAddress::Inet(*address),
+                    IpAddr::V6(address) => NeighbourAddress::Inet6(*address),
+                };
+                message.attributes = vec![
+                    NeighbourAttribute::Destination(destination),
+                    NeighbourAttribute::LinkLayerAddress(mac.bytes().to_vec()),
+                ];
+                let subject = Some(Subject::Interface(name.to_string()));
+                Request { operation: "RTM_NEWNEIGH", subject, kind: RTM_NEWNEIGH, flags: CREATE, body: bytes(&message) }
+            }
+            Self::NewRoute { end, name, way } => new_route(*way, known.index(*end, name)?),
+        };
+        Ok(vec![one])
+    }
+}
+
+/// The elements that make the container's interface one of the network's.
+pub(crate) fn admit(record: &Record) -> Result<Vec<Request>> {
+    let (host, addresses) = (record.host_ifname(), record.plain_addresses());
+    match record.wiring {
+        Wiring::Routed => nft::new_link(&record.network, &host, &record.owner),
+        Wiring::Bridge if !record.guarded => Ok(Vec::new()),
+        Wiring::Bridge => {
+            let sender = Sender { port: &host, mac: record.mac, addresses: &addresses };
+            nft::new_sender(&record.network, &record.owner, &sender)
+        }
+    }
+}
+
+/// Undoes [`admit`].
+pub(crate) fn expel(record: &Record, pack: Pack) -> Result<Vec<Request>> {
+    let (host, addresses) = (record.host_ifname(), record.plain_addresses());
+    match record.wiring {
+        Wiring::Routed => nft::delete_link(&record.network, &host),
+        Wiring::Bridge if !record.guarded => Ok(Vec::new()),
+        Wiring::Bridge => {
+            let sender = Sender { port: &host, mac: record.mac, addresses: &addresses };
+            nft::delete_sender(&record.network, &sender, pack)
+        }
+    }
+}
+
+/// The elements of the published ports.
+pub(crate) fn publish(record: &Record, settings: Settings) -> Result<Vec<Request>> {
+    nft::new_elements(&record.network, &record.owner, &record.plain_addresses(), &record.ports, settings)
+}
+
+/// Undoes [`publish`].
+pub(crate) fn unpublish(record: &Record, pack: Pack) -> Result<Vec<Request>> {
+    nft::delete_elements(&record.network, &record.plain_addresses(), &record.ports, pack)
+}
+
+fn family(address: IpAddr) -> AddressFamily {
+    if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
+}
+
+fn at(index: u32) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.header.interface_family = AddressFamily::Unspec;
+    message.header.index = index;
+    message
+}
+
+fn link(kind: u16, flags: u16, name: &IfName, message: &LinkMessage) -> Request {
+    let operation = if kind == RTM_SETLINK { "RTM_SETLINK" } else { "RTM_NEWLINK" };
+    Request { operation, subject: Some(Subject::Interface(name.to_string())), kind, flags, body: bytes(message) }
+}
+
+/// Asks for the number of what was just made.
+fn ask(name: &IfName) -> Request {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::IfName(name.to_string()));
+    let subject = Some(Subject::Interface(name.to_string()));
+    Request { operation: "RTM_GETLINK", subject, kind: RTM_GETLINK, flags: 0, body: bytes(&message) }
+}
+
+fn new_address(name: &IfName, index: u32, address: IpNet) -> Request {
+    let mut message = AddressMessage::default();
+    message.header.family = family(address.address());
+    message.header.prefix_len = address.prefix();
+    message.header.scope = AddressScope::Universe;
+    message.header.index = index;
+    message.attributes = vec![AddressAttribute::Local(address.address()), AddressAttribute::Address(address.address())];
+    if let Some(broadcast) = address.broadcast() {
+        message.attributes.push(AddressAttribute::Broadcast(broadcast));
+    }
+    if address.is_ipv6() {
+        // It was leased: nobody else has it, and to ask takes a second in which it cannot be used.
+        message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+        if matches!(address.address(), IpAddr::V6(address) if address.is_unicast_link_local()) {
+            message.header.scope = AddressScope::Link;
+        }
+    }
+    let subject = Some(Subject::Interface(name.to_string()));
+    Request { operation: "RTM_NEWADDR", subject, kind: RTM_NEWADDR, flags: CREATE, body: bytes(&message) }
+}
+
+fn new_route(way: Way, index: u32) -> Request {
+    let address = |address| match address {
+        IpAddr::V4(address) => RouteAddress::Inet(address),
+        IpAddr::V6(address) => RouteAddress::Inet6(address),
+    };
+    let mut message = RouteMessage::default();
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.protocol = RouteProtocol::Static;
+    message.header.kind = RouteType::Unicast;
+    message.header.scope = RouteScope::Universe;
+    message.attributes.push(RouteAttribute::Oif(index));
+    let subject = match way {
+        Way::Default { gateway, onlink } => {
+            message.header.address_family = family(gateway);
+            if onlink {
+                message.header.flags = RouteFlags::Onlink;
+            }
+            message.attributes.push(RouteAttribute::Gateway(address(gateway)));
+            format!("default via {gateway}")
+        }
+        Way::Host(host) => {
+            message.header.address_family = family(host);
+            message.header.destination_prefix_length = width(host);
+            if host.is_ipv4() {
+                message.header.scope = RouteScope::Link;
+            }
+            message.attributes.push(RouteAttribute::Destination(address(host)));
+            format!("route to {host}")
+        }
+    };
+    let subject = Some(Subject::Thing(subject));
+    Request { operation: "RTM_NEWROUTE", subject, kind: RTM_NEWROUTE, flags: CREATE, body: bytes(&message) }
+}
