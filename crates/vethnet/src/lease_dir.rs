@@ -245,9 +245,9 @@ impl<R: Leased> LeaseDir<R> {
         }
     }
 
-    /// Whether `owner`, who has the address by its entry, has no record of it. A damaged record may be of it.
+    /// Whether `owner`, who has the address by its entry, has a record without it. A damaged record may be of it.
     fn is_orphan(&self, address: IpAddr, owner: &Owner) -> Result<bool> {
-        match self.read(owner) {
+        match self.find(owner) {
             Ok(Some(record)) => Ok(!record.addresses().contains(&address)),
             Ok(None) => Ok(true),
             Err(error) if error.kind() == ErrorKind::Parse => Ok(false),

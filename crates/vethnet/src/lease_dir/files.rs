@@ -39,15 +39,17 @@ pub(super) fn rmdir(path: &Path) -> Result<()> {
     }
 }
 
-/// Writes a file that nobody reads yet.
+/// Writes a new file, in place of one that a killed writer has left.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(|error| fail("openat", &error, path))?;
+    let open = || OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let file = match open() {
+        Err(error) if error.kind() == Io::AlreadyExists => {
+            unlink(path)?;
+            open()
+        }
+        opened => opened,
+    };
+    let mut file = file.map_err(|error| fail("openat", &error, path))?;
     file.write_all(bytes).map_err(|error| fail("write", &error, path))
 }
 

@@ -1,0 +1,5 @@
+//! What takes namespaces of the test's own.
+
+mod conflict;
+mod kill;
+mod names;
