@@ -5,7 +5,7 @@ use cellkit_core::{Error, ErrorKind, Result, Subject};
 
 use crate::exchange::{Mode, Request};
 use crate::name::{IfName, Owner};
-use crate::nft::{self, Owned, Pack, TableSpec};
+use crate::nft::{self, Links, Owned, Pack, TableSpec};
 use crate::socket::Socket;
 
 /// The tables of this name, by this socket.
@@ -47,18 +47,27 @@ impl Tables<'_> {
         }
     }
 
-    /// Makes what is missing of the tables, whole. Says whether anything was.
+    /// Makes the tables, if one is missing; says whether one was. What is left of them is made anew as well, empty: it is as
+    /// if all had been flushed.
     pub(crate) fn ensure(&self, spec: &TableSpec<'_>) -> Result<bool> {
-        if let Some(answer) = self.find()? {
-            nft::check_settings(&answer, self.name, spec.settings)?;
+        let guards = spec.settings.guard && matches!(spec.links, Links::Bridge(_));
+        let whole = || -> Result<(bool, bool)> {
+            let inet = self.find()?;
+            if let Some(answer) = &inet {
+                nft::check_settings(answer, self.name, spec.settings)?;
+            }
+            let guard = if guards { self.found(nft::get_guard(self.name)?)? } else { None };
+            Ok((inet.is_some(), guard.is_some()))
+        };
+        let (inet, guard) = whole()?;
+        if inet && guard == guards {
             return Ok(false);
         }
-        match self.netfilter.talk(&nft::new_table(spec)?, Mode::Batch) {
-            // Another was faster; or the name is somebody else's, in the other family.
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => match self.find()? {
-                Some(answer) => nft::check_settings(&answer, self.name, spec.settings).map(|()| false),
-                None => Err(error),
-            },
+        let mut requests = nft::delete_table(self.name, inet, guard)?;
+        requests.extend(nft::new_table(spec)?);
+        match self.netfilter.talk(&requests, Mode::Batch) {
+            // Another was faster.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && whole()? == (true, guards) => Ok(false),
             result => result.map(|_| true),
         }
     }

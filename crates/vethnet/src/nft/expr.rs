@@ -200,7 +200,7 @@ impl Rule {
 
     /// `fib saddr . iif oif missing`
     pub(super) fn source_elsewhere(self) -> Self {
-        self.fib(NFTA_FIB_F_SADDR | NFTA_FIB_F_IIF | NFTA_FIB_F_PRESENT, NFT_FIB_RESULT_OIF).compare(Test::Is, &[0])
+        self.fib(NFTA_FIB_F_SADDR | NFTA_FIB_F_IIF | NFTA_FIB_F_PRESENT, NFT_FIB_RESULT_OIF).compare(Test::Is, &[0; 4])
     }
 
     fn fib(self, flags: u32, result: u32) -> Self {

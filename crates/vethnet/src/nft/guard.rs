@@ -26,6 +26,8 @@
 //! * A port is told by its name, which is in `meta iifname` on every kernel. The bridge's own (`meta ibrname`) would need
 //!   the module nft_meta_bridge, and the flag of a port that locks it to known hardware addresses (IFLA_BRPORT_LOCKED)
 //!   Linux 5.18 and would know nothing of addresses.
+//! * nft(8) has a word for the target since its version 1.0.8 (`icmpv6 taddr`). An older one shows where it is in the packet,
+//!   and cannot load that rule again from what it has listed.
 //! * Neighbour discovery in fragments, which this would not see into, is refused by whoever gets it (RFC 6980).
 //!
 //! Without a bridge a container has no neighbours but the host. There `fib saddr . iif oif missing drop` in the table
