@@ -6,16 +6,21 @@
 //! address next. So with the attachment all connections are deleted that have the container's address as the source of
 //! either direction: of the first packet (opened by it), or of the answers (opened to it).
 //!
-//! The kernel does the choosing: CTA_FILTER, since Linux 5.8 for lists, since 6.11 for deleting, which is then one message.
-//! Before, deleting by a filter is EINVAL, and each connection in the filtered list is deleted by its own tuple and
-//! id. Connections of others are never listed. But the kernel walks its whole table for it, whose size is
-//! `net.netfilter.nf_conntrack_buckets`, however few connections there are; where there are none at all, it is not
-//! asked to.
+//! Of IPv4 the kernel does the choosing: CTA_FILTER, since Linux 5.8 for lists, since 6.11 for deleting, which is then one
+//! message. Before, deleting by a filter is EINVAL, and each connection in the filtered list is deleted by its own tuple
+//! and id. Connections of others are never listed.
+//!
+//! Of IPv6 it cannot be asked to: its filter takes what has *another* address than the one that is asked for
+//! (`ctnetlink_filter_match_tuple`, to this day), and would forget everybody's connections but the container's. So all
+//! of IPv6 are listed, and chosen here.
+//!
+//! For each list the kernel walks its whole table, whose size is `net.netfilter.nf_conntrack_buckets`, however few
+//! connections there are; where there are none at all, it is not asked to.
 //!
 //! Numbers are those of `linux/netfilter/nfnetlink_conntrack.h`.
 #![forbid(unsafe_code)]
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use cellkit_core::{Error, ErrorKind, Result, Subject};
 
@@ -73,22 +78,32 @@ pub(crate) fn forget(netfilter: &Socket, addresses: &[IpAddr]) -> Result<()> {
     }
     let mut errors = Vec::new();
     for address in addresses {
-        for opened in [Opened::ToIt, Opened::ByIt] {
-            errors.extend(forget_opened(netfilter, *address, opened).err());
+        match address {
+            IpAddr::V4(address) => {
+                for opened in [Opened::ToIt, Opened::ByIt] {
+                    errors.extend(forget_opened(netfilter, *address, opened).err());
+                }
+            }
+            IpAddr::V6(_) => errors.extend(forget_each(netfilter, list_all(*address)?, *address).err()),
         }
     }
     Error::all(errors)
 }
 
-fn forget_opened(netfilter: &Socket, address: IpAddr, opened: Opened) -> Result<()> {
+fn forget_opened(netfilter: &Socket, address: Ipv4Addr, opened: Opened) -> Result<()> {
     match netfilter.talk(&[delete_all(address, opened)?], Mode::Ack) {
         Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         result => return result.map(drop),
     }
+    forget_each(netfilter, list(address, opened)?, address.into())
+}
+
+/// Deletes those of the list that are of the address.
+fn forget_each(netfilter: &Socket, list: Request, address: IpAddr) -> Result<()> {
     let mut errors = Vec::new();
-    for answer in netfilter.talk(&[list(address, opened)?], Mode::Dump)? {
-        let Some(request) = delete(&answer, address, opened)? else { continue };
+    for answer in netfilter.talk(&[list], Mode::Dump)? {
+        let Some(request) = delete(&answer, address)? else { continue };
         match netfilter.talk(&[request], Mode::Ack) {
             Err(error) if error.kind() != ErrorKind::NotFound => errors.push(error),
             _ => {}
@@ -118,15 +133,12 @@ fn family(address: IpAddr) -> [u8; NFGENMSG] {
     [family as u8, 0, 0, 0]
 }
 
-fn filter(address: IpAddr, opened: Opened) -> Writer {
-    let mut writer = Writer::new(&family(address));
+fn filter(address: Ipv4Addr, opened: Opened) -> Writer {
+    let mut writer = Writer::new(&family(address.into()));
     writer
         .nest(opened.tuple(), |tuple| {
             tuple.nest(CTA_TUPLE_IP, |ip| {
-                match address {
-                    IpAddr::V4(address) => ip.put(CTA_IP_V4_SRC, &address.octets()),
-                    IpAddr::V6(address) => ip.put(CTA_IP_V6_SRC, &address.octets()),
-                };
+                ip.put(CTA_IP_V4_SRC, &address.octets());
             });
         })
         .nest(CTA_FILTER, |filter| {
@@ -140,21 +152,29 @@ fn filter(address: IpAddr, opened: Opened) -> Writer {
 
 /// Deletes all of the address. A kernel that does not know the filter here takes the address for a part of one tuple,
 /// which is not whole, and refuses: it never deletes more.
-fn delete_all(address: IpAddr, opened: Opened) -> Result<Request> {
-    request("IPCTNL_MSG_CT_DELETE", IPCTNL_MSG_CT_DELETE, address, filter(address, opened))
+fn delete_all(address: Ipv4Addr, opened: Opened) -> Result<Request> {
+    request("IPCTNL_MSG_CT_DELETE", IPCTNL_MSG_CT_DELETE, address.into(), filter(address, opened))
 }
 
-fn list(address: IpAddr, opened: Opened) -> Result<Request> {
-    request("IPCTNL_MSG_CT_GET", IPCTNL_MSG_CT_GET, address, filter(address, opened))
+fn list(address: Ipv4Addr, opened: Opened) -> Result<Request> {
+    request("IPCTNL_MSG_CT_GET", IPCTNL_MSG_CT_GET, address.into(), filter(address, opened))
+}
+
+/// Lists what there is of the address's family.
+fn list_all(address: IpAddr) -> Result<Request> {
+    request("IPCTNL_MSG_CT_GET", IPCTNL_MSG_CT_GET, address, Writer::new(&family(address)))
 }
 
 /// Deletes one that the kernel told of. `None` when it is not of the address: without a tuple, all would be deleted.
-fn delete(answer: &[u8], address: IpAddr, opened: Opened) -> Result<Option<Request>> {
+fn delete(answer: &[u8], address: IpAddr) -> Result<Option<Request>> {
     let attributes = answer.get(NFGENMSG..).unwrap_or_default();
     let find = |kind| attr::find(attributes, kind);
-    let source = find(opened.tuple()).and_then(|tuple| attr::find(tuple, CTA_TUPLE_IP)).and_then(source_of);
+    let is_source = |opened: Opened| {
+        let ip = find(opened.tuple()).and_then(|tuple| attr::find(tuple, CTA_TUPLE_IP));
+        ip.and_then(source_of) == Some(address)
+    };
     let (Some(tuple), Some(id)) = (find(CTA_TUPLE_ORIG), find(CTA_ID)) else { return Ok(None) };
-    if source != Some(address) {
+    if !is_source(Opened::ByIt) && !is_source(Opened::ToIt) {
         return Ok(None);
     }
     let mut writer = Writer::new(&family(address));
@@ -180,7 +200,7 @@ fn request(operation: &'static str, message: u16, address: IpAddr, writer: Write
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::net::{Ipv4Addr, Ipv6Addr};
+    use std::net::Ipv6Addr;
 
     const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 209, 0, 2));
     const OTHER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
@@ -209,46 +229,43 @@ mod tests {
 
     #[test]
     fn only_what_is_of_the_address_is_deleted() {
-        for (orig, reply, id, by_it, to_it) in [
-            (Some(ADDRESS), Some(OTHER), true, true, false),
-            (Some(OTHER), Some(ADDRESS), true, false, true),
-            (Some(OTHER), Some(OTHER), true, false, false),
-            (None, Some(ADDRESS), true, false, false),
-            (Some(OTHER), Some(ADDRESS), false, false, false),
-            (None, None, true, false, false),
+        for (orig, reply, id, of_it) in [
+            (Some(ADDRESS), Some(OTHER), true, true),
+            (Some(OTHER), Some(ADDRESS), true, true),
+            (Some(OTHER), Some(OTHER), true, false),
+            (None, Some(ADDRESS), true, false),
+            (Some(OTHER), Some(ADDRESS), false, false),
+            (None, None, true, false),
         ] {
-            for (opened, of_it) in [(Opened::ByIt, by_it), (Opened::ToIt, to_it)] {
-                let request = delete(&answer(orig, reply, id), ADDRESS, opened).unwrap();
-                assert_eq!(request.is_some(), of_it, "{orig:?} {reply:?} {id} {opened:?}");
-                if let Some(request) = request {
-                    assert_eq!(request.kind, 0x102);
-                    assert_eq!(request.body, answer(orig, None, true), "the tuple as the kernel gave it, and the id");
-                }
+            let request = delete(&answer(orig, reply, id), ADDRESS).unwrap();
+            assert_eq!(request.is_some(), of_it, "{orig:?} {reply:?} {id}");
+            if let Some(request) = request {
+                assert_eq!(request.kind, 0x102);
+                assert_eq!(request.body, answer(orig, None, true), "the tuple as the kernel gave it, and the id");
             }
         }
         let six = answer(Some(ADDRESS_6), Some(ADDRESS_6), true);
-        assert!(delete(&six, ADDRESS_6, Opened::ToIt).unwrap().is_some());
+        assert!(delete(&six, ADDRESS_6).unwrap().is_some());
+        assert!(delete(&six, "fd00::3".parse().unwrap()).unwrap().is_none());
     }
 
     #[test]
     fn the_kernel_filters_by_the_source_of_one_direction() {
-        let request = list(ADDRESS, Opened::ToIt).unwrap();
+        let request = list(Ipv4Addr::new(10, 209, 0, 2), Opened::ToIt).unwrap();
         assert_eq!(request.kind, 0x101);
         let tuple = [16, 0, 2, 0x80, 12, 0, 1, 0x80, 8, 0, 1, 0, 10, 209, 0, 2];
         let filter = [20, 0, 25, 0x80, 8, 0, 1, 0, 0, 0, 0, 0, 8, 0, 2, 0, 1, 0, 0, 0];
         assert_eq!(request.body, [&[2, 0, 0, 0][..], &tuple, &filter].concat());
-        let request = delete_all(ADDRESS_6, Opened::ByIt).unwrap();
-        assert_eq!((request.kind, request.body[0], request.body[6]), (0x102, 10, 1), "IPv6, the first packet's");
+        let request = list_all(ADDRESS_6).unwrap();
+        assert_eq!(request.body, [10, 0, 0, 0], "its filter would take what is not of the address");
     }
 
     proptest! {
         #[test]
         fn any_answer_is_taken_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..120)) {
             let _ = count_of(&bytes);
-            for opened in [Opened::ByIt, Opened::ToIt] {
-                if let Some(request) = delete(&bytes, ADDRESS, opened).unwrap() {
-                    prop_assert!(attr::find(&request.body[4..], CTA_TUPLE_ORIG).is_some());
-                }
+            if let Some(request) = delete(&bytes, ADDRESS).unwrap() {
+                prop_assert!(attr::find(&request.body[4..], CTA_TUPLE_ORIG).is_some());
             }
         }
     }
