@@ -61,6 +61,7 @@ mod sys;
 mod sysctl;
 mod tables;
 mod teardown;
+mod tun;
 mod work;
 
 pub use address_plan::{AddressPlan, Lease, Wish};
@@ -72,9 +73,9 @@ pub use host_name::HostName;
 pub use hosts::Hosts;
 pub use ip_net::IpNet;
 pub use link::{
-    AddrGenMode, AltName, Bridge, BridgeData, BridgePort, Dummy, Ifb, Ipvlan, IpvlanFlow, IpvlanMode, Link, LinkChange,
-    LinkData, LinkFlag, LinkRef, LinkSpec, Macvlan, MacvlanMode, McastRouter, OperState, PortData, TunData, Veth, Vlan,
-    VlanData, VlanProtocol, Vxlan, VxlanData,
+    AddrGenMode, AltName, Bridge, BridgeData, BridgePort, BridgeVlan, Dummy, Ifb, Ipvlan, IpvlanFlow, IpvlanMode, Link,
+    LinkChange, LinkData, LinkFlag, LinkRef, LinkSpec, LinkStatistics, Macvlan, MacvlanMode, McastRouter, OperState,
+    PortData, PortVlan, TunData, Veth, Vlan, VlanData, VlanProtocol, Vxlan, VxlanData,
 };
 pub use loopback::loopback_up;
 pub use mac::MacAddr;
@@ -91,3 +92,4 @@ pub use record::Record;
 pub use resolv_conf::{Nameserver, ResolvConf};
 pub use spec::Attach;
 pub use subnet::Subnet;
+pub use tun::{Tun, TunQueue};

@@ -3,8 +3,10 @@
 
 mod bridge;
 mod bridge_port;
+mod bridge_vlan;
 mod change;
 mod consts;
+mod create;
 mod data;
 mod flags;
 mod ipvlan;
@@ -15,6 +17,7 @@ mod read;
 mod reference;
 mod settings;
 mod spec;
+mod statistics;
 mod veth;
 mod vlan;
 mod vxlan;
@@ -26,6 +29,7 @@ use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 
 pub use bridge::{Bridge, McastRouter, VlanProtocol};
 pub use bridge_port::BridgePort;
+pub use bridge_vlan::{BridgeVlan, PortVlan};
 pub use change::{AltName, LinkChange};
 pub use data::{BridgeData, LinkData, PortData, TunData, VlanData, VxlanData};
 pub use flags::LinkFlag;
@@ -36,6 +40,7 @@ pub use read::{Link, OperState};
 pub use reference::LinkRef;
 pub use settings::AddrGenMode;
 pub use spec::LinkSpec;
+pub use statistics::LinkStatistics;
 pub use veth::Veth;
 pub use vlan::Vlan;
 pub use vxlan::Vxlan;

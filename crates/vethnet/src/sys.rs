@@ -3,6 +3,7 @@
 
 pub(crate) mod netlink;
 pub(crate) mod netns;
+pub(crate) mod tun;
 
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 

@@ -98,10 +98,6 @@ impl Settings {
         Ok(())
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-
     /// The part that the kernel looks at only once a link is there: it is sent in a second message.
     pub(crate) fn needs_second_message(&self) -> bool {
         self.alias.is_some() || self.addr_gen_mode.is_some()

@@ -15,6 +15,7 @@ use crate::name::IfName;
 
 const IFLA_VXLAN_ID: u16 = 1;
 const IFLA_VXLAN_LINK: u16 = 3;
+const IFLA_VXLAN_TTL: u16 = 5;
 const IFLA_VXLAN_PORT: u16 = 15;
 const IFLA_VXLAN_TTL_INHERIT: u16 = 28;
 const IFLA_VXLAN_COLLECT_METADATA: u16 = 25;
@@ -143,7 +144,8 @@ impl Vxlan {
 
     /// Takes the time to live from the packet within.
     #[doc(alias = "IFLA_VXLAN_TTL_INHERIT")]
-    pub fn ttl_inherit(self) -> Self {
+    pub fn ttl_inherit(mut self) -> Self {
+        self.options.remove(IFLA_VXLAN_TTL);
         self.set(InfoVxlan::TtlInheritFlag)
     }
 

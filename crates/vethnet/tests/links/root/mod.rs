@@ -1,7 +1,11 @@
 //! What needs root.
 
 mod bridge;
+mod bridge_vlan;
 mod change;
+mod kinds;
+mod read;
+mod tun;
 mod veth;
 mod watch;
 #[path = "../../root/world.rs"]
