@@ -128,6 +128,16 @@ pub(crate) static HINTS: HintTable = HintTable(&[
     row("mkdir", libc::EACCES, "choose a state directory that you may write, or run as root"),
     row("openat", libc::EACCES, "the state directory belongs to somebody else: choose another, or run as root"),
     row("write", libc::ENOSPC, "the state directory's file system is full"),
+    row("openat", libc::ENOSPC, "the state directory's file system is full, or has no inodes left: see df -i"),
+    row("symlinkat", libc::ENOSPC, "the state directory's file system is full, or has no inodes left: see df -i"),
+    row("pwrite64", libc::ENOSPC, "the state directory's file system is full"),
+    row(
+        "symlinkat",
+        libc::EPERM,
+        "the state directory's file system has no symbolic links, by which addresses are leased: choose another, such as /run",
+    ),
+    row("symlinkat", libc::EACCES, "the state directory belongs to somebody else: choose another, or run as root"),
+    row("openat", libc::ELOOP, "a symbolic link has the name of a file that this crate keeps: remove it"),
     row(
         "write net.ipv4.ip_forward",
         libc::EACCES,

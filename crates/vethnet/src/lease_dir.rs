@@ -298,7 +298,9 @@ impl<R: Leased> LeaseDir<R> {
         let sorted = ranges.sort(wishes)?;
         self.check_owner(owner)?;
         self.check_same_ranges(&ranges)?;
-        let fresh = make_dir(&self.dir)? | make_dir(&self.dir.join(ADDRESSES))?;
+        make_dir(&self.dir)?;
+        // With a file of names, somebody has it in use already.
+        let fresh = make_dir(&self.dir.join(ADDRESSES))? && !self.hosts_path().exists();
         let mut taken = Vec::new();
         let claimed = self
             .prepare(lock, &ranges)

@@ -374,10 +374,25 @@ impl Network {
     }
 
     /// The names of the network's containers ([`Attach::name`]) as a file in the form of hosts(5), for all of them: it is
-    /// rewritten in place when one comes or goes. Mount it over `/etc/hosts` of each. Blocks for the lock.
+    /// rewritten in place when one comes or goes, so whoever has it mounted over `/etc/hosts` sees the change.
+    ///
+    /// Ask for it after [`attach`](Network::attach), for it goes with the network's last container. Mount it *read-only*:
+    /// whoever may write it decides what the others' names mean. Blocks for the lock.
     ///
     /// # Errors
     /// [`TimedOut`](crate::ErrorKind::TimedOut) when another process holds the lock; whatever the files give.
+    ///
+    /// ```no_run
+    /// # async fn example(container: std::os::fd::OwnedFd) -> vethnet::Result<()> {
+    /// use vethnet::{Attach, HostName, IfName, Network, Subnet};
+    ///
+    /// let network = Network::new(IfName::new("cellkit0")?, Subnet::default());
+    /// let spec = Attach::new("c1").name(HostName::new("db")?);
+    /// let attachment = network.attach(&container, &spec, &mut ()).await?;
+    /// let hosts = network.hosts_file()?; // a descriptor to bind-mount
+    /// # Ok(())
+    /// # }
+    /// ```
     #[doc(alias = "/etc/hosts")]
     pub fn hosts_file(&self) -> Result<File> {
         self.layout()?;

@@ -111,6 +111,24 @@ fn what_hands_have_removed_is_noticed_and_restored() {
     assert_eq!(three.entries(), ["a: 2", "c: 4", "d: 5"]);
 }
 
+/// What a disk may have kept when the machine stopped: a record and not the entry of its address, half of a record, an
+/// entry and no record.
+#[test]
+fn the_first_lease_after_a_reboot_puts_the_others_in_order() {
+    let three = three();
+    three.plan.release("c").expect("release");
+    fs::remove_file(three.path("address/10.5.0.2")).expect("remove");
+    fs::write(three.path("lease/b.json"), "{").expect("write");
+    symlink("c", three.path("address/10.5.0.4")).expect("symlink");
+    fs::remove_file(three.path("last")).expect("remove");
+    fs::remove_file(three.path("boot")).expect("remove");
+    symlink("4f3b1f6e-0000-4000-8000-000000000000", three.path("boot")).expect("symlink");
+    assert_eq!(three.plan.lease("d").expect("lease").addresses()[0].to_string(), "10.5.0.4/29");
+    assert_eq!(three.entries(), ["a: 2", "b: 3", "d: 4"]);
+    let boot = fs::read_link(three.path("boot")).expect("boot").into_os_string().into_string().expect("text");
+    assert_eq!(boot, fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("read").trim_end());
+}
+
 #[test]
 fn what_is_not_ours_stays() {
     let three = three();
