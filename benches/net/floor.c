@@ -1,5 +1,5 @@
 /*
- * A container on a bridge by hand: the messages and the writes to /proc/sys that an attach of `vethnet` makes, and no others.
+ * A container on a bridge by hand: the datagrams and the writes to /proc/sys that an attach of `vethnet` makes, and no others.
  * The floor of `cargo xtask bench net`.
  *
  * floor BRIDGE GATEWAY      the bridge and the table of its name, with the map `published`, are there; so is ip_forward
@@ -123,6 +123,19 @@ static int open_socket(int family)
 	return fd;
 }
 
+/* The number of the other end of the last link told of. */
+static int peer;
+
+static void look_for_peer(struct nlmsghdr *head)
+{
+	struct rtattr *attribute = IFLA_RTA((struct ifinfomsg *)NLMSG_DATA(head));
+	int length = IFLA_PAYLOAD(head);
+
+	for (; RTA_OK(attribute, length); attribute = RTA_NEXT(attribute, length))
+		if (attribute->rta_type == IFLA_LINK)
+			memcpy(&peer, RTA_DATA(attribute), 4);
+}
+
 /* Sends what was put, and reads until the acknowledgement or the end of the dump. The index of the last link told of. */
 static int talk(int fd)
 {
@@ -142,8 +155,10 @@ static int talk(int fd)
 			}
 			if (head->nlmsg_type == NLMSG_DONE)
 				return index;
-			if (head->nlmsg_type == RTM_NEWLINK)
+			if (head->nlmsg_type == RTM_NEWLINK) {
 				index = ((struct ifinfomsg *)NLMSG_DATA(head))->ifi_index;
+				look_for_peer(head);
+			}
 		}
 	}
 }
@@ -155,6 +170,7 @@ static void begin_link(const char *name, int type, int flags, struct ifinfomsg l
 		text(IFLA_IFNAME, ifname);
 }
 
+/* Sends a question for a link, behind what was put before. */
 static int index_of(int fd, const char *ifname)
 {
 	begin_link("RTM_GETLINK", RTM_GETLINK, NLM_F_ACK, (struct ifinfomsg){ 0 }, ifname);
@@ -162,12 +178,11 @@ static int index_of(int fd, const char *ifname)
 	return talk(fd);
 }
 
-static void up(int fd, int index)
+static void up(int index, int flags)
 {
-	begin_link("RTM_SETLINK up", RTM_SETLINK, NLM_F_ACK,
+	begin_link("RTM_SETLINK up", RTM_SETLINK, flags,
 		   (struct ifinfomsg){ .ifi_index = index, .ifi_flags = IFF_UP, .ifi_change = IFF_UP }, NULL);
 	end();
-	talk(fd);
 }
 
 static void sysctl(const char *file, const char *link, const char *value)
@@ -264,7 +279,7 @@ static void lease(int number, uint32_t address)
 static void attach(int number_)
 {
 	int route = open_socket(NETLINK_ROUTE), netfilter = open_socket(NETLINK_NETFILTER), inside;
-	int netns, master, index, peer;
+	int netns, master, index;
 	uint32_t address = htonl(ntohl(gateway) + 1 + number_);
 	unsigned char mac[6];
 	char name[IF_NAMESIZE], conf[64];
@@ -284,7 +299,7 @@ static void attach(int number_)
 	ok(is_on("/proc/sys/net/ipv4/ip_forward") ? 0 : -1);
 	lease(number_, address);
 
-	begin_link("RTM_NEWLINK", RTM_NEWLINK, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, (struct ifinfomsg){ 0 }, name);
+	begin_link("RTM_NEWLINK", RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, (struct ifinfomsg){ 0 }, name);
 	mac_of(mac, 0, number_);
 	attr(IFLA_ADDRESS, mac, 6);
 	number(IFLA_MTU, 1500);
@@ -303,10 +318,12 @@ static void attach(int number_)
 	close_nest();
 	close_nest();
 	end();
-	talk(route);
 	index = index_of(route, name);
+	snprintf(conf, sizeof conf, "ipv6/conf/%s", name);
+	sysctl("accept_ra", conf, "0");
+	sysctl("autoconf", conf, "0");
 
-	begin_link("RTM_SETLINK", RTM_SETLINK, NLM_F_ACK, (struct ifinfomsg){ .ifi_index = index }, NULL);
+	begin_link("RTM_SETLINK", RTM_SETLINK, 0, (struct ifinfomsg){ .ifi_index = index }, NULL);
 	text(IFLA_IFALIAS, name);
 	nest(IFLA_AF_SPEC);
 	nest(AF_INET6);
@@ -314,8 +331,7 @@ static void attach(int number_)
 	close_nest();
 	close_nest();
 	end();
-	talk(route);
-	begin_link("RTM_NEWLINK port", RTM_NEWLINK, NLM_F_ACK, (struct ifinfomsg){ .ifi_index = index }, NULL);
+	begin_link("RTM_NEWLINK port", RTM_NEWLINK, 0, (struct ifinfomsg){ .ifi_index = index }, NULL);
 	nest(IFLA_LINKINFO);
 	text(IFLA_INFO_SLAVE_KIND, "bridge");
 	nest(IFLA_INFO_SLAVE_DATA);
@@ -323,33 +339,29 @@ static void attach(int number_)
 	close_nest();
 	close_nest();
 	end();
+	up(index, NLM_F_ACK);
 	talk(route);
-	snprintf(conf, sizeof conf, "ipv6/conf/%s", name);
-	sysctl("accept_ra", conf, "0");
-	sysctl("autoconf", conf, "0");
 
 	step = "setns";
 	ok(setns(netns, CLONE_NEWNET));
+	inside = open_socket(NETLINK_ROUTE);
 	sysctl("accept_ra", "ipv6/conf/eth0", "0");
 	sysctl("autoconf", "ipv6/conf/eth0", "0");
-	inside = open_socket(NETLINK_ROUTE);
-	step = "setns";
-	ok(setns(home, CLONE_NEWNET));
-	peer = index_of(inside, "eth0");
+	sysctl("rp_filter", "ipv4/conf/eth0", "2");
+	up(1, 0);
 	address_header.ifa_index = peer;
-	begin("RTM_NEWADDR", RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, &address_header, sizeof address_header);
+	begin("RTM_NEWADDR", RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &address_header, sizeof address_header);
 	attr(IFA_LOCAL, &address, 4);
 	attr(IFA_ADDRESS, &address, 4);
 	end();
-	talk(inside);
-	up(inside, 1);
-	up(inside, peer);
-	up(route, index);
+	up(peer, 0);
 	begin("RTM_NEWROUTE", RTM_NEWROUTE, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, &route_header, sizeof route_header);
 	attr(RTA_GATEWAY, &gateway, 4);
 	number(RTA_OIF, peer);
 	end();
 	talk(inside);
+	step = "setns";
+	ok(setns(home, CLONE_NEWNET));
 	element(netfilter, NFT_MSG_NEWSETELEM, NLM_F_CREATE | NLM_F_EXCL, number_, address);
 	close(inside);
 	close(netns);

@@ -112,6 +112,8 @@ impl Leased for Lease {
 /// # plan.remove()?;
 /// # Ok::<(), vethnet::Error>(())
 /// ```
+///
+/// Leases are kept by symlink(2), which takes a name once: <https://man7.org/linux/man-pages/man2/symlink.2.html>.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Wish {

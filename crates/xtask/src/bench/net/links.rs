@@ -35,5 +35,23 @@ pub fn run(place: &Place, rounds: u32) -> Result<()> {
     println!("### A list of {} links\n\n{rounds} interleaved rounds, {}.\n", 2 * PAIRS, crate::bench::machine());
     println!("{}", markdown(&rows, &[FLOOR]));
     println!("{}", quotients(&rows, "vethnet, a new connection", &[FLOOR, "ip -j link"]));
+
+    let machine = Machine::new("pair")?;
+    machine.wire_by_hand()?;
+    let (mut floor, mut ours) = (place.floor(&machine, None)?, place.ours(&machine, &Place::state("pair")?, "bridge")?);
+    let mut rows = [FLOOR, "vethnet", "ip link add, ip link delete"].map(Row::new);
+    for round in 0..=rounds {
+        let begun = Instant::now();
+        output(machine.command("ip").args(["link", "add", "ip0", "type", "veth", "peer", "name", "ip1"]))?;
+        output(machine.command("ip").args(["link", "delete", "ip0"]))?;
+        let programs = begun.elapsed();
+        let times = [floor.time("veth")?, ours.time("veth")?, programs];
+        if round > 0 {
+            rows.iter_mut().zip(times).for_each(|(row, time): (_, Duration)| row.times.push(time));
+        }
+    }
+    println!("### A veth pair made and removed\n\n{rounds} interleaved rounds.\n");
+    println!("{}", markdown(&rows, &[FLOOR]));
+    println!("{}", quotients(&rows, "vethnet", &[FLOOR, "ip link add, ip link delete"]));
     Ok(())
 }

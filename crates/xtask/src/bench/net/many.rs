@@ -27,6 +27,8 @@ pub fn run(place: &Place, containers: u32) -> Result<()> {
     through("floor, in C", place.floor(&by_hand, None)?, containers)?;
     let machine = Machine::new("many-bridge")?;
     through("vethnet, bridge", place.ours(&machine, &Place::state("many-bridge")?, "bridge")?, containers)?;
+    let machine = Machine::new("many-routed")?;
+    through("vethnet, routed", place.ours(&machine, &Place::state("many-routed")?, "routed")?, containers)?;
     println!();
     Ok(())
 }
