@@ -13,6 +13,13 @@ const NO_NFT: &str = "this kernel has no nf_tables: load it (modprobe nf_tables)
 
 const FULL_BRIDGE: &str = "a bridge has at most 1023 ports: use another network with a bridge of its own";
 const LOOP: &str = "a bridge cannot be the port of a bridge, nor a link be on top of itself: join them by a veth pair";
+const NO_IPV6_THERE: &str =
+    "IPv6 is disabled there: set the sysctl net.ipv6.conf.INTERFACE.disable_ipv6 to 0 inside the network namespace";
+const NO_IPV6: &str = "this kernel has no IPv6: load it (modprobe ipv6), or start it without ipv6.disable=1";
+const NOT_ON_LINK: &str = "the gateway is not on link: first give an interface an address of its range and bring it up, or say onlink with the interface";
+const NO_RULES: &str = "this kernel has no rules of this family: use one built with CONFIG_IP_MULTIPLE_TABLES and CONFIG_IPV6_MULTIPLE_TABLES";
+const NO_FDB: &str =
+    "the interface is no port of a bridge, or has no forwarding database of its own: look with ip -d link";
 
 pub(crate) static HINTS: HintTable = HintTable(&[
     row("RTM_*", libc::EPERM, NEEDS_NET_ADMIN),
@@ -69,8 +76,70 @@ pub(crate) static HINTS: HintTable = HintTable(&[
     ),
     row("RTM_NEWADDR", libc::EEXIST, "the interface has this address already: look with ip address"),
     row("RTM_NEWADDR", libc::ENODEV, "the interface vanished: its network namespace may have ended"),
-    row("RTM_NEWROUTE", libc::EEXIST, "the network namespace has a default route already: give it a fresh one"),
-    row("RTM_NEWROUTE", libc::ENETUNREACH, "the gateway is not reachable from the interface: is the interface up?"),
+    row("RTM_NEWADDR", libc::EACCES, NO_IPV6_THERE),
+    row("RTM_NEWADDR", libc::EOPNOTSUPP, NO_IPV6),
+    row("RTM_NEWADDR", libc::EADDRNOTAVAIL, "no interface but the loopback one can have such an address"),
+    row("RTM_GETADDR", libc::ENOENT, "the interface does not have this address: look with ip address"),
+    row(
+        "IFA_F_DADFAILED",
+        libc::EEXIST,
+        "another host on the link has this address: choose another one, and look for who it is with ip -6 neighbour",
+    ),
+    row(
+        "RTM_NEWROUTE",
+        libc::EEXIST,
+        "the table has a route to this destination with this metric already: look with ip route; replace it, or say another metric",
+    ),
+    row("RTM_NEWROUTE", libc::ENETUNREACH, NOT_ON_LINK),
+    row("RTM_NEWROUTE", libc::EHOSTUNREACH, NOT_ON_LINK),
+    row("RTM_NEWROUTE", libc::ENETDOWN, "the interface is down: bring it up before its routes are made"),
+    row(
+        "RTM_NEWROUTE",
+        libc::ENODEV,
+        "the interface vanished, or the gateway is on none that is up: look with ip link",
+    ),
+    row("RTM_NEWROUTE", libc::EACCES, NO_IPV6_THERE),
+    row(
+        "RTM_NEWROUTE",
+        libc::EINVAL,
+        "if it has a source, that has to be an address of this machine; if it has a gateway, that may not be one: look with ip address",
+    ),
+    row(
+        "RTM_NEWROUTE",
+        libc::EOPNOTSUPP,
+        "this kernel has no IPv6, or none of several ways (CONFIG_IP_ROUTE_MULTIPATH)",
+    ),
+    row("RTM_GETROUTE", libc::ENETUNREACH, "no route leads there: look with ip route get, and add a default route"),
+    row(
+        "RTM_GETROUTE",
+        libc::EHOSTUNREACH,
+        "an unreachable route or rule is in the way: look with ip route and ip rule",
+    ),
+    row("RTM_GETROUTE", libc::EACCES, "a prohibit route or rule is in the way: look with ip route and ip rule"),
+    row("RTM_GETROUTE", libc::EINVAL, "a blackhole route or rule is in the way: look with ip route and ip rule"),
+    row("RTM_NEWRULE", libc::EEXIST, "there is such a rule already: look with ip rule"),
+    row("RTM_NEWRULE", libc::EOPNOTSUPP, NO_RULES),
+    row("RTM_NEWRULE", libc::EAFNOSUPPORT, NO_RULES),
+    row("RTM_DELRULE", libc::EOPNOTSUPP, NO_RULES),
+    row(
+        "RTM_NEWNEIGH",
+        libc::EEXIST,
+        "there is an entry of this address already, perhaps one that the kernel has learnt: look with ip neighbour or bridge fdb, and replace it",
+    ),
+    row(
+        "RTM_NEWNEIGH",
+        libc::ENOBUFS,
+        "the neighbour table is full: raise net.ipv4.neigh.default.gc_thresh3 (IPv6: net.ipv6.neigh.default.gc_thresh3)",
+    ),
+    row("RTM_NEWNEIGH", libc::ENOSPC, "the VXLAN's database is full: make it with a larger maxaddr"),
+    row("RTM_NEWNEIGH", libc::ENODEV, "the interface vanished: its network namespace may have ended"),
+    row("RTM_NEWNEIGH", libc::EOPNOTSUPP, NO_FDB),
+    row(
+        "RTM_NEWNEIGH",
+        libc::EINVAL,
+        "if it names a VLAN, the bridge has to filter by VLAN and the port to be in it: look with bridge vlan",
+    ),
+    row("RTM_DELNEIGH", libc::EOPNOTSUPP, NO_FDB),
     row("RTM_NEWQDISC", libc::ENOENT, "the parent is not there: look with tc qdisc and tc class show"),
     row("RTM_DELQDISC", libc::ENOENT, "there is none but the kernel's default one: look with tc qdisc show"),
     row("RTM_NEWTCLASS", libc::ENOENT, "make the qdisc first, with the handle that the class begins with"),

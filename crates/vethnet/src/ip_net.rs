@@ -61,6 +61,11 @@ impl IpNet {
         Err(Error::invalid("address", why).on(Subject::Value(format!("{address}/{prefix}"))))
     }
 
+    /// What the kernel says an interface has: it allows what [`new`](IpNet::new) refuses.
+    pub(crate) fn as_read(address: IpAddr, prefix: u8) -> Self {
+        Self { address, prefix: prefix.min(width(address)) }
+    }
+
     /// The address.
     #[must_use]
     pub fn address(&self) -> IpAddr {

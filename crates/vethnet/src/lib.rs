@@ -31,10 +31,14 @@ mod etc;
 mod exchange;
 #[cfg(test)]
 mod fake_kernel;
+mod fdb;
+mod fields;
 mod forwarding;
 mod hint;
 mod host_name;
 mod hosts;
+mod index;
+mod ip_address;
 mod ip_net;
 mod lease;
 mod lease_dir;
@@ -44,6 +48,7 @@ mod loopback;
 mod mac;
 mod name;
 mod nat;
+mod neighbour;
 mod net;
 mod netns;
 mod network;
@@ -54,6 +59,8 @@ mod port;
 mod qdisc;
 mod record;
 mod resolv_conf;
+mod route;
+mod rule;
 mod socket;
 mod spec;
 mod subnet;
@@ -69,8 +76,10 @@ pub use attach::Attachment;
 pub use batch::Batch;
 pub use cellkit_core::{Error, ErrorKind, Result};
 pub use doctor::{Diagnosis, Fault, Finding, doctor};
+pub use fdb::{FdbEntry, FdbList, FdbState};
 pub use host_name::HostName;
 pub use hosts::Hosts;
+pub use ip_address::{Address, AddressFlags, Lifetime};
 pub use ip_net::IpNet;
 pub use link::{
     AddrGenMode, AltName, Bridge, BridgeData, BridgePort, BridgeVlan, Dummy, Ifb, Ipvlan, IpvlanFlow, IpvlanMode, Link,
@@ -81,6 +90,7 @@ pub use loopback::loopback_up;
 pub use mac::MacAddr;
 pub use name::IfName;
 pub use nat::Nat;
+pub use neighbour::{Neighbour, NeighbourState};
 pub use net::Net;
 pub use netns::{NamedNetns, Netns, NetnsId};
 pub use network::{Network, Wiring};
@@ -90,6 +100,10 @@ pub use qdisc::{
 };
 pub use record::Record;
 pub use resolv_conf::{Nameserver, ResolvConf};
+pub use route::{
+    NextHop, Route, RouteFilter, RouteKind, RouteLookup, RoutePreference, RouteProtocol, RouteTable, Scope,
+};
+pub use rule::{Rule, RuleAction};
 pub use spec::Attach;
 pub use subnet::Subnet;
 pub use tun::{Tun, TunQueue};

@@ -286,6 +286,7 @@ impl Net {
     /// The number of a link; a name has to be that of one.
     pub(crate) async fn index_of(&self, link: &LinkRef) -> Result<u32> {
         match link {
+            LinkRef::Index(0) => Err(Error::invalid("link", "links are numbered from 1").on(link.subject())),
             LinkRef::Index(index) => Ok(*index),
             LinkRef::Name(name) => match self.read(link).await? {
                 Some(found) if found.name == name.as_str() => Ok(found.index),
