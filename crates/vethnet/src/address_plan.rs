@@ -28,7 +28,7 @@ pub use lease::{Lease, Wish};
 /// * Files: the directory is made with mode 0700 when it is missing, and is for this plan alone. Nothing is synchronised
 ///   with a disk: leases of the last seconds may be lost when the machine itself stops, and the first lease after that
 ///   puts the others in order.
-/// * A lock, flock(2) on the directory, is held for each change, and waited for at most ten seconds. It ends with its
+/// * A lock, flock(2) on the directory, is held for each change, and waited for at most 30 seconds. It ends with its
 ///   process.
 /// * SIGKILL: at any point it leaves a whole lease or none. An address that was being leased or released then may stay
 ///   out of use until [`collect`](AddressPlan::collect) is called, or the range has no other.

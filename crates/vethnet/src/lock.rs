@@ -20,9 +20,12 @@ use cellkit_core::{Errno, Error, Result};
 use crate::hint::HINTS;
 use crate::sys;
 
-/// How long others may hold the lock: who does makes a bridge or removes one, a matter of milliseconds.
-const LIMIT: Duration = Duration::from_secs(10);
-const PAUSE: Duration = Duration::from_millis(2);
+/// How long others may hold the lock, all that come before together: each makes a bridge or removes one, a matter of
+/// milliseconds.
+const LIMIT: Duration = Duration::from_secs(30);
+/// The first pause between attempts, and the longest: a hundred that wait must not be what the holder waits for.
+const PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(16);
 
 /// The lock, held until dropped.
 #[derive(Debug)]
@@ -57,7 +60,7 @@ impl Lock {
             if let Some(lock) = waiting.attempt()? {
                 return Ok(lock);
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(waiting.pause()).await;
         }
     }
 
@@ -67,7 +70,7 @@ impl Lock {
             if let Some(lock) = waiting.attempt()? {
                 return Ok(lock);
             }
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(waiting.pause());
         }
     }
 }
@@ -79,11 +82,19 @@ struct Waiting<'a> {
     until: Instant,
     /// The directory that was there the last time.
     directory: Option<File>,
+    pause: Duration,
 }
 
 impl<'a> Waiting<'a> {
     fn new(path: &'a Path) -> Self {
-        Self { path, until: Instant::now() + LIMIT, directory: None }
+        Self { path, until: Instant::now() + LIMIT, directory: None, pause: PAUSE }
+    }
+
+    /// How long to wait before the next attempt.
+    fn pause(&mut self) -> Duration {
+        let pause = self.pause;
+        self.pause = (pause * 2).min(LONGEST_PAUSE);
+        pause
     }
 
     /// One attempt, without waiting. `None` when it is to be tried again a moment later.

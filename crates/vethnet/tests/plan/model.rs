@@ -196,3 +196,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_range_that_is_nearly_full_is_used_to_the_end() {
+    let dir = faultkit::TempDir::new();
+    let plan = AddressPlan::new(dir.path()).subnet("10.5.0.0/24".parse().expect("range"));
+    for index in 0..253 {
+        plan.lease(format!("o{index}")).expect("lease");
+    }
+    assert_eq!(plan.lease("more").expect_err("full").kind(), ErrorKind::Limit);
+    // Far behind the last one that was given out, past more than are tried one by one.
+    plan.release("o200").expect("release");
+    assert_eq!(plan.lease("more").expect("the only one").addresses()[0].to_string(), "10.5.0.202/24");
+}
