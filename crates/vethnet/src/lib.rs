@@ -1,22 +1,49 @@
-//! Container networks over netlink: veth pairs, a bridge, addresses, routes, NAT and published ports, without helper
-//! binaries.
+//! Container networks over netlink: one call wires a container, one call unwires it, and whatever happens in between
+//! leaves nothing that [`Network::reconcile`] does not find. No helper programs.
 //!
-//! * [`Network`]: a bridge with a range of addresses. [`Network::attach`] gives a container's network namespace an
-//!   interface on it; [`Attachment::detach`] takes it away; [`Network::reconcile`] finds what killed processes left.
-//! * [`Nat`]: the same table of address translation and published ports for containers that are wired otherwise.
-//! * [`Net`]: a netlink connection bound to one network namespace, usable from any thread.
-//! * [`AddressPlan`]: who has which address, for a network of one's own as well; [`Hosts`] and [`ResolvConf`]: the files by
-//!   which containers find each other and the world by name.
-//! * [`loopback_up`]: all that a container without a network needs, without a runtime.
+//! ```no_run
+//! use vethnet::{Attach, Netns, Network};
 //!
-//! Every part of an attachment is undone when a later part fails, and when the future is dropped; what a SIGKILL leaves
-//! is found from a small record that was on the disk before. Everything made carries the owner's or the network's name.
-//! Nothing of anybody else's is touched: an interface or a table of our name that we did not make is an error.
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+//!     runtime.block_on(async {
+//!         let container = Netns::of_path("/proc/4711/ns/net")?;
+//!         let network = Network::new("web0".parse()?, "10.209.0.0/24".parse()?).subnet("fd00:209::/64".parse()?);
+//!         let spec = Attach::new("shop").publish("8080:80".parse()?);
+//!         let attachment = network.attach(&container, &spec, &mut ()).await?;
+//!         println!("port 8080 of this machine is port 80 of {}", attachment.address());
+//!         // … the container runs …
+//!         attachment.detach().await?;
+//!         Ok(())
+//!     })
+//! }
+//! ```
 //!
-//! What it does not do: IPv6 addresses (an IPv4 network for now), reaching published ports on 127.0.0.1 (it would take
-//! `route_localnet`, which shows the machine's own local services to its neighbours), a DNS server, DHCP.
+//! | for | there is |
+//! |---|---|
+//! | a container's network, whole | [`Network`], [`Attach`], [`Attachment`], [`Record`] |
+//! | network namespaces | [`Netns`]: new, named as `ip netns` names them, of a process, of a path |
+//! | single requests in one of them | [`Net`], [`Batch`]; [`loopback_up`] without a runtime |
+//! | links | [`Bridge`], [`Veth`], [`Vlan`], [`Macvlan`], [`Ipvlan`], [`Vxlan`], [`Dummy`], [`Tun`]; [`Link`], [`LinkChange`] |
+//! | traffic | [`Qdisc`], [`Tbf`], [`Htb`], [`Netem`], [`Filter`], [`Rate`] |
+//! | address translation and published ports | [`Nat`], [`PublishedPort`] |
+//! | who has which address | [`AddressPlan`], [`Subnet`], [`IpNet`] |
+//! | names | [`Hosts`], [`AddressPlan::hosts_file`], [`ResolvConf`] |
+//! | why traffic does not pass | [`doctor()`] |
 //!
-//! The interface is asynchronous, for tokio with `enable_all`. There is no background task.
+//! # What it promises
+//! * Everything is checked before anything is made. Every part of an attachment is undone when a later part fails, and
+//!   when the future is dropped; what a SIGKILL leaves is found from a small record that was on the disk before.
+//! * What it makes carries the owner's or the network's name. Nothing of anybody else's is touched: an interface or a
+//!   table of our name that we did not make is an error.
+//! * An error says which request failed, on what, with the kernel's own text, and what to look at. A list is complete or
+//!   an error.
+//! * There is no background task: a request is sent and answered within its call. The interface is asynchronous, for
+//!   tokio with `enable_all`.
+//!
+//! What it does not do: DHCP, a name server, firewalls of its own beyond the networks it makes.
+//!
+//! Kernel: 5.15, with bridge, veth and nf_tables. Privileges: CAP_NET_ADMIN and CAP_SYS_ADMIN over the network namespaces.
 #![deny(unsafe_code)]
 
 mod address_plan;
