@@ -25,6 +25,7 @@
 //! | network namespaces | [`Netns`]: new, named as `ip netns` names them, of a process, of a path |
 //! | single requests in one of them | [`Net`], [`Batch`]; [`loopback_up`] without a runtime |
 //! | links | [`Bridge`], [`Veth`], [`Vlan`], [`Macvlan`], [`Ipvlan`], [`Vxlan`], [`Dummy`], [`Tun`]; [`Link`], [`LinkChange`] |
+//! | addresses and where packets go | [`Address`], [`Route`], [`Rule`], [`Neighbour`], [`FdbEntry`] |
 //! | traffic | [`Qdisc`], [`Tbf`], [`Htb`], [`Netem`], [`Filter`], [`Rate`] |
 //! | address translation and published ports | [`Nat`], [`PublishedPort`] |
 //! | who has which address | [`AddressPlan`], [`Subnet`], [`IpNet`] |
