@@ -18,6 +18,8 @@ mod limit_memory;
 mod limit_pids;
 mod lsns;
 mod map_root;
+mod monitor;
+mod netns_exec;
 mod netns_named;
 mod nsenter;
 mod overlay;

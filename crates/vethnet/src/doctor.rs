@@ -98,3 +98,13 @@ impl Network {
         examine(netns, &published.collect::<Vec<_>>()).await
     }
 }
+
+/// Every parser of what the kernel says, for the fuzz target.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let _ = (facts::link(bytes), facts::address(bytes), facts::route(bytes), facts::neighbour(bytes));
+    let _ = (forward::table(bytes), forward::chain(bytes), forward::rule(bytes));
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let _ = (facts::listening(text, 6), facts::cache_entries(text));
+    }
+}

@@ -314,6 +314,23 @@ impl<'a> Exchange<'a> {
     }
 }
 
+/// The messages of a datagram that nobody asked for, by kind and body. `None` where some are missing or torn.
+pub(crate) fn messages(datagram: &[u8]) -> impl Iterator<Item = Option<(u16, &[u8])>> {
+    let mut rest = Some(datagram);
+    std::iter::from_fn(move || {
+        loop {
+            let bytes = rest.filter(|bytes| !bytes.is_empty())?;
+            let message = Message::first(bytes);
+            rest = message.as_ref().map(|message| message.rest);
+            match message {
+                Some(Message { kind: NLMSG_NOOP, .. }) => {}
+                Some(Message { kind: NLMSG_OVERRUN, .. }) | None => return Some(None),
+                Some(Message { kind, body, .. }) => return Some(Some((kind, body))),
+            }
+        }
+    })
+}
+
 fn push(bytes: &mut Vec<u8>, kind: u16, flags: u16, sequence: u32, body: &[u8]) -> Result<()> {
     let length = u32::try_from(HEADER + body.len())
         .map_err(|_| Error::invalid("netlink", format!("a message of {} bytes is too long", body.len())))?;

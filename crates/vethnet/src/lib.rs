@@ -56,12 +56,16 @@ mod conflict;
 mod conntrack;
 mod doctor;
 mod etc;
+mod events;
 mod exchange;
 #[cfg(test)]
 mod fake_kernel;
 mod fdb;
 mod fields;
 mod forwarding;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hint;
 mod host_name;
 mod hosts;
@@ -104,6 +108,7 @@ pub use attach::Attachment;
 pub use batch::Batch;
 pub use cellkit_core::{Error, ErrorKind, Result};
 pub use doctor::{Diagnosis, Fault, Finding, doctor};
+pub use events::{Change, Event, Events, Monitor};
 pub use fdb::{FdbEntry, FdbList, FdbState};
 pub use host_name::HostName;
 pub use hosts::Hosts;

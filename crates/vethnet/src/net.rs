@@ -73,13 +73,16 @@ impl Net {
     }
 
     pub(crate) fn new(socket: Socket) -> Result<Self> {
+        Ok(Self { socket: Self::register(socket)?, buffer: Mutex::default(), limit: LIMIT })
+    }
+
+    /// Makes the runtime watch the socket.
+    pub(crate) fn register(socket: Socket) -> Result<AsyncFd<Socket>> {
         needs_runtime("epoll_create1")?;
         // The owned descriptor of a Socket stays the same until it is dropped, which is what the newer, unsafe constructor
         // asks for; that one needs tokio 1.54.
         #[allow(deprecated, reason = "works with older tokio as well, and is sound here")]
-        let socket = AsyncFd::with_interest(socket, INTEREST)
-            .map_err(|error| Error::from_io("epoll_ctl", &error).with_hints(&HINTS))?;
-        Ok(Self { socket, buffer: Mutex::default(), limit: LIMIT })
+        AsyncFd::with_interest(socket, INTEREST).map_err(|error| Error::from_io("epoll_ctl", &error).with_hints(&HINTS))
     }
 
     /// How long each further call may take, waiting for its turn included. Default: 5 seconds.

@@ -58,6 +58,15 @@ pub(crate) struct Socket {
 
 impl Socket {
     pub(crate) fn open(family: Family) -> Result<Self> {
+        Self::open_with(family, 0, None)
+    }
+
+    /// One that is told of changes, with room for so many bytes of that.
+    pub(crate) fn open_in_groups(groups: u32, room: Option<usize>) -> Result<Self> {
+        Self::open_with(Family::Route, groups, room)
+    }
+
+    fn open_with(family: Family, groups: u32, room: Option<usize>) -> Result<Self> {
         let (protocol, name) = match family {
             Family::Route => (SockProtocol::NetlinkRoute, "NETLINK_ROUTE"),
             Family::Netfilter => (SockProtocol::NetlinkNetFilter, "NETLINK_NETFILTER"),
@@ -68,8 +77,14 @@ impl Socket {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let fd = socket(AddressFamily::Netlink, SockType::Raw, flags, protocol)
             .map_err(|errno| fail("socket", errno as i32))?;
+        if let Some(room) = room {
+            // Without privileges, as much as net.core.rmem_max allows.
+            if setsockopt(&fd, sockopt::RcvBufForce, &room).is_err() {
+                setsockopt(&fd, sockopt::RcvBuf, &room).map_err(|errno| fail("setsockopt", errno as i32))?;
+            }
+        }
         // Port 0: the kernel picks a free one.
-        bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0)).map_err(|errno| fail("bind", errno as i32))?;
+        bind(fd.as_raw_fd(), &NetlinkAddr::new(0, groups)).map_err(|errno| fail("bind", errno as i32))?;
         let port = getsockname::<NetlinkAddr>(fd.as_raw_fd()).map_err(|errno| fail("getsockname", errno as i32))?.pid();
         for option in [libc::NETLINK_EXT_ACK, libc::NETLINK_CAP_ACK, libc::NETLINK_GET_STRICT_CHK] {
             sys::turn_on(&fd, option).map_err(|Errno(errno)| fail("setsockopt", errno))?;
@@ -118,7 +133,7 @@ impl Socket {
 
     /// Receives one datagram of the kernel. EAGAIN when there is none, EMSGSIZE when it did not fit; the next time
     /// there is more room.
-    fn receive<'b>(&self, buffer: &'b mut Buffer) -> Result<&'b [u8], Errno> {
+    pub(crate) fn receive<'b>(&self, buffer: &'b mut Buffer) -> Result<&'b [u8], Errno> {
         loop {
             match sys::netlink::receive(self, &mut buffer.0) {
                 // Only the kernel has port 0; whatever else was sent to us is not an answer.

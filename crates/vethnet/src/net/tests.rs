@@ -230,7 +230,7 @@ mod root {
         faultkit::require!(root, program("ip"));
         drop(runtime());
         faultkit::isolated!(limit_secs = 300, || {
-            let rounds = std::env::var("VETHNET_CHURN").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(40);
+            let rounds = std::env::var("VETHNET_CHURN").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(20);
             let steady: String = (0..50).map(|at| format!("link add s{at} type veth peer name t{at}\n")).collect();
             assert!(batch(&steady));
             let stop = AtomicBool::new(false);
