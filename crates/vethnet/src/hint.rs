@@ -11,7 +11,7 @@ const NEEDS_NET_ADMIN: &str = "changing links, addresses and routes needs CAP_NE
 const NEEDS_NFT_ADMIN: &str = "changing nf_tables needs CAP_NET_ADMIN over the network namespace: run as root, or publish no ports and go without a network";
 const NO_NFT: &str = "this kernel has no nf_tables: load it (modprobe nf_tables) or use one built with CONFIG_NF_TABLES_INET, and for the guard of a bridge CONFIG_NF_TABLES_BRIDGE";
 
-const FULL_BRIDGE: &str = "a bridge has at most 1023 ports: use another network with a bridge of its own";
+const FULL_BRIDGE: &str = "a bridge has at most 1023 ports: do without one (Network::routed), or use another network with a bridge of its own";
 const LOOP: &str = "a bridge cannot be the port of a bridge, nor a link be on top of itself: join them by a veth pair";
 const NO_IPV6_THERE: &str =
     "IPv6 is disabled there: set the sysctl net.ipv6.conf.INTERFACE.disable_ipv6 to 0 inside the network namespace";

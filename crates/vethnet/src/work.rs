@@ -15,11 +15,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use cellkit_core::{Error, ErrorKind, Observer, Result, StepText};
+use cellkit_core::{Error, ErrorKind, Observer, Result, StepText, Subject};
 use tokio::sync::mpsc;
 
 use crate::exchange::{Mode, Request};
 use crate::forwarding::{self, Switch};
+use crate::hint::HINTS;
 use crate::lease::State;
 use crate::lock::Lock;
 use crate::netns::{JoinGuard, died, enter, spawn_small};
@@ -241,7 +242,7 @@ impl Work {
     /// Makes an interface and learns its number. What acts on it comes later: had the name been taken, it would act on
     /// somebody else's.
     fn new_link(&mut self, end: End, requests: &[Request]) -> Result<()> {
-        let answers = self.rollback.host.route.talk(requests, Mode::Each)?;
+        let answers = self.rollback.host.route.talk(requests, Mode::Each).map_err(|error| self.bridge_gone(error))?;
         let numbers = answers
             .last()
             .and_then(|body| Numbers::parse(body))
@@ -251,6 +252,20 @@ impl Work {
             _ => (self.known.host, self.known.container) = (Some(numbers.index), numbers.peer),
         }
         Ok(())
+    }
+
+    /// The kernel calls the number of a bridge that vanished an invalid argument.
+    fn bridge_gone(&self, error: Error) -> Error {
+        let host = &self.rollback.host;
+        let was = self.known.bridge.filter(|_| error.raw_os_error() == Some(libc::EINVAL));
+        match (was, host.bridge_of(&self.layout)) {
+            (Some(index), Ok(bridge)) if bridge.as_ref().map(|link| link.index) != Some(index) => {
+                Error::gone("RTM_NEWLINK", Some(libc::ENODEV))
+                    .on(Subject::Interface(self.layout.name.to_string()))
+                    .with_hints(&HINTS)
+            }
+            _ => error,
+        }
     }
 
     /// Sets the values. Those inside are preceded by the thread's one setns(2), and a connection is opened there.

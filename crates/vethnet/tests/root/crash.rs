@@ -10,7 +10,7 @@ use std::time::Duration;
 use cellkit_core::{Observer, StepText};
 use vethnet::{Attach, ErrorKind, Record};
 
-use super::world::{Ns, SUBNET, StateDir, forwarding, network, wait};
+use super::world::{Ns, StateDir, forwarding, networks, wait};
 
 /// Set for the process that is to die: the step, the state directory, the container's namespace.
 const VICTIM: &str = "VETHNET_TEST_VICTIM";
@@ -19,19 +19,29 @@ fn spec() -> Attach {
     Attach::new("a").publish("8080:80".parse().expect("port")).publish("0.0.0.0:53:53/udp".parse().expect("port"))
 }
 
-/// Kills its own process with SIGKILL after step `at`.
+/// Kills its own process with SIGKILL after go `at`: after steps that were made together.
 struct KillAfter {
     at: usize,
     made: usize,
 }
 
 impl Observer for KillAfter {
-    fn made(&mut self, _: StepText, _: Duration) {
-        self.made += 1;
-        if self.made == self.at {
+    fn made(&mut self, _: StepText, took: Duration) {
+        // The last of each go has its time.
+        self.made += usize::from(!took.is_zero());
+        if self.made == self.at && !took.is_zero() {
             let _ = Command::new("sh").args(["-c", "kill -9 $PPID"]).status();
             std::thread::sleep(Duration::from_secs(10));
         }
+    }
+}
+
+/// Counts the goes.
+struct Goes(usize);
+
+impl Observer for Goes {
+    fn made(&mut self, _: StepText, took: Duration) {
+        self.0 += usize::from(!took.is_zero());
     }
 }
 
@@ -40,22 +50,25 @@ impl Observer for KillAfter {
 #[ignore = "run and killed by the next test"]
 fn victim() {
     let Ok(words) = std::env::var(VICTIM) else { return };
-    let [at, dir, netns] = words.split('|').collect::<Vec<_>>().try_into().expect("three words");
+    let [at, which, dir, netns] = words.split('|').collect::<Vec<_>>().try_into().expect("four words");
     let netns = File::open(netns).expect("netns");
     let mut observer = KillAfter { at: at.parse().expect("a number"), made: 0 };
-    let network = network("cellkit0", SUBNET, Path::new(dir));
+    let which: usize = which.parse().expect("a number");
+    let network = &networks(Path::new(dir))[which];
     let _attached = wait(network.attach(&netns, &spec(), &mut observer)).expect("attach");
 }
 
-fn run_victim(at: usize, state: &StateDir, netns: &Ns) {
+/// Whether it was killed: it was not, when there were not so many goes.
+fn run_victim(at: usize, which: usize, state: &StateDir, netns: &Ns) -> bool {
     let path = format!("/proc/{}/fd/{}", std::process::id(), netns.as_fd().as_raw_fd());
     let output = Command::new(std::env::current_exe().expect("exe"))
         .args(["root::crash::victim", "--exact", "--nocapture", "--ignored"])
-        .env(VICTIM, format!("{at}|{}|{path}", state.path().display()))
+        .env(VICTIM, format!("{at}|{which}|{}|{path}", state.path().display()))
         .output()
         .expect("run");
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.signal(), Some(9), "killed after step {at}: {error}");
+    assert!(output.status.success() || output.status.signal() == Some(9), "killed after go {at}: {error}");
+    output.status.signal() == Some(9)
 }
 
 #[test]
@@ -63,23 +76,31 @@ fn a_kill_after_any_step_is_reconciled() {
     faultkit::require!(root, program("ip"), program("nft"), program("sh"));
     isolated!(limit_secs = 180, || {
         let state = StateDir::new();
-        let network = state.network();
-        let steps = network.describe(&spec()).expect("describe").len();
-        for at in 1..=steps {
-            // The container's namespace outlives the process, as when it runs on.
-            let netns = Ns::new();
-            run_victim(at, &state, &netns);
-            assert_ne!(Ns::host().links(), ["lo"], "something was made");
-            // The lease has the owner, whatever else was made; and the lock died with its holder.
-            let removed = wait(network.reconcile(|owner| owner != "a")).expect("reconcile");
-            assert_eq!(removed, ["a"], "killed after step {at}");
-            assert_eq!(Ns::host().links(), ["lo"], "killed after step {at}");
-            assert!(Ns::host().ruleset().is_empty(), "killed after step {at}");
-            assert_eq!(netns.links(), ["lo"], "killed after step {at}");
-            assert_eq!(forwarding(), "0", "killed after step {at}");
-            assert_eq!(state.files(), [""; 0], "killed after step {at}");
-            // The shell that killed its parent.
-            faultkit::reap_orphans();
+        for (which, network) in state.networks().iter().enumerate() {
+            let mut at = 1;
+            loop {
+                // The container's namespace outlives the process, as when it runs on.
+                let netns = Ns::new();
+                let killed = run_victim(at, which, &state, &netns);
+                let after = format!("network {which}, killed after go {at}");
+                assert_ne!(state.files(), [""; 0], "{after}: there is the lease");
+                // The lease has the owner, whatever else was made; and the lock died with its holder.
+                let removed = wait(network.reconcile(|owner| owner != "a")).expect("reconcile");
+                assert_eq!(removed, ["a"], "{after}");
+                assert_eq!(Ns::host().links(), ["lo"], "{after}");
+                assert!(Ns::host().ruleset().is_empty(), "{after}");
+                assert_eq!(netns.links(), ["lo"], "{after}");
+                assert_eq!(forwarding(), "0", "{after}");
+                assert_eq!(state.files(), [""; 0], "{after}");
+                // The shell that killed its parent.
+                faultkit::reap_orphans();
+                if !killed {
+                    break;
+                }
+                at += 1;
+            }
+            println!("network {which}: killed after each of {} goes", at - 1);
+            assert!(at > 7, "{at}");
         }
     });
 }
@@ -96,9 +117,9 @@ fn a_kill_does_not_hurt_the_others() {
             let other = network.attach(&b, &other, &mut ()).await.expect("b");
             let before = Ns::host().output("nft", "list ruleset");
             // The network is there already: only the container's own steps are made, the ports last.
-            let steps = network.describe(&spec()).expect("describe");
-            let own = steps.iter().position(|step| step.arguments.contains("type veth")).expect("veth");
-            run_victim(steps.len() - own, &state, &victim);
+            let mut goes = Goes(0);
+            network.attach(&Ns::new(), &spec(), &mut goes).await.expect("a").detach().await.expect("detach");
+            assert!(run_victim(goes.0, 0, &state, &victim));
             assert_eq!(network.reconcile(|owner| owner == "b").await.expect("reconcile"), ["a"]);
             assert_eq!(Ns::host().output("nft", "list ruleset"), before);
             let _server = b.serve(81);

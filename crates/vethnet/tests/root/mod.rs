@@ -3,6 +3,8 @@
 mod attach;
 mod crash;
 mod families;
+mod hostile;
 mod obstacles;
 mod ports;
+mod survival;
 mod world;

@@ -39,6 +39,11 @@ impl StateDir {
         network("cellkit0", SUBNET, &self.path())
     }
 
+    /// A plain network, and one of each wiring, of both families and with all that a network can have.
+    pub fn networks(&self) -> [Network; 3] {
+        networks(&self.path())
+    }
+
     /// It and what is in it, as paths. After the last container, nothing.
     pub fn files(&self) -> Vec<String> {
         let output = Command::new("find").arg(self.0.path()).args(["-mindepth", "1"]).output().expect("find");
@@ -46,6 +51,14 @@ impl StateDir {
         files.sort();
         files
     }
+}
+
+/// See [`StateDir::networks`].
+pub fn networks(dir: &Path) -> [Network; 3] {
+    let plain = network("cellkit0", SUBNET, dir);
+    let all = |network: Network| network.subnet("fd09::/64".parse().expect("range")).guard().isolated().localhost();
+    let routed = Network::routed("pods".parse().expect("name"), "10.40.0.0/16".parse().expect("range"));
+    [plain.clone(), all(plain), all(routed.state_dir(dir))]
 }
 
 pub fn network(bridge: &str, subnet: &str, dir: &Path) -> Network {
