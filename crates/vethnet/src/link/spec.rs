@@ -268,3 +268,84 @@ pub(crate) fn missing(plan: &Plan<'_>, body: &[u8]) -> Option<Error> {
     let (_, feature, since) = plan.needs.iter().find(lacks)?;
     Some(Error::unsupported("RTM_NEWLINK", *feature, *since).on(plan.subject()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::read::info_data;
+    use crate::link::spec::sealed::Spec as _;
+    use crate::link::{Bridge, LinkData, Veth, Vxlan};
+    use crate::mac::MacAddr;
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    /// What is sent, read as if the kernel had answered it: an answer has the same attributes.
+    fn sent(plan: &Plan<'_>, resolved: Resolved) -> (Vec<u8>, Link) {
+        let body = create(plan, resolved, None).unwrap().body;
+        let link = Link::parse(&body).unwrap();
+        (body, link)
+    }
+
+    #[test]
+    fn the_other_end_is_a_message_within_the_message() {
+        let (web0, eth0) = (IfName::new("web0").unwrap(), IfName::new("eth0").unwrap());
+        let mac = MacAddr::new([2, 0, 0, 0, 0, 7]).unwrap();
+        let spec = Veth::new(web0, eth0).peer_mac(mac).peer_mtu(1400);
+        let (body, link) = sent(&spec.plan().unwrap(), Resolved::default());
+        assert_eq!((link.name.as_str(), link.kind.as_deref()), ("web0", Some("veth")));
+        let peer = Link::parse(attr::find(info_data(&body), VETH_INFO_PEER).unwrap()).unwrap();
+        assert_eq!((peer.name.as_str(), peer.mac, peer.mtu), ("eth0", Some(mac), 1400));
+    }
+
+    #[test]
+    fn an_alias_that_is_too_long_is_refused_and_never_cut() {
+        for length in [256, 65_531, 65_532, 65_536, 70_000] {
+            let spec = Bridge::new(IfName::new("br0").unwrap()).alias("x".repeat(length));
+            assert!(spec.plan().unwrap().check().is_err(), "{length}");
+            let settings = Settings { alias: Some("x".repeat(length)), ..Settings::default() };
+            let sent = finish(7, &Subject::Interface("br0".into()), &settings);
+            assert_eq!(sent.is_err(), length + 4 > usize::from(u16::MAX), "{length}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_sent_is_read_back(
+            mtu in 68u32..9000, group: u32, txqueuelen: u32, tail: [u8; 5], master in 1u32..100, queues in 1u32..9,
+            ageing in 0u64..1_000_000, priority: u16, hello in 100u64..1000, filtering: bool, pvid in 0u16..4095,
+        ) {
+            let mac = MacAddr::new([2, tail[0], tail[1], tail[2], tail[3], tail[4]]).unwrap();
+            let spec = Bridge::new(IfName::new("br0").unwrap())
+                .mtu(mtu).group(group).txqueuelen(txqueuelen).mac(mac).tx_queues(queues).up()
+                .ageing_time(Duration::from_millis(ageing * 10)).hello_time(Duration::from_millis(hello * 10))
+                .priority(priority).vlan_default_pvid(pvid).stp();
+            let spec = if filtering { spec.vlan_filtering() } else { spec.no_vlan_filtering() };
+            let plan = spec.plan().unwrap();
+            let resolved = Resolved { master: Some(master), ..Resolved::default() };
+            let (body, link) = sent(&plan, resolved);
+            prop_assert_eq!((link.mtu, link.group, link.txqueuelen), (mtu, group, txqueuelen));
+            prop_assert_eq!((link.mac, link.master, link.tx_queues, link.is_up), (Some(mac), Some(master), queues, true));
+            let Some(LinkData::Bridge(data)) = link.data else { panic!("a bridge") };
+            prop_assert_eq!(data.ageing_time, Duration::from_millis(ageing * 10));
+            prop_assert_eq!(data.hello_time, Duration::from_millis(hello * 10));
+            prop_assert_eq!((data.priority, data.vlan_default_pvid, data.vlan_filtering, data.stp), (priority, pvid, filtering, true));
+            // A link that is so already takes no message.
+            let adaptation = adapt(&plan, resolved, &body).unwrap();
+            prop_assert!(adaptation.options.is_none() && adaptation.settings.is_empty(), "{:?}", adaptation);
+        }
+
+        #[test]
+        fn so_is_a_vxlan(id in 0u32..1 << 24, port: u16, v4: [u8; 4], v6: [u8; 16], ttl: u8, lower in 1u32..99, six: bool) {
+            let address = if six { v6.into() } else { std::net::IpAddr::from(v4) };
+            prop_assume!(!address.is_unspecified() && !address.is_multicast());
+            let lower_link = LinkRef::Index(lower);
+            let spec = Vxlan::new(IfName::new("x0").unwrap(), id)
+                .dst_port(port).remote(address).local(address).ttl(ttl).no_learning().lower(&lower_link);
+            let resolved = Resolved { lower: Some(lower), ..Resolved::default() };
+            let (_, link) = sent(&spec.plan().unwrap(), resolved);
+            let Some(LinkData::Vxlan(data)) = link.data else { panic!("a vxlan") };
+            prop_assert_eq!((data.id, data.dst_port, data.ttl, data.learning), (id, port, ttl, false));
+            prop_assert_eq!((data.remote, data.local, data.lower), (Some(address), Some(address), Some(lower)));
+        }
+    }
+}

@@ -196,6 +196,50 @@ fn each_option_of_a_port_is_what_ip_shows() {
     });
 }
 
+/// What the options are for, by packets: isolated ports, and a locked one that knows one address.
+#[test]
+fn ports_that_are_kept_apart() {
+    faultkit::require!(root, kernel(5.18), program("ip"), program("bridge"), program("ping"));
+    isolated!(|| {
+        let (host, a, b) = (Ns::host(), Ns::new(), Ns::new());
+        let reaches = |from: &Ns, address: &'static str, wait: &'static str| {
+            let args = ["-c", "1", "-W", wait, address];
+            from.run(|| std::process::Command::new("ping").args(args).output().expect("ping").status.success())
+        };
+        wait(async {
+            let net = Net::here().await.expect("net");
+            let bridge =
+                net.create_link(&br0().mac("02:00:00:00:00:01".parse().expect("mac")).up()).await.expect("br0");
+            host.output("ip", "address add 10.0.0.1/24 dev br0");
+            for (port, ns, last) in [("p0", &a, 2), ("p1", &b, 3)] {
+                let mac = format!("02:00:00:00:00:{last:02}").parse().expect("mac");
+                let pair = Veth::new(name(port), name("eth0")).master(&bridge).up().peer_netns(ns).peer_mac(mac);
+                net.create_link(&pair).await.expect("pair");
+                ns.output("ip", &format!("address add 10.0.0.{last}/24 dev eth0"));
+                ns.output("ip", "link set eth0 up");
+            }
+            assert!(reaches(&a, "10.0.0.3", "5"), "ports reach each other");
+            for port in ["p0", "p1"] {
+                net.change_bridge_port(name(port), &BridgePort::new().isolated()).await.expect("isolated");
+            }
+            assert!(!reaches(&a, "10.0.0.3", "1"), "isolated ports do not");
+            assert!(reaches(&a, "10.0.0.1", "5"), "but the bridge");
+
+            let guard = BridgePort::new().no_isolated().no_learning().locked();
+            net.change_bridge_port(name("p0"), &guard).await.expect("locked");
+            host.output("bridge", "fdb replace 02:00:00:00:00:02 dev p0 master static");
+            assert!(reaches(&a, "10.0.0.1", "5"), "from its own address");
+            a.output("ip", "link set eth0 address 02:00:00:00:00:99");
+            assert!(!reaches(&a, "10.0.0.1", "1"), "from a made-up one nothing comes in");
+            assert!(reaches(&b, "10.0.0.1", "5"), "the neighbour is not disturbed");
+            for link in ["p0", "p1", "br0"] {
+                net.remove_link(name(link)).await.expect("remove");
+            }
+        });
+        assert_eq!(host.links(), ["lo"]);
+    });
+}
+
 /// Options that a kernel older than them would pass over in silence.
 #[test]
 fn an_option_the_kernel_does_not_know_is_unsupported() {
