@@ -37,6 +37,7 @@ mod systemd_scope;
 mod time_offsets;
 mod unpack_image;
 mod unshare;
+mod veth_bridge;
 mod who_owns_this;
 
 /// The example of this name, ready to be given arguments.
