@@ -4,8 +4,10 @@
 use cellkit_core::{Error, Result};
 
 use crate::exchange::{Mode, Request};
-use crate::link::{self, Link};
+use crate::ip_address::{self, Address};
+use crate::link::{self, Link, LinkRef};
 use crate::net::Net;
+use crate::route::{self, Route};
 
 /// Changes of links, addresses and routes that are sent to the kernel together, by [`Net::apply`].
 ///
@@ -65,6 +67,35 @@ impl Batch {
     /// Brings the loopback interface up (RTM_SETLINK).
     pub fn loopback_up(self) -> Self {
         self.push(Ok(link::loopback_up()))
+    }
+
+    /// Gives an interface an address, as [`Net::add_address`] does (RTM_NEWADDR).
+    #[doc(alias = "RTM_NEWADDR")]
+    pub fn add_address(self, link: &Link, address: impl Into<Address>) -> Self {
+        let address = address.into();
+        let request = || ip_address::message::new(&link.into(), link.index, &address, ip_address::message::CREATE);
+        self.push(address.check().map(|()| request()))
+    }
+
+    /// Takes an address away from an interface (RTM_DELADDR). That it is not there is an error here.
+    #[doc(alias = "RTM_DELADDR")]
+    pub fn remove_address(self, link: &Link, address: impl Into<Address>) -> Self {
+        self.push(Ok(ip_address::message::delete(&link.into(), link.index, &address.into())))
+    }
+
+    /// Makes a route, as [`Net::add_route`] does (RTM_NEWROUTE). Its interfaces have to be numbers, which a [`Link`] that was
+    /// read stands for: names would have to be looked up before.
+    #[doc(alias = "RTM_NEWROUTE")]
+    pub fn add_route(self, route: impl Into<Route>) -> Self {
+        let route = route.into();
+        let subject = route.subject();
+        let named = route.hops.iter().any(|hop| matches!(hop.dev, Some(LinkRef::Name(_))));
+        let checked = route.check().and_then(|()| match named {
+            true => Err(Error::invalid("RTM_NEWROUTE", "in a batch, an interface is given by a link that was read")
+                .on(subject.clone())),
+            false => Ok(()),
+        });
+        self.push(checked.map(|()| route::message::new(&route, subject, route::message::CREATE)))
     }
 
     /// One more change: what the verbs of each topic are made of.

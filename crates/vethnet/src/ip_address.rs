@@ -173,7 +173,7 @@ impl Address {
         self
     }
 
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let fail = |why: &'static str| Err(Error::invalid("address", why).on(Subject::Value(self.address.to_string())));
         let is_ipv4 = self.address.is_ipv4();
         if self.peer.is_some_and(|peer| peer.is_ipv4() != is_ipv4) {

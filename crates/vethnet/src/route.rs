@@ -272,7 +272,7 @@ impl Route {
         Subject::Thing(format!("route {self}"))
     }
 
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let fail = |why: &'static str| Err(Error::invalid("route", why).on(Subject::Value(self.to_string())));
         let is_ipv4 = self.destination.is_ipv4();
         let is_other = |address: IpAddr| address.is_ipv4() != is_ipv4;

@@ -74,7 +74,7 @@ pub(crate) fn new(link: &LinkRef, index: u32, spec: &Address, flags: u16) -> Req
 }
 
 /// `ip address delete`
-pub(super) fn delete(link: &LinkRef, index: u32, spec: &Address) -> Request {
+pub(crate) fn delete(link: &LinkRef, index: u32, spec: &Address) -> Request {
     let body = bytes(&named(index, spec));
     Request { operation: "RTM_DELADDR", subject: subject(link, spec), kind: RTM_DELADDR, flags: 0, body }
 }

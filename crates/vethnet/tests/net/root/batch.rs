@@ -61,3 +61,29 @@ fn those_that_failed_are_named_and_the_others_made() {
         assert_eq!(host.links(), ["lo"]);
     });
 }
+
+#[test]
+fn addresses_and_routes_in_one_go() {
+    faultkit::require!(root, program("ip"));
+    isolated!(|| {
+        let host = Ns::host();
+        host.output("ip", "link add va up type veth peer name vb");
+        host.output("ip", "link set vb up");
+        wait(async {
+            let net = Net::here().await.expect("net");
+            let va = net.link(&"va".parse::<vethnet::IfName>().expect("name")).await.expect("link").expect("there");
+            let route = |text: &str| vethnet::Route::to(text.parse().expect("range"));
+            let mut batch = Batch::new().add_address(&va, "10.1.0.1/24".parse::<vethnet::IpNet>().expect("address"));
+            for at in 2..100 {
+                batch = batch.add_route(route(&format!("10.{at}.0.0/16")).via([10, 1, 0, 2]).dev(&va));
+            }
+            net.apply(batch).await.expect("apply");
+            let named =
+                Batch::new().add_route(route("10.200.0.0/16").dev("va".parse::<vethnet::IfName>().expect("name")));
+            assert_eq!(net.apply(named).await.expect_err("a name").kind(), ErrorKind::Invalid);
+        });
+        let routes = host.ip("route");
+        assert_eq!(routes.as_array().expect("routes").len(), 99);
+        host.output("ip", "link delete va");
+    });
+}
