@@ -31,6 +31,7 @@ mod probe;
 mod propagation;
 mod psi_watch;
 mod readme;
+mod routed;
 mod sandbox;
 mod subid_ranges;
 mod systemd_scope;
