@@ -182,7 +182,8 @@ impl Attachment {
         let state = network.state();
         // Written first and removed last: without the lease there is nothing.
         match state.lease(&self.record.owner) {
-            Ok(Some(lease)) if lease != self.record => Ok(()),
+            // Its limits may have been changed since, by `Network::limit`.
+            Ok(Some(lease)) if lease.with_limits(self.record.limits) != self.record => Ok(()),
             _ => network.detach(self.record.owner.as_str()).await.map(drop),
         }
     }

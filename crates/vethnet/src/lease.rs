@@ -88,6 +88,11 @@ impl State {
         self.leases.claim(lock, &checked.owner, ranges, &checked.addresses, |addresses| Ok(make(addresses)))
     }
 
+    /// Writes the record of a lease that is there anew.
+    pub(crate) fn rewrite(&self, _: &Lock, record: &Record) -> Result<()> {
+        self.leases.write(&record.owner, record)
+    }
+
     /// Whether [`claim`](Self::claim) would find what is asked for. Needs no lock, so it is a forecast.
     pub(crate) fn check_claim(&self, layout: &Layout, checked: &Checked) -> Result<()> {
         let subnets = layout.subnets();

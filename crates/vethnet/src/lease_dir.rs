@@ -362,7 +362,7 @@ impl<R: Leased> LeaseDir<R> {
     }
 
     /// Writes the record, whole, and its names.
-    fn write(&self, owner: &Owner, record: &R) -> Result<()> {
+    pub(crate) fn write(&self, owner: &Owner, record: &R) -> Result<()> {
         let path = self.lease_path(owner);
         let bytes =
             serde_json::to_vec(record).map_err(|error| Error::other("write", error.to_string()).on(path.as_path()))?;

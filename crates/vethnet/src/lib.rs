@@ -74,6 +74,7 @@ mod ip_address;
 mod ip_net;
 mod lease;
 mod lease_dir;
+mod limit;
 mod link;
 mod lock;
 mod loopback;
@@ -114,6 +115,7 @@ pub use host_name::HostName;
 pub use hosts::Hosts;
 pub use ip_address::{Address, AddressFlags, Lifetime};
 pub use ip_net::IpNet;
+pub use limit::Limits;
 pub use link::{
     AddrGenMode, AltName, Bridge, BridgeData, BridgePort, BridgeVlan, Dummy, Ifb, Ipvlan, IpvlanFlow, IpvlanMode, Link,
     LinkChange, LinkData, LinkFlag, LinkRef, LinkSpec, LinkStatistics, Macvlan, MacvlanMode, McastRouter, OperState,

@@ -61,6 +61,11 @@ impl MacAddr {
         Self::of_name(b'v', name)
     }
 
+    /// The `ifb` interface's of a container, as a mark as well.
+    pub(crate) fn of_ifb(name: &IfName) -> Self {
+        Self::of_name(b'i', name)
+    }
+
     fn of_name(mark: u8, name: &IfName) -> Self {
         let mut hash = Fnv::default();
         hash.add(name.as_str().as_bytes());

@@ -48,11 +48,20 @@ impl IfName {
 
     /// The host's end of the veth pair of `owner`: found again from the owner's id alone.
     pub(crate) fn of_owner(network: &Self, owner: &Owner) -> Self {
+        Self::of("vh", network, owner)
+    }
+
+    /// The `ifb` interface that limits what `owner` sends.
+    pub(crate) fn of_owner_ifb(network: &Self, owner: &Owner) -> Self {
+        Self::of("vi", network, owner)
+    }
+
+    fn of(prefix: &str, network: &Self, owner: &Owner) -> Self {
         let mut hash = Fnv::default();
         hash.add(network.as_str().as_bytes());
         hash.add(&[0]);
         hash.add(owner.as_str().as_bytes());
-        let mut name = String::from("vh");
+        let mut name = String::from(prefix);
         let mut rest = hash.0;
         for _ in 0..13 {
             let digit = b"abcdefghijklmnopqrstuvwxyz234567".get((rest & 31) as usize).copied().unwrap_or(b'a');

@@ -17,7 +17,7 @@
 //!
 //! * nf_tables: [`Step::NewTable`] gets the [`Layout`], [`Step::Admit`] and [`Step::Publish`] the [`Record`]. Who may send as
 //!   whom is there before the interface is up; ports are published when all else is.
-//! * limits of the rate: steps on [`End::Host`] or [`End::Container`], whose numbers are in [`Known`].
+//! * limits of the rate (see `limit`): steps on [`End::Host`] and [`End::Ifb`], whose numbers are in [`Known`].
 #![forbid(unsafe_code)]
 
 mod messages;
@@ -30,6 +30,7 @@ use crate::mac::MacAddr;
 use crate::name::IfName;
 use crate::network::Wiring;
 use crate::nft::Settings;
+use crate::qdisc::Rate;
 use crate::record::Record;
 use crate::subnet::Subnet;
 pub(crate) use messages::{Known, Numbers, admit, expel, publish, unpublish};
@@ -92,12 +93,14 @@ pub(crate) enum End {
     Container,
     /// The container's loopback interface.
     Loopback,
+    /// What limits what the container sends, see `limit`.
+    Ifb,
 }
 
 impl End {
     pub(crate) fn side(self) -> Side {
         match self {
-            Self::Bridge | Self::Host => Side::Host,
+            Self::Bridge | Self::Host | Self::Ifb => Side::Host,
             Self::Container | Self::Loopback => Side::Container,
         }
     }
@@ -189,6 +192,28 @@ pub(crate) enum Step {
         name: IfName,
         way: Way,
     },
+    /// The interface by which all goes that the container sends.
+    NewIfb {
+        name: IfName,
+        mac: MacAddr,
+        mtu: u32,
+    },
+    /// A token bucket at the root.
+    Shape {
+        end: End,
+        name: IfName,
+        rate: Rate,
+        mtu: u32,
+    },
+    /// Where the filter of what is received is.
+    IngressQdisc {
+        name: IfName,
+    },
+    /// What the host's end receives goes by the `ifb`.
+    Redirect {
+        name: IfName,
+        ifb: IfName,
+    },
     NewTable(Layout),
     /// The container's interface is one of the network's: it is bound to its addresses, and has no bridge to be behind.
     Admit(Record),
@@ -203,6 +228,8 @@ pub(crate) enum Channel {
     NewLink(End),
     /// rtnetlink messages in one datagram.
     Route(Side),
+    /// The first of some rtnetlink messages that the kernel knows.
+    FirstOf,
     Sysctls(Side),
     /// One transaction of nf_tables.
     Netfilter,
@@ -213,13 +240,16 @@ impl Step {
         match self {
             Self::NewBridge { .. } => Channel::NewLink(End::Bridge),
             Self::NewVeth { .. } => Channel::NewLink(End::Host),
+            Self::NewIfb { .. } => Channel::NewLink(End::Ifb),
+            Self::Redirect { .. } => Channel::FirstOf,
             Self::Sysctls { side, .. } => Channel::Sysctls(*side),
             Self::NoLinkLocal { end, .. }
             | Self::NewAddress { end, .. }
             | Self::Up { end, .. }
             | Self::NewNeighbour { end, .. }
-            | Self::NewRoute { end, .. } => Channel::Route(end.side()),
-            Self::PortFlags { .. } => Channel::Route(Side::Host),
+            | Self::NewRoute { end, .. }
+            | Self::Shape { end, .. } => Channel::Route(end.side()),
+            Self::PortFlags { .. } | Self::IngressQdisc { .. } => Channel::Route(Side::Host),
             Self::NewTable(_) | Self::Admit(_) | Self::Publish(_) => Channel::Netfilter,
         }
     }
@@ -229,7 +259,9 @@ impl Step {
 pub(crate) fn runs(steps: &[Step]) -> impl Iterator<Item = &[Step]> {
     steps.chunk_by(|one, next| {
         // A transaction that fails is known by what is in it: the table is not the container's.
-        let alone = |step: &Step| matches!(step, Step::NewTable(_)) || matches!(step.channel(), Channel::NewLink(_));
+        let alone = |step: &Step| {
+            matches!(step, Step::NewTable(_)) || matches!(step.channel(), Channel::NewLink(_) | Channel::FirstOf)
+        };
         one.channel() == next.channel() && !alone(one) && !alone(next)
     })
 }
@@ -319,6 +351,19 @@ pub(crate) fn network(layout: &Layout, missing: Missing) -> Vec<Step> {
     steps
 }
 
+/// The steps that limit what a container sends. Before its interface is up, no packet passes without the limit.
+pub(crate) fn limit_egress(record: &Record, rate: Rate, mtu: u32) -> Vec<Step> {
+    let (host, name, end) = (record.host_ifname(), record.ifb_ifname(), End::Ifb);
+    vec![
+        Step::NewIfb { name: name.clone(), mac: MacAddr::of_ifb(&name), mtu },
+        Step::Shape { end, name: name.clone(), rate, mtu },
+        Step::NoLinkLocal { end, name: name.clone(), alias: Some(record.owner.as_str().to_owned()) },
+        Step::Up { end, name: name.clone() },
+        Step::IngressQdisc { name: host.clone() },
+        Step::Redirect { name: host, ifb: name },
+    ]
+}
+
 /// The steps that attach one container to it.
 pub(crate) fn container(layout: &Layout, record: &Record) -> Vec<Step> {
     let host = record.host_ifname();
@@ -345,6 +390,12 @@ pub(crate) fn container(layout: &Layout, record: &Record) -> Vec<Step> {
     let hairpin = !record.ports.is_empty();
     if !routed && (hairpin || layout.isolated) {
         steps.push(Step::PortFlags { name: host.clone(), hairpin, isolated: layout.isolated });
+    }
+    if let Some(rate) = record.limits.ingress_rate() {
+        steps.push(Step::Shape { end: End::Host, name: host.clone(), rate, mtu: layout.mtu });
+    }
+    if let Some(rate) = record.limits.egress_rate() {
+        steps.extend(limit_egress(record, rate, layout.mtu));
     }
     if routed || layout.settings.guard {
         steps.push(Step::Admit(record.clone()));

@@ -296,7 +296,7 @@ pub(crate) fn set(name: &IfName, index: u32, parent: Parent, discipline: &Discip
     message::new_qdisc(flags, subject, header, discipline.kind(), |writer| discipline.write(writer))
 }
 
-fn subject(name: &IfName, kind: &str, parent: Parent) -> String {
+pub(crate) fn subject(name: &IfName, kind: &str, parent: Parent) -> String {
     format!("qdisc {kind} of {:?}, {parent}", name.as_str())
 }
 

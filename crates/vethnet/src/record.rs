@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::host_name::HostName;
 use crate::ip_net::IpNet;
 use crate::lease_dir::Leased;
+use crate::limit::Limits;
 use crate::mac::MacAddr;
 use crate::name::{IfName, Owner};
 use crate::network::Wiring;
@@ -59,6 +60,8 @@ pub struct Record {
     /// Whether its port is bound to its addresses.
     pub(crate) guarded: bool,
     pub(crate) names: Vec<HostName>,
+    #[serde(skip_serializing_if = "Limits::is_none")]
+    pub(crate) limits: Limits,
 }
 
 /// A [`Record`] as it is read, before the parts are looked at together.
@@ -78,6 +81,8 @@ struct Fields {
     ports: Vec<PublishedPort>,
     guarded: bool,
     names: Vec<HostName>,
+    #[serde(default)]
+    limits: Limits,
 }
 
 impl TryFrom<Fields> for Record {
@@ -97,6 +102,7 @@ impl TryFrom<Fields> for Record {
             ports,
             guarded,
             names,
+            limits,
         } = fields;
         if version != VERSION {
             return Err(format!("it has version {version}, and only version {VERSION} is known"));
@@ -106,7 +112,21 @@ impl TryFrom<Fields> for Record {
             [one, two] if one.is_ipv4() && two.is_ipv6() => {}
             _ => return Err("it needs one address, or one of IPv4 and one of IPv6".into()),
         }
-        Ok(Self { version, owner, network, wiring, state_dir, addresses, gateways, ifname, mac, ports, guarded, names })
+        Ok(Self {
+            version,
+            owner,
+            network,
+            wiring,
+            state_dir,
+            addresses,
+            gateways,
+            ifname,
+            mac,
+            ports,
+            guarded,
+            names,
+            limits,
+        })
     }
 }
 
@@ -145,12 +165,25 @@ pub(crate) struct Parts {
     pub(crate) ports: Vec<PublishedPort>,
     pub(crate) guarded: bool,
     pub(crate) names: Vec<HostName>,
+    pub(crate) limits: Limits,
 }
 
 impl Record {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { owner, network, wiring, state_dir, addresses, gateways, ifname, mac, ports, guarded, names } =
-            parts;
+        let Parts {
+            owner,
+            network,
+            wiring,
+            state_dir,
+            addresses,
+            gateways,
+            ifname,
+            mac,
+            ports,
+            guarded,
+            names,
+            limits,
+        } = parts;
         let mac = mac.unwrap_or_else(|| match addresses.first().map(IpNet::address) {
             Some(IpAddr::V4(address)) => MacAddr::of_container(address),
             Some(IpAddr::V6(address)) => {
@@ -173,6 +206,7 @@ impl Record {
             ports,
             guarded,
             names,
+            limits,
         }
     }
 
@@ -267,6 +301,20 @@ impl Record {
         IfName::of_owner(&self.network, &self.owner)
     }
 
+    /// The interface that limits what the container sends, where that is limited.
+    pub(crate) fn ifb_ifname(&self) -> IfName {
+        IfName::of_owner_ifb(&self.network, &self.owner)
+    }
+
+    /// How fast it may receive and send.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    pub(crate) fn with_limits(&self, limits: Limits) -> Self {
+        Self { limits, ..self.clone() }
+    }
+
     /// The published ports.
     #[must_use]
     pub fn ports(&self) -> &[PublishedPort] {
@@ -358,6 +406,7 @@ pub(crate) mod tests {
             ports: vec!["80:80".parse().unwrap(), "192.0.2.1:53:53/udp".parse().unwrap()],
             guarded: false,
             names: vec![HostName::new("www").unwrap()],
+            limits: Limits::new(),
         })
     }
 

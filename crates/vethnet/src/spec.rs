@@ -7,11 +7,13 @@ use cellkit_core::{Error, Result, Subject};
 
 use crate::host_name::HostName;
 use crate::ip_net::IpNet;
+use crate::limit::Limits;
 use crate::mac::MacAddr;
 use crate::name::{IfName, Owner};
 use crate::network::Network;
 use crate::plan::Layout;
 use crate::port::PublishedPort;
+use crate::qdisc::Rate;
 use crate::record::{Parts, Record};
 
 /// A container to be attached: whose it is, and how.
@@ -35,6 +37,7 @@ pub struct Attach {
     addresses: Vec<IpAddr>,
     ports: Vec<PublishedPort>,
     names: Vec<HostName>,
+    limits: Limits,
 }
 
 impl Attach {
@@ -48,6 +51,7 @@ impl Attach {
             addresses: Vec::new(),
             ports: Vec::new(),
             names: Vec::new(),
+            limits: Limits::new(),
         }
     }
 
@@ -82,6 +86,20 @@ impl Attach {
         self
     }
 
+    /// How fast the container may receive, with the headers of Ethernet. It cannot lift that: see [`Limits`].
+    /// [`Network::limit`] changes it later.
+    pub fn ingress(mut self, rate: Rate) -> Self {
+        self.limits = self.limits.ingress(rate);
+        self
+    }
+
+    /// How fast the container may send, with the headers of Ethernet. It cannot lift that: see [`Limits`].
+    /// [`Network::limit`] changes it later. Takes the kernel's `ifb`.
+    pub fn egress(mut self, rate: Rate) -> Self {
+        self.limits = self.limits.egress(rate);
+        self
+    }
+
     pub(crate) fn checked(&self, layout: &Layout) -> Result<Checked> {
         let owner = Owner::new(&self.owner)?;
         let ifname = match &self.ifname {
@@ -103,6 +121,7 @@ impl Attach {
             }
         }
         self.check_addresses(layout)?;
+        self.limits.check(layout.mtu)?;
         Ok(Checked {
             owner,
             ifname,
@@ -110,6 +129,7 @@ impl Attach {
             addresses: self.addresses.clone(),
             ports: self.ports.clone(),
             names: self.names.clone(),
+            limits: self.limits,
         })
     }
 
@@ -156,6 +176,7 @@ pub(crate) struct Checked {
     pub(crate) addresses: Vec<IpAddr>,
     pub(crate) ports: Vec<PublishedPort>,
     names: Vec<HostName>,
+    limits: Limits,
 }
 
 impl Checked {
@@ -173,6 +194,7 @@ impl Checked {
             ports: self.ports.clone(),
             guarded: layout.settings.guard,
             names: self.names.clone(),
+            limits: self.limits,
         })
     }
 }

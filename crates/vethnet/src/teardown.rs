@@ -73,6 +73,20 @@ impl Host {
         }
     }
 
+    /// The host's end of a container's veth pair, if it is there and this crate made it.
+    pub(crate) fn our_host_end(&self, name: &IfName) -> Result<Option<Link>> {
+        Ok(self.link(name)?.filter(|link| is_our_host_end(link, name)))
+    }
+
+    /// What limits what a container sends, if it is there and this crate made it.
+    pub(crate) fn our_ifb(&self, name: &IfName) -> Result<Option<Link>> {
+        Ok(self.link(name)?.filter(|link| is_our_ifb(link, name)))
+    }
+
+    pub(crate) fn delete_ifb(&self, name: &IfName) -> Result<()> {
+        self.our_ifb(name)?.map_or(Ok(()), |link| self.delete_link(&link))
+    }
+
     /// The network's tables.
     pub(crate) fn tables<'a>(&'a self, name: &'a IfName) -> Tables<'a> {
         Tables { netfilter: &self.netfilter, name }
@@ -132,7 +146,10 @@ impl Host {
     pub(crate) fn take_down_unpublished(&self, state: &State, record: &Record, mut errors: Vec<Error>) -> Vec<Error> {
         errors.extend(conntrack::forget(&self.netfilter, &record.plain_addresses()).err());
         self.take_down_rest(state, &record.network, &record.owner, errors, || {
-            self.tables(&record.network).unmake(|pack| plan::expel(record, pack))
+            // After the host's end, which leads to it.
+            let ifb = record.limits.egress_rate().map_or(Ok(()), |_| self.delete_ifb(&record.ifb_ifname()));
+            let expelled = self.tables(&record.network).unmake(|pack| plan::expel(record, pack));
+            Error::all([ifb.err(), expelled.err()].into_iter().flatten())
         })
     }
 
@@ -144,7 +161,9 @@ impl Host {
             Err(error) if error.kind() == ErrorKind::Parse => self.tables(network).remove_owner(owner),
             Err(error) => Err(error),
         };
-        self.take_down_rest(state, network, owner, found.err().into_iter().collect(), || Ok(()))
+        self.take_down_rest(state, network, owner, found.err().into_iter().collect(), || {
+            self.delete_ifb(&IfName::of_owner_ifb(network, owner))
+        })
     }
 
     fn take_down_rest(
@@ -204,6 +223,10 @@ fn is_our_bridge(link: &Link, name: &IfName) -> bool {
 
 fn is_our_host_end(link: &Link, name: &IfName) -> bool {
     link.kind.as_deref() == Some("veth") && link.mac == Some(MacAddr::of_host_end(name))
+}
+
+fn is_our_ifb(link: &Link, name: &IfName) -> bool {
+    link.kind.as_deref() == Some("ifb") && link.mac == Some(MacAddr::of_ifb(name))
 }
 
 fn not_ours(operation: &'static str, subject: Subject) -> Error {

@@ -22,6 +22,7 @@ use crate::exchange::{Mode, Request};
 use crate::forwarding::{self, Switch};
 use crate::hint::HINTS;
 use crate::lease::State;
+use crate::limit;
 use crate::lock::Lock;
 use crate::netns::{JoinGuard, died, enter, spawn_small};
 use crate::network::{Network, Wiring};
@@ -213,7 +214,10 @@ impl Work {
             match channel {
                 Channel::Sysctls(side) => self.sysctls(side, run)?,
                 Channel::NewLink(end) => self.new_link(end, &self.requests(run)?)?,
-                Channel::Route(side) => drop(self.route(side)?.talk(&self.requests(run)?, Mode::Each)?),
+                Channel::Route(side) => {
+                    self.route(side)?.talk(&self.requests(run)?, Mode::Each).map_err(limit::explain)?;
+                }
+                Channel::FirstOf => limit::first_of(&self.rollback.host, &self.requests(run)?)?,
                 Channel::Netfilter => self.netfilter(run)?,
             }
             talker.made(run, start.elapsed())?;
@@ -242,13 +246,17 @@ impl Work {
     /// Makes an interface and learns its number. What acts on it comes later: had the name been taken, it would act on
     /// somebody else's.
     fn new_link(&mut self, end: End, requests: &[Request]) -> Result<()> {
-        let answers = self.rollback.host.route.talk(requests, Mode::Each).map_err(|error| self.bridge_gone(error))?;
+        let answers = self.rollback.host.route.talk(requests, Mode::Each).map_err(|error| match end {
+            End::Ifb => limit::explain_ifb(error),
+            _ => self.bridge_gone(error),
+        })?;
         let numbers = answers
             .last()
             .and_then(|body| Numbers::parse(body))
             .ok_or_else(|| Error::parse("RTM_GETLINK", "the kernel's answer has no interface"))?;
         match end {
             End::Bridge => self.known.bridge = Some(numbers.index),
+            End::Ifb => self.known.ifb = Some(numbers.index),
             _ => (self.known.host, self.known.container) = (Some(numbers.index), numbers.peer),
         }
         Ok(())

@@ -20,6 +20,7 @@ use super::{End, Step, Way};
 use crate::attr;
 use crate::exchange::Request;
 use crate::ip_net::IpNet;
+use crate::limit;
 use crate::link::{CREATE, LOOPBACK_INDEX, bytes};
 use crate::name::IfName;
 use crate::network::Wiring;
@@ -59,6 +60,7 @@ pub(crate) struct Known {
     pub(crate) bridge: Option<u32>,
     pub(crate) host: Option<u32>,
     pub(crate) container: Option<u32>,
+    pub(crate) ifb: Option<u32>,
 }
 
 impl Known {
@@ -68,6 +70,7 @@ impl Known {
             End::Host => self.host,
             End::Container => self.container,
             End::Loopback => Some(LOOPBACK_INDEX),
+            End::Ifb => self.ifb,
         };
         index.ok_or_else(|| Error::gone("RTM_GETLINK", Some(libc::ENODEV)).on(Subject::Interface(name.to_string())))
     }
@@ -102,6 +105,21 @@ impl Step {
                     LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)]),
                 ];
                 return Ok(vec![link(RTM_NEWLINK, CREATE, name, &message), ask(name)]);
+            }
+            Self::NewIfb { name, mac, mtu } => {
+                let mut message = LinkMessage::default();
+                message.attributes = vec![
+                    LinkAttribute::IfName(name.to_string()),
+                    LinkAttribute::Address(mac.bytes().to_vec()),
+                    LinkAttribute::Mtu(*mtu),
+                    LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Ifb)]),
+                ];
+                return Ok(vec![link(RTM_NEWLINK, CREATE, name, &message), ask(name)]);
+            }
+            Self::Shape { end, name, rate, mtu } => limit::at_root(name, known.index(*end, name)?, *rate, *mtu)?,
+            Self::IngressQdisc { name } => limit::ingress_qdisc(name, known.index(End::Host, name)?)?,
+            Self::Redirect { name, ifb } => {
+                return limit::redirect(name, known.index(End::Host, name)?, ifb, known.index(End::Ifb, ifb)?);
             }
             Self::NewVeth { name, mac, bridge, peer, peer_mac, mtu } => {
                 let mut there = LinkMessage::default();

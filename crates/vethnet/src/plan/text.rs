@@ -4,6 +4,7 @@
 use cellkit_core::{StepText, Subject};
 
 use super::{Action, End, Side, Step, Sysctl, Way};
+use crate::limit;
 use crate::name::IfName;
 use crate::network::Wiring;
 
@@ -33,6 +34,48 @@ impl Step {
                 let reason = "one message makes both ends, each in its place with its final name: a kill leaves nothing half-way";
                 link("RTM_NEWLINK", name, what, reason)
             }
+            Self::NewIfb { name, mac, mtu } => link(
+                "RTM_NEWLINK",
+                name,
+                format!("type ifb, address {mac}, mtu {mtu}"),
+                "what the container sends is to wait somewhere, and what an interface receives cannot",
+            ),
+            Self::Shape { end, name, rate, mtu } => {
+                let tbf = limit::bucket(*rate, *mtu);
+                let reason = match end {
+                    End::Ifb => "what the container sends, limited where it cannot lift it",
+                    _ => "what the container receives, limited where it cannot lift it",
+                };
+                vec![
+                    StepText::new(
+                        "RTM_NEWQDISC",
+                        format!(
+                            "{name:?}, root tbf rate {rate} burst {} limit {}",
+                            tbf.burst_bytes(),
+                            tbf.limit_bytes(),
+                            name = name.as_str()
+                        ),
+                        reason,
+                    )
+                    .on(Subject::Thing(limit::subject_at_root(name))),
+                ]
+            }
+            Self::IngressQdisc { name } => vec![
+                StepText::new(
+                    "RTM_NEWQDISC",
+                    format!("{:?}, ingress", name.as_str()),
+                    "here filters of what the host's end receives can be",
+                )
+                .on(Subject::Thing(limit::subject_ingress(name))),
+            ],
+            Self::Redirect { name, ifb } => vec![
+                StepText::new(
+                    "RTM_NEWTFILTER",
+                    format!("{:?}, ingress, everything, mirred egress redirect dev {:?}", name.as_str(), ifb.as_str()),
+                    "what the container sends goes by the interface that limits it",
+                )
+                .on(Subject::Interface(name.to_string())),
+            ],
             Self::Sysctls { side, list } => sysctl_texts(*side, list),
             Self::NoLinkLocal { name, alias, .. } => {
                 let alias = alias.as_ref().map(|alias| format!(", alias {alias:?}")).unwrap_or_default();
@@ -72,6 +115,7 @@ impl Step {
                 let reason = match end {
                     End::Bridge | End::Host => "the host's side carries traffic",
                     End::Container => "the container's side carries traffic",
+                    End::Ifb => "what passes the token bucket goes on as if it had come by the host's end",
                     End::Loopback => "the container reaches itself on 127.0.0.1",
                 };
                 link("RTM_SETLINK", name, "up".into(), reason)

@@ -37,6 +37,8 @@ const MODULES: &[&str] = &[
     "nft_fib_netdev",
     "nft_meta_bridge",
     "nft_reject_inet",
+    "nft_reject_ipv4",
+    "ipt_REJECT",
     "nft_reject_bridge",
     "nft_reject_netdev",
     "nft_limit",
