@@ -27,6 +27,7 @@ mod pid1;
 mod ping_the_host;
 mod pivot_root;
 mod pod;
+mod port_80_twice;
 mod probe;
 mod propagation;
 mod psi_watch;
