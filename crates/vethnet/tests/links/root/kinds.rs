@@ -253,7 +253,7 @@ fn vlans() {
                     (new(), "protocol", json!("802.1Q")),
                     (new().protocol(VlanProtocol::Ieee8021ad), "protocol", json!("802.1ad")),
                     (new(), "flags", json!(["REORDER_HDR"])),
-                    (new().no_reorder_hdr(), "flags", json!([])),
+                    (new().no_reorder_hdr(), "flags", json!(null)),
                     (new().loose_binding(), "flags", json!(["REORDER_HDR", "LOOSE_BINDING"])),
                     (new().bridge_binding(), "flags", json!(["REORDER_HDR", "BRIDGE_BINDING"])),
                     (new().egress_qos(3, 5), "egress_qos", json!([{"from": 3, "to": 5}])),
