@@ -6,7 +6,7 @@
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cellkit_core::{Error, ErrorKind, Result};
 use proptest::prelude::*;
@@ -23,8 +23,10 @@ const LINK: u16 = 16;
 const MULTI: u16 = 2;
 const DUMP_INTR: u16 = 0x10;
 const PORT: u32 = 4711;
-/// Long enough for an answer that comes, short enough to wait for one that does not.
-const LIMIT: Duration = Duration::from_millis(200);
+/// For an answer that comes, on however busy a machine.
+const LIMIT: Duration = Duration::from_secs(60);
+/// For one that does not come: then it makes no difference that a busy machine takes longer.
+const SHORT: Duration = Duration::from_millis(50);
 
 /// What is said to one request, whose sequence number it is given: datagrams.
 type Reply = Box<dyn Fn(u32) -> Vec<Vec<u8>> + Send>;
@@ -75,7 +77,7 @@ fn is_whole(answers: &[Vec<u8>]) -> bool {
 fn kernel(replies: Vec<Reply>) -> (Socket, thread::JoinHandle<usize>) {
     let (ours, theirs) = UnixDatagram::pair().unwrap();
     ours.set_nonblocking(true).unwrap();
-    theirs.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    theirs.set_read_timeout(Some(LIMIT)).unwrap();
     let thread = thread::spawn(move || {
         let mut asked = 0;
         let mut request = vec![0; 64 << 10];
@@ -104,19 +106,24 @@ fn set() -> Request {
     Request { operation: "RTM_SETLINK", subject: None, kind: 19, flags: 0, body: vec![0; 16] }
 }
 
+type Asked = (Result<Vec<Vec<u8>>>, usize);
+
 /// Asks the kernel, waiting in the async way and in the blocking one, which have to agree. Says how often it was asked.
-fn ask(request: &Request, mode: Mode, replies: impl Fn() -> Vec<Reply>) -> (Result<Vec<Vec<u8>>>, usize) {
+fn ask(request: &Request, mode: Mode, replies: impl Fn() -> Vec<Reply>) -> Asked {
+    ask_within(LIMIT, request, mode, replies)
+}
+
+fn ask_within(limit: Duration, request: &Request, mode: Mode, replies: impl Fn() -> Vec<Reply>) -> Asked {
     let requests = std::slice::from_ref(request);
-    let start = Instant::now();
     let (socket, thread) = kernel(replies());
-    let blocking = socket.talk_within(requests, mode, LIMIT);
+    let blocking = socket.talk_within(requests, mode, limit);
     end(&socket);
     let asked = thread.join().unwrap();
 
     let (socket, thread) = kernel(replies());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let result = runtime.block_on(async {
-        let net = Net::new(socket).unwrap().time_limit(LIMIT);
+        let net = Net::new(socket).unwrap().time_limit(limit);
         let result = net.talk(requests, mode).await;
         end(net.socket());
         result
@@ -127,7 +134,6 @@ fn ask(request: &Request, mode: Mode, replies: impl Fn() -> Vec<Reply>) -> (Resu
         (Err(one), Err(other)) => assert_eq!(format!("{one:?}"), format!("{other:?}")),
         _ => panic!("{blocking:?} and {result:?}"),
     }
-    assert!(start.elapsed() < Duration::from_secs(4), "in bounded time");
     (result, asked)
 }
 
@@ -136,11 +142,11 @@ fn end(socket: &Socket) {
     let _ = nix::sys::socket::send(std::os::fd::AsRawFd::as_raw_fd(socket), &[], nix::sys::socket::MsgFlags::empty());
 }
 
-fn list(replies: impl Fn() -> Vec<Reply>) -> (Result<Vec<Vec<u8>>>, usize) {
+fn list(replies: impl Fn() -> Vec<Reply>) -> Asked {
     ask(&get(), Mode::Dump, replies)
 }
 
-fn failed(result: (Result<Vec<Vec<u8>>>, usize)) -> Error {
+fn failed(result: Asked) -> Error {
     result.0.expect_err("an error")
 }
 
@@ -250,10 +256,10 @@ fn a_list_cut_in_two_at_every_byte() {
 #[test]
 fn a_list_without_its_end_at_every_byte() {
     let length = whole(1).concat().len();
-    // Each of those between messages waits for the time limit, so only some of the others are tried.
-    for cut in (0..length).filter(|cut| cut % 36 < 2 || cut % 36 == 17) {
-        let error = failed(list(|| vec![reply(move |sequence| vec![whole(sequence).concat()[..cut].to_vec()])]));
-        let want = if cut % 36 == 0 { ErrorKind::TimedOut } else { ErrorKind::Parse };
+    for cut in 0..length {
+        let cut_off = || vec![reply(move |sequence| vec![whole(sequence).concat()[..cut].to_vec()])];
+        let (want, limit) = if cut % 36 == 0 { (ErrorKind::TimedOut, SHORT) } else { (ErrorKind::Parse, LIMIT) };
+        let error = failed(ask_within(limit, &get(), Mode::Dump, cut_off));
         assert_eq!(error.kind(), want, "cut at {cut}: {error:?}");
     }
 }
@@ -271,9 +277,10 @@ fn a_datagram_that_does_not_fit_is_asked_for_again() {
 
 #[test]
 fn silence_ends_with_the_time_limit() {
-    let error = failed(list(|| vec![reply(|_| vec![])]));
+    let error = failed(ask_within(SHORT, &get(), Mode::Dump, || vec![reply(|_| vec![])]));
     assert_eq!((error.kind(), error.hint()), (ErrorKind::TimedOut, None));
-    let error = failed(ask(&set(), Mode::Ack, || vec![reply(|sequence| vec![part(sequence - 1, 1)])]));
+    let another = || vec![reply(|sequence| vec![part(sequence - 1, 1)])];
+    let error = failed(ask_within(SHORT, &set(), Mode::Ack, another));
     assert_eq!(error.kind(), ErrorKind::TimedOut);
     assert!(error.hint().unwrap().contains("may have been made or not"));
     let error = failed(ask(&set(), Mode::Each, || vec![reply(|_| vec![message(OVERRUN, 0, 0, &[])])]));
@@ -288,7 +295,7 @@ fn answers_that_come_too_late_are_nobodys() {
         reply(|sequence| [vec![part(sequence - 1, 8); 4], whole(sequence - 1), whole(sequence)].concat()),
     ]);
     let requests = [get()];
-    assert_eq!(socket.talk_within(&requests, Mode::Dump, LIMIT).unwrap_err().kind(), ErrorKind::TimedOut);
+    assert_eq!(socket.talk_within(&requests, Mode::Dump, SHORT).unwrap_err().kind(), ErrorKind::TimedOut);
     assert!(is_whole(&socket.talk_within(&requests, Mode::Dump, LIMIT).unwrap()));
     thread.join().unwrap();
 }
