@@ -31,6 +31,7 @@ mod port_80_twice;
 mod probe;
 mod propagation;
 mod psi_watch;
+mod rate_limit;
 mod readme;
 mod routed;
 mod sandbox;
