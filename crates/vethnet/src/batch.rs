@@ -1,21 +1,25 @@
 //! [`Batch`]: many changes, sent together.
 #![forbid(unsafe_code)]
 
+use std::os::fd::OwnedFd;
+
 use cellkit_core::{Error, Result};
 
 use crate::exchange::{Mode, Request};
 use crate::ip_address::{self, Address};
-use crate::link::{self, Link, LinkRef};
+use crate::link::{self, Link};
 use crate::net::Net;
-use crate::route::{self, Route};
 
-/// Changes of links, addresses and routes that are sent to the kernel together, by [`Net::apply`].
+/// Changes that are sent to the kernel together, by [`Net::apply`]: of links, addresses, routes, rules, neighbours and
+/// forwarding databases, by the verbs that [`Net`] has.
 ///
 /// * C call: sendmsg(2) with many rtnetlink messages in one datagram, 64 at most; more take several.
 /// * The kernel runs them in the order they were added. It knows no transactions here: after one that failed, the others
 ///   are run all the same. What depends on another therefore fails with it, and the error tells of both.
 /// * It is faster than a call for each change: one system call to send and one answer to wait for, where all goes well.
 /// * Methods collect and never fail; [`Net::apply`] refuses all of it where one is wrong, before anything is sent.
+/// * Nothing is looked up and nothing compared: links are given by a [`Link`] that was read, what is there already is an
+///   error, and so is what was to be removed and is not there. There is no `ensure_…`.
 ///
 /// ```no_run
 /// # async fn example(net: &vethnet::Net) -> vethnet::Result<()> {
@@ -30,6 +34,22 @@ use crate::route::{self, Route};
 /// # }
 /// ```
 ///
+/// A hundred containers on one bridge:
+///
+/// ```no_run
+/// # async fn example(net: &vethnet::Net, containers: &[vethnet::Netns]) -> vethnet::Result<()> {
+/// use vethnet::{Batch, Bridge, IfName, Veth};
+///
+/// let bridge = net.ensure_link(&Bridge::new(IfName::new("br0")?).up()).await?;
+/// let mut batch = Batch::new();
+/// for (at, netns) in containers.iter().enumerate() {
+///     let pair = Veth::new(format!("port{at}").parse()?, IfName::new("eth0")?);
+///     batch = batch.create_link(&pair.master(&bridge).up().peer_netns(netns));
+/// }
+/// net.apply(batch).await
+/// # }
+/// ```
+///
 /// See netlink(7): <https://man7.org/linux/man-pages/man7/netlink.7.html>.
 #[doc(alias("NLMSG_NEXT", "ip -batch"))]
 #[derive(Debug, Default)]
@@ -37,6 +57,8 @@ use crate::route::{self, Route};
 pub struct Batch {
     requests: Vec<Request>,
     wrong: Vec<Error>,
+    /// Descriptors whose numbers are in the requests.
+    fds: Vec<OwnedFd>,
 }
 
 impl Batch {
@@ -83,19 +105,18 @@ impl Batch {
         self.push(Ok(ip_address::message::delete(&link.into(), link.index, &address.into())))
     }
 
-    /// Makes a route, as [`Net::add_route`] does (RTM_NEWROUTE). Its interfaces have to be numbers, which a [`Link`] that was
-    /// read stands for: names would have to be looked up before.
-    #[doc(alias = "RTM_NEWROUTE")]
-    pub fn add_route(self, route: impl Into<Route>) -> Self {
-        let route = route.into();
-        let subject = route.subject();
-        let named = route.hops.iter().any(|hop| matches!(hop.dev, Some(LinkRef::Name(_))));
-        let checked = route.check().and_then(|()| match named {
-            true => Err(Error::invalid("RTM_NEWROUTE", "in a batch, an interface is given by a link that was read")
-                .on(subject.clone())),
-            false => Ok(()),
-        });
-        self.push(checked.map(|()| route::message::new(&route, subject, route::message::CREATE)))
+    /// More changes, of which each needs the one before.
+    pub(crate) fn push_all(mut self, requests: Result<Vec<Request>>) -> Self {
+        match requests {
+            Ok(requests) => self.requests.extend(requests),
+            Err(error) => self.wrong.push(error),
+        }
+        self
+    }
+
+    /// Keeps a descriptor that a request names until it was sent.
+    pub(crate) fn keep(&mut self, fd: Option<OwnedFd>) {
+        self.fds.extend(fd);
     }
 
     /// One more change: what the verbs of each topic are made of.
@@ -118,7 +139,10 @@ impl Net {
     /// * That of the first change that failed, with its own operation, subject and the kernel's text; those of the others
     ///   that failed are in [`also`](crate::Error::also). All that are in neither were made.
     pub async fn apply(&self, batch: Batch) -> Result<()> {
-        Error::all(batch.wrong)?;
-        self.talk(&batch.requests, Mode::Each).await.map(drop)
+        let Batch { requests, wrong, fds } = batch;
+        Error::all(wrong)?;
+        let result = self.talk(&requests, Mode::Each).await.map(drop);
+        drop(fds);
+        result
     }
 }

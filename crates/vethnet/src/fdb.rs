@@ -52,7 +52,8 @@ impl FdbState {
 
     pub(crate) const fn of_number(number: u16) -> Self {
         match number {
-            0x80 => Self::Permanent,
+            // What a VXLAN is made with (NUD_REACHABLE as well) is permanent all the same, as bridge(8) says it.
+            number if number & 0x80 != 0 => Self::Permanent,
             0x40 => Self::Static,
             0x02 => Self::Dynamic,
             0x04 => Self::Stale,

@@ -119,28 +119,28 @@ pub(crate) fn bucket(rate: Rate, mtu: u32) -> Tbf {
 
 /// What errors of the token bucket are about.
 pub(crate) fn subject_at_root(name: &IfName) -> String {
-    qdisc::subject(name, "tbf", Parent::Root)
+    qdisc::subject(&name.into(), "tbf", Parent::Root)
 }
 
 /// What errors of the ingress qdisc are about.
 pub(crate) fn subject_ingress(name: &IfName) -> String {
-    qdisc::subject(name, "ingress", Parent::Ingress)
+    qdisc::subject(&name.into(), "ingress", Parent::Ingress)
 }
 
 /// `tc qdisc replace dev NAME root tbf rate RATE`
 pub(crate) fn at_root(name: &IfName, index: u32, rate: Rate, mtu: u32) -> Result<Request> {
-    qdisc::set(name, index, Parent::Root, &Discipline::Tbf(bucket(rate, mtu)))
+    qdisc::set(&name.into(), index, Parent::Root, &Discipline::Tbf(bucket(rate, mtu)))
 }
 
 /// `tc qdisc add dev NAME ingress`
 pub(crate) fn ingress_qdisc(name: &IfName, index: u32) -> Result<Request> {
-    qdisc::set(name, index, Parent::Ingress, &Discipline::Ingress)
+    qdisc::set(&name.into(), index, Parent::Ingress, &Discipline::Ingress)
 }
 
 /// `tc filter add dev NAME ingress matchall action mirred egress redirect dev IFB`, in the ways that kernels know, of which
 /// one is enough.
 pub(crate) fn redirect(name: &IfName, index: u32, ifb: &IfName, ifb_index: u32) -> Result<Vec<Request>> {
-    Filter::everything(Parent::Ingress).redirect(ifb).requests(name, index, ifb_index)
+    Filter::everything(Parent::Ingress).redirect(ifb).requests(&name.into(), index, ifb_index)
 }
 
 /// Says which module is missing, where that is it.

@@ -22,7 +22,7 @@ use cellkit_core::{Error, ErrorKind, Result, Subject};
 
 use crate::attr::{self, Writer};
 use crate::exchange::{Mode, Request};
-use crate::name::IfName;
+use crate::link::LinkRef;
 use crate::net::Net;
 
 pub use filter::Filter;
@@ -283,7 +283,7 @@ impl Class {
 }
 
 /// Makes the qdisc, or makes the one that is there so.
-pub(crate) fn set(name: &IfName, index: u32, parent: Parent, discipline: &Discipline) -> Result<Request> {
+pub(crate) fn set(link: &LinkRef, index: u32, parent: Parent, discipline: &Discipline) -> Result<Request> {
     let flags = match discipline {
         // A change of the same kind in place: nothing that waits is lost.
         Discipline::Tbf(_) | Discipline::Netem(_) => NLM_F_CREATE | NLM_F_REPLACE,
@@ -292,12 +292,12 @@ pub(crate) fn set(name: &IfName, index: u32, parent: Parent, discipline: &Discip
         Discipline::Ingress => NLM_F_CREATE | NLM_F_EXCL,
     };
     let header = Header { index, handle: discipline.handle(), parent: parent.raw(), info: 0 };
-    let subject = subject(name, discipline.kind(), parent);
+    let subject = subject(link, discipline.kind(), parent);
     message::new_qdisc(flags, subject, header, discipline.kind(), |writer| discipline.write(writer))
 }
 
-pub(crate) fn subject(name: &IfName, kind: &str, parent: Parent) -> String {
-    format!("qdisc {kind} of {:?}, {parent}", name.as_str())
+pub(crate) fn subject(link: &LinkRef, kind: &str, parent: Parent) -> String {
+    format!("qdisc {kind} of {:?}, {parent}", link.to_string())
 }
 
 /// A kernel without the kind says ENOENT, and so it does for a parent that is not there: its words tell them apart.
@@ -335,15 +335,21 @@ impl Net {
     /// use vethnet::{IfName, Net, Parent, Rate, Tbf};
     ///
     /// # async fn example(net: &Net) -> vethnet::Result<()> {
-    /// net.set_qdisc(&IfName::new("eth0")?, Parent::Root, Tbf::new(Rate::mbit(8))).await
+    /// net.set_qdisc(IfName::new("eth0")?, Parent::Root, Tbf::new(Rate::mbit(8))).await
     /// # }
     /// ```
     #[doc(alias = "RTM_NEWQDISC")]
-    pub async fn set_qdisc(&self, name: &IfName, parent: Parent, discipline: impl Into<Discipline>) -> Result<()> {
+    pub async fn set_qdisc(
+        &self,
+        link: impl Into<LinkRef>,
+        parent: Parent,
+        discipline: impl Into<Discipline>,
+    ) -> Result<()> {
+        let link = link.into();
         let discipline = discipline.into();
         discipline.check(parent)?;
-        let index = self.index_for_tc(name).await?;
-        match self.request(set(name, index, parent, &discipline)?).await {
+        let index = self.index_of(&link).await?;
+        match self.request(set(&link, index, parent, &discipline)?).await {
             Err(error) if error.raw_os_error() == Some(libc::EEXIST) && discipline == Discipline::Ingress => Ok(()),
             result => result.map(drop).map_err(|error| explain(error, discipline.kind())),
         }
@@ -354,28 +360,34 @@ impl Net {
     /// # Errors
     /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) where there is one of another kind, or an [`Htb`] with another
     /// handle or default class; and those of `set_qdisc`.
-    pub async fn ensure_qdisc(&self, name: &IfName, parent: Parent, discipline: impl Into<Discipline>) -> Result<()> {
+    pub async fn ensure_qdisc(
+        &self,
+        link: impl Into<LinkRef>,
+        parent: Parent,
+        discipline: impl Into<Discipline>,
+    ) -> Result<()> {
+        let link = link.into();
         let discipline = discipline.into();
         discipline.check(parent)?;
-        let there = self.qdiscs(name).await?.into_iter();
+        let there = self.qdiscs(&link).await?.into_iter();
         // What has no handle came with the interface.
         let there = there.filter(|qdisc| qdisc.handle.is_some()).find(|qdisc| qdisc.parent == Some(parent));
         match there.map(|qdisc| qdisc.discipline) {
             Some(found) if found.kind() != discipline.kind() => Err(Error::from_errno("RTM_NEWQDISC", libc::EEXIST)
-                .on(Subject::Thing(subject(name, discipline.kind(), parent)))
+                .on(Subject::Thing(subject(&link, discipline.kind(), parent)))
                 .with_hint(format!(
-                    "there is one of kind {} already: look with tc qdisc show dev {name}",
+                    "there is one of kind {} already: look with tc qdisc show dev {link}",
                     found.kind()
                 ))),
             Some(found @ Discipline::Htb(_)) if found != discipline => {
                 Err(Error::from_errno("RTM_NEWQDISC", libc::EEXIST)
-                    .on(Subject::Thing(subject(name, discipline.kind(), parent)))
+                    .on(Subject::Thing(subject(&link, discipline.kind(), parent)))
                     .with_hint(
                         "there is an htb with another handle or default class, which cannot be changed: remove it",
                     ))
             }
             Some(Discipline::Htb(_) | Discipline::Ingress) => Ok(()),
-            _ => self.set_qdisc(name, parent, discipline).await,
+            _ => self.set_qdisc(link, parent, discipline).await,
         }
     }
 
@@ -387,9 +399,10 @@ impl Net {
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound) where there is none but the default one.
     #[doc(alias = "RTM_DELQDISC")]
-    pub async fn remove_qdisc(&self, name: &IfName, parent: Parent) -> Result<()> {
-        let index = self.index_for_tc(name).await?;
-        let subject = format!("qdisc of {:?}, {parent}", name.as_str());
+    pub async fn remove_qdisc(&self, link: impl Into<LinkRef>, parent: Parent) -> Result<()> {
+        let link = link.into();
+        let index = self.index_of(&link).await?;
+        let subject = format!("qdisc of {:?}, {parent}", link.to_string());
         self.request(message::delete_qdisc(index, subject, parent)?).await.map(drop)
     }
 
@@ -400,9 +413,11 @@ impl Net {
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound) without such an interface.
     #[doc(alias = "RTM_GETQDISC")]
-    pub async fn qdiscs(&self, name: &IfName) -> Result<Vec<Qdisc>> {
-        let index = self.index_for_tc(name).await?;
-        let answers = self.talk(&[message::list_qdiscs(format!("qdiscs of {:?}", name.as_str()))?], Mode::Dump).await?;
+    pub async fn qdiscs(&self, link: impl Into<LinkRef>) -> Result<Vec<Qdisc>> {
+        let link = link.into();
+        let index = self.index_of(&link).await?;
+        let answers =
+            self.talk(&[message::list_qdiscs(format!("qdiscs of {:?}", link.to_string()))?], Mode::Dump).await?;
         Ok(answers.iter().filter_map(|body| Qdisc::parse(body)).filter(|qdisc| qdisc.index == index).collect())
     }
 
@@ -414,17 +429,24 @@ impl Net {
     /// [`Invalid`](crate::ErrorKind::Invalid) before anything is done, for options that would let nothing pass;
     /// [`NotFound`](crate::ErrorKind::NotFound) where the interface, the qdisc or the parent is missing.
     #[doc(alias = "RTM_NEWTCLASS")]
-    pub async fn set_class(&self, name: &IfName, parent: Handle, class: Handle, options: &HtbClass) -> Result<()> {
+    pub async fn set_class(
+        &self,
+        link: impl Into<LinkRef>,
+        parent: Handle,
+        class: Handle,
+        options: &HtbClass,
+    ) -> Result<()> {
+        let link = link.into();
         options.check()?;
-        let text = format!("class {class} of {:?}", name.as_str());
+        let text = format!("class {class} of {:?}", link.to_string());
         if class.minor() == 0 || class.qdisc() != parent.qdisc() {
             return Err(Error::invalid("htb class", "it needs a second number, and the first one of its parent")
                 .on(Subject::Value(format!("{class} in {parent}"))));
         }
-        let index = self.index_for_tc(name).await?;
+        let index = self.index_of(&link).await?;
         if parent.minor() != 0 {
             // The kernel takes a class whose parent is missing for one beside its parents.
-            let text = format!("class {parent} of {:?}", name.as_str());
+            let text = format!("class {parent} of {:?}", link.to_string());
             self.request(message::get_class(index, text, parent.raw())?).await?;
         }
         let header = Header { index, handle: class.raw(), parent: parent.raw(), info: 0 };
@@ -439,9 +461,10 @@ impl Net {
     /// [`NotFound`](crate::ErrorKind::NotFound) without one; [`Busy`](crate::ErrorKind::Busy) while it has classes or
     /// filters lead to it.
     #[doc(alias = "RTM_DELTCLASS")]
-    pub async fn remove_class(&self, name: &IfName, class: Handle) -> Result<()> {
-        let index = self.index_for_tc(name).await?;
-        let text = format!("class {class} of {:?}", name.as_str());
+    pub async fn remove_class(&self, link: impl Into<LinkRef>, class: Handle) -> Result<()> {
+        let link = link.into();
+        let index = self.index_of(&link).await?;
+        let text = format!("class {class} of {:?}", link.to_string());
         self.request(message::delete_class(index, text, class.raw())?).await.map(drop)
     }
 
@@ -450,9 +473,10 @@ impl Net {
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound) without such an interface.
     #[doc(alias = "RTM_GETTCLASS")]
-    pub async fn classes(&self, name: &IfName) -> Result<Vec<Class>> {
-        let index = self.index_for_tc(name).await?;
-        let text = format!("classes of {:?}", name.as_str());
+    pub async fn classes(&self, link: impl Into<LinkRef>) -> Result<Vec<Class>> {
+        let link = link.into();
+        let index = self.index_of(&link).await?;
+        let text = format!("classes of {:?}", link.to_string());
         let answers = self.talk(&[message::list_classes(index, text)?], Mode::Dump).await?;
         Ok(answers.iter().filter_map(|body| Class::parse(body)).collect())
     }
@@ -466,15 +490,16 @@ impl Net {
     /// [`Unsupported`](crate::ErrorKind::Unsupported) where the kernel lacks the classifier or the action, naming the
     /// modules; [`NotFound`](crate::ErrorKind::NotFound) where an interface or the qdisc is missing.
     #[doc(alias = "RTM_NEWTFILTER")]
-    pub async fn add_filter(&self, name: &IfName, filter: &Filter) -> Result<()> {
+    pub async fn add_filter(&self, link: impl Into<LinkRef>, filter: &Filter) -> Result<()> {
+        let link = link.into();
         filter.check()?;
-        let index = self.index_for_tc(name).await?;
+        let index = self.index_of(&link).await?;
         let target = match filter.target() {
-            Some(target) => self.index_for_tc(target).await?,
+            Some(target) => self.index_of(target).await?,
             None => 0,
         };
         let mut result = Ok(());
-        for request in filter.requests(name, index, target)? {
+        for request in filter.requests(&link, index, target)? {
             result = self.request(request).await.map(drop).map_err(|error| explain(error, "u32"));
             if !matches!(&result, Err(error) if error.kind() == ErrorKind::Unsupported) {
                 break;
@@ -489,17 +514,11 @@ impl Net {
     /// [`NotFound`](crate::ErrorKind::NotFound) without such an interface, [`Invalid`](crate::ErrorKind::Invalid) (by the
     /// kernel) without such a qdisc.
     #[doc(alias = "RTM_DELTFILTER")]
-    pub async fn remove_filters(&self, name: &IfName, parent: Parent) -> Result<()> {
-        let index = self.index_for_tc(name).await?;
-        let text = format!("filters of {:?}, {parent}", name.as_str());
+    pub async fn remove_filters(&self, link: impl Into<LinkRef>, parent: Parent) -> Result<()> {
+        let link = link.into();
+        let index = self.index_of(&link).await?;
+        let text = format!("filters of {:?}, {parent}", link.to_string());
         self.request(message::delete_filters(index, text, message::filter_parent(parent))?).await.map(drop)
-    }
-
-    async fn index_for_tc(&self, name: &IfName) -> Result<u32> {
-        match self.link(name).await? {
-            Some(link) => Ok(link.index),
-            None => Err(Error::from_errno("RTM_GETLINK", libc::ENODEV).on(Subject::Interface(name.to_string()))),
-        }
     }
 }
 
@@ -570,7 +589,7 @@ mod tests {
         #[test]
         fn a_request_is_an_answer(rate in 1_000u64..1_000_000_000_000) {
             let tbf = Tbf::new(Rate::bytes_per_second(rate));
-            let request = set(&IfName::new("eth0").unwrap(), 7, Parent::Root, &tbf.into()).unwrap();
+            let request = set(&LinkRef::Index(7), 7, Parent::Root, &tbf.into()).unwrap();
             let qdisc = Qdisc::parse(&request.body).unwrap();
             prop_assert_eq!((qdisc.index, qdisc.parent, qdisc.handle), (7, Some(Parent::Root), None));
             let Discipline::Tbf(read) = qdisc.discipline else { panic!() };

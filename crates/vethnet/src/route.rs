@@ -263,7 +263,7 @@ impl Route {
     #[must_use]
     pub fn index(&self) -> Option<u32> {
         match self.hops.as_slice() {
-            [NextHop { dev: Some(LinkRef::Index(index)), .. }] => Some(*index),
+            [NextHop { dev: Some(dev), .. }] => dev.index(),
             _ => None,
         }
     }

@@ -57,3 +57,10 @@ proptest! {
         prop_assert!(message::parse(&writer.finish().unwrap()).is_ok());
     }
 }
+
+#[test]
+fn what_a_vxlan_is_made_with_is_permanent() {
+    assert_eq!(FdbState::of_number(0x82), FdbState::Permanent);
+    assert_eq!(FdbState::of_number(0x80), FdbState::Permanent);
+    assert_eq!(FdbState::of_number(0x02), FdbState::Dynamic);
+}

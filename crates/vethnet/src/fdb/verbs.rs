@@ -4,8 +4,9 @@
 use cellkit_core::Result;
 
 use super::{FdbEntry, message};
+use crate::batch::Batch;
 use crate::exchange::{Mode, Request};
-use crate::link::LinkRef;
+use crate::link::{Link, LinkRef};
 use crate::net::Net;
 
 impl Net {
@@ -182,5 +183,31 @@ impl Net {
         entry.check()?;
         let index = self.index_of(&link).await?;
         self.request(message::new(&link, index, &entry, flags)).await.map(drop)
+    }
+}
+
+impl Batch {
+    /// Makes an entry of a forwarding database, as [`Net::add_fdb_entry`] does (RTM_NEWNEIGH of AF_BRIDGE).
+    pub fn add_fdb_entry(self, link: &Link, entry: impl Into<FdbEntry>) -> Self {
+        self.set_fdb_entry(link, &entry.into(), message::CREATE)
+    }
+
+    /// Makes an entry beside those of the same address, as [`Net::append_fdb_entry`] does.
+    pub fn append_fdb_entry(self, link: &Link, entry: impl Into<FdbEntry>) -> Self {
+        self.set_fdb_entry(link, &entry.into(), message::APPEND)
+    }
+
+    /// Makes an entry, instead of the one of the same address, as [`Net::replace_fdb_entry`] does.
+    pub fn replace_fdb_entry(self, link: &Link, entry: impl Into<FdbEntry>) -> Self {
+        self.set_fdb_entry(link, &entry.into(), message::REPLACE)
+    }
+
+    /// Removes an entry (RTM_DELNEIGH of AF_BRIDGE). That there is none of its address is an error here.
+    pub fn remove_fdb_entry(self, link: &Link, entry: impl Into<FdbEntry>) -> Self {
+        self.push(Ok(message::delete(&link.into(), link.index, &entry.into())))
+    }
+
+    fn set_fdb_entry(self, link: &Link, entry: &FdbEntry, flags: u16) -> Self {
+        self.push(entry.check().map(|()| message::new(&link.into(), link.index, entry, flags)))
     }
 }

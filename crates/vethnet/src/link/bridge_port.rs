@@ -201,7 +201,7 @@ impl BridgePort {
         let subject = port.subject();
         self.check(&subject)?;
         let mut writer = match port {
-            LinkRef::Index(index) => Writer::new(&header(*index, 0, 0)),
+            LinkRef::Index(index) | LinkRef::Read { index, .. } => Writer::new(&header(*index, 0, 0)),
             LinkRef::Name(name) => {
                 let mut writer = Writer::new(&header(0, 0, 0));
                 writer.text(IFLA_IFNAME, name.as_str());

@@ -6,9 +6,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use cellkit_core::{Error, ErrorKind, Result, Subject};
 
 use crate::attr::Writer;
+use crate::batch::Batch;
 use crate::exchange::{Mode, Request};
 use crate::hint::HINTS;
 use crate::link::consts::*;
+use crate::link::create::numbered_master;
 use crate::link::settings::{Master, Settings, link_settings};
 use crate::link::spec::{finish, header};
 use crate::link::{LOOPBACK_INDEX, Link, LinkRef};
@@ -236,11 +238,7 @@ fn alt_name(operation: &'static str, kind: u16, flags: u16, index: u32, name: &A
 }
 
 fn get(link: &LinkRef) -> Result<Request> {
-    let index = match link {
-        LinkRef::Index(index) => *index,
-        LinkRef::Name(_) => 0,
-    };
-    let mut writer = Writer::new(&header(index, 0, 0));
+    let mut writer = Writer::new(&header(link.index().unwrap_or(0), 0, 0));
     if let LinkRef::Name(name) = link {
         writer.text(IFLA_IFNAME, name.as_str());
     }
@@ -287,7 +285,7 @@ impl Net {
     pub(crate) async fn index_of(&self, link: &LinkRef) -> Result<u32> {
         match link {
             LinkRef::Index(0) => Err(Error::invalid("link", "links are numbered from 1").on(link.subject())),
-            LinkRef::Index(index) => Ok(*index),
+            LinkRef::Index(index) | LinkRef::Read { index, .. } => Ok(*index),
             LinkRef::Name(name) => match self.read(link).await? {
                 Some(found) if found.name == name.as_str() => Ok(found.index),
                 Some(found) => {
@@ -396,6 +394,20 @@ impl Net {
             }
             Err(error) => Err(error),
         }
+    }
+}
+
+impl Batch {
+    /// Changes a link, as [`Net::change_link`] does (RTM_SETLINK), but moves none: that may have to be undone. A bridge it is to
+    /// be a port of has to be given by a [`Link`] that was read.
+    #[doc(alias = "RTM_SETLINK")]
+    pub fn change_link(self, link: &Link, change: &LinkChange<'_>) -> Self {
+        let subject = LinkRef::from(link).subject();
+        let requests = match change.netns {
+            Some(_) => Err(Error::invalid("RTM_SETLINK", "in a batch, no link is moved").on(subject)),
+            None => numbered_master(&change.settings).and_then(|master| change.requests(link.index, &subject, master)),
+        };
+        self.push_all(requests)
     }
 }
 

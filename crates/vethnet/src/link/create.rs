@@ -8,10 +8,11 @@ use std::os::fd::AsFd;
 
 use cellkit_core::{Error, ErrorKind, Result, Subject};
 
+use crate::batch::Batch;
 use crate::exchange::{Mode, Request};
-use crate::link::consts::RTM_DELLINK;
+use crate::link::consts::{NLM_F_ECHO, RTM_DELLINK};
 use crate::link::settings::{Master, Settings};
-use crate::link::spec::{Adaptation, LinkSpec, Plan, Resolved, adapt, create, finish, header, missing};
+use crate::link::spec::{Adaptation, LinkSpec, Peer, Plan, Resolved, adapt, create, finish, header, missing};
 use crate::link::{Link, LinkRef};
 use crate::net::Net;
 
@@ -158,7 +159,10 @@ impl Net {
     async fn create_planned(&self, plan: &Plan<'_>, resolved: Resolved) -> Result<Link> {
         let name = LinkRef::from(plan.name);
         let gone = || Error::gone("RTM_NEWLINK", Some(libc::ENODEV)).on(plan.subject());
-        let answers = self.request(create(plan, resolved, None)?).await.map_err(|error| explain(error, plan.kind))?;
+        let answers = match self.request(create(plan, resolved, None)?).await {
+            Ok(answers) => answers,
+            Err(error) => return Err(self.whose_name(plan, explain(error, plan.kind)).await),
+        };
         // The kernel tells the number of what it has made since 6.2; before, somebody may rename it in between.
         let index = match answers.first() {
             Some(body) => Link::parse(body)?.index,
@@ -175,6 +179,21 @@ impl Net {
         }
         guard.finish();
         Link::parse(&body)
+    }
+
+    /// Of a pair, the kernel says of either end's name that it is taken, and does not say of which.
+    async fn whose_name(&self, plan: &Plan<'_>, error: Error) -> Error {
+        let Some(peer) = plan.peer.as_ref().filter(|_| error.raw_os_error() == Some(libc::EEXIST)) else {
+            return error;
+        };
+        if !matches!(self.read(&LinkRef::from(plan.name)).await, Ok(None)) {
+            return error;
+        }
+        let hint = match peer.netns {
+            Some(_) => "the network namespace of the other end has an interface of this name already",
+            None => "an interface of this name, which the other end was to have, exists already: look with ip link",
+        };
+        Error::from_errno("RTM_NEWLINK", libc::EEXIST).on(Subject::Interface(peer.name.to_string())).with_hint(hint)
     }
 
     async fn resolve(&self, plan: &Plan<'_>) -> Result<Resolved> {
@@ -195,6 +214,56 @@ impl Net {
             Some(Master::Nobody) => Ok(Some(0)),
             Some(Master::Of(master)) => self.index_of(master).await.map(Some),
         }
+    }
+}
+
+/// The number of a link that a batch names.
+pub(super) fn numbered(link: &LinkRef) -> Result<u32> {
+    let why = "in a batch, another link is given by one that was read";
+    link.index().ok_or_else(|| Error::invalid("RTM_NEWLINK", why).on(link.subject()))
+}
+
+/// The number of the bridge that is asked for, in a batch.
+pub(super) fn numbered_master(settings: &Settings) -> Result<Option<u32>> {
+    match &settings.master {
+        None => Ok(None),
+        Some(Master::Nobody) => Ok(Some(0)),
+        Some(Master::Of(master)) => numbered(master).map(Some),
+    }
+}
+
+impl Batch {
+    /// Makes a link, as [`Net::create_link`] does (RTM_NEWLINK). Its parent and its bridge have to be given by a [`Link`] that
+    /// was read, and an alias or a mode of link-local addresses, which take a second message, only later. Options that the
+    /// kernel does not know and passes over in silence are not looked for.
+    ///
+    /// Where a veth pair's other end goes to another network namespace, the batch has a descriptor of that until it was applied.
+    #[doc(alias = "RTM_NEWLINK")]
+    pub fn create_link<S: LinkSpec + ?Sized>(mut self, spec: &S) -> Self {
+        let request = spec.plan().and_then(|plan| self.creation(plan));
+        self.push(request)
+    }
+
+    fn creation(&mut self, plan: Plan<'_>) -> Result<Request> {
+        plan.check()?;
+        if plan.settings.needs_second_message() {
+            let why = "in a batch, an alias and addr_gen_mode can only be given once the link is there";
+            return Err(Error::invalid("RTM_NEWLINK", why).on(plan.subject()));
+        }
+        let resolved = Resolved {
+            parent: plan.parent.map(numbered).transpose()?,
+            lower: plan.lower.map(|(_, lower)| numbered(lower)).transpose()?,
+            master: numbered_master(plan.settings)?,
+        };
+        // The message has the number of the descriptor, which must not be another's when it is sent.
+        let netns = plan.peer.as_ref().and_then(|peer| peer.netns).map(|netns| netns.try_clone_to_owned()).transpose();
+        let netns = netns.map_err(|error| Error::from_io("fcntl", &error).on(plan.subject()))?;
+        let peer = plan.peer.clone().map(|peer| Peer { netns: netns.as_ref().map(AsFd::as_fd), ..peer });
+        let mut request = create(&Plan { peer, ..plan }, resolved, None)?;
+        // Many answers might not fit the receive buffer.
+        request.flags &= !NLM_F_ECHO;
+        self.keep(netns);
+        Ok(request)
     }
 }
 

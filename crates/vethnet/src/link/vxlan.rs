@@ -37,7 +37,7 @@ const IANA_PORT: u16 = 4789;
 ///
 /// let spec = Vxlan::new(IfName::new("vx42")?, 42)
 ///     .lower(IfName::new("eth0")?)
-///     .remote("192.0.2.7".parse().expect("an address"))
+///     .remote([192, 0, 2, 7])
 ///     .up();
 /// net.ensure_link(&spec).await?;
 /// # Ok(())
@@ -84,7 +84,8 @@ impl Vxlan {
 
     /// Where frames to everybody and to unknown addresses go: another machine, or a multicast group that all join.
     #[doc(alias = "IFLA_VXLAN_GROUP")]
-    pub fn remote(mut self, address: IpAddr) -> Self {
+    pub fn remote(mut self, address: impl Into<IpAddr>) -> Self {
+        let address = address.into();
         self.remote = Some(address);
         self.set(match address {
             IpAddr::V4(address) => InfoVxlan::Group(address),
@@ -94,7 +95,8 @@ impl Vxlan {
 
     /// The address its packets are sent from.
     #[doc(alias = "IFLA_VXLAN_LOCAL")]
-    pub fn local(mut self, address: IpAddr) -> Self {
+    pub fn local(mut self, address: impl Into<IpAddr>) -> Self {
+        let address = address.into();
         self.local = Some(address);
         self.set(match address {
             IpAddr::V4(address) => InfoVxlan::Local(address),

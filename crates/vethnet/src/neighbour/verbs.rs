@@ -4,9 +4,10 @@
 use cellkit_core::{Error, Result};
 
 use super::{Neighbour, message};
+use crate::batch::Batch;
 use crate::exchange::{Mode, Request};
 use crate::hint::HINTS;
-use crate::link::LinkRef;
+use crate::link::{Link, LinkRef};
 use crate::net::Net;
 
 impl Net {
@@ -174,5 +175,29 @@ impl Net {
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+}
+
+impl Batch {
+    /// Makes an entry of the neighbour table, as [`Net::add_neighbour`] does (RTM_NEWNEIGH). A proxy that is there already is
+    /// no error here.
+    #[doc(alias = "RTM_NEWNEIGH")]
+    pub fn add_neighbour(self, link: &Link, neighbour: impl Into<Neighbour>) -> Self {
+        self.set_neighbour(link, &neighbour.into(), message::CREATE)
+    }
+
+    /// Makes an entry, instead of the one of the same address, as [`Net::replace_neighbour`] does.
+    pub fn replace_neighbour(self, link: &Link, neighbour: impl Into<Neighbour>) -> Self {
+        self.set_neighbour(link, &neighbour.into(), message::REPLACE)
+    }
+
+    /// Removes the entry of this address (RTM_DELNEIGH). That it is not there is an error here.
+    #[doc(alias = "RTM_DELNEIGH")]
+    pub fn remove_neighbour(self, link: &Link, neighbour: impl Into<Neighbour>) -> Self {
+        self.push(Ok(message::delete(&link.into(), link.index, &neighbour.into())))
+    }
+
+    fn set_neighbour(self, link: &Link, neighbour: &Neighbour, flags: u16) -> Self {
+        self.push(neighbour.check().map(|()| message::new(&link.into(), link.index, neighbour, flags)))
     }
 }

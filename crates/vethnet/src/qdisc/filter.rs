@@ -14,7 +14,7 @@ use super::handle::{Handle, Parent};
 use super::message::{Header, NLM_F_CREATE, NLM_F_EXCL, TCA_OPTIONS, filter_parent, new_filter};
 use crate::attr::Writer;
 use crate::exchange::Request;
-use crate::name::IfName;
+use crate::link::LinkRef;
 use crate::subnet::Subnet;
 
 const TCA_U32_CLASSID: u16 = 1;
@@ -70,7 +70,7 @@ enum Packets {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Action {
-    Redirect(IfName),
+    Redirect(LinkRef),
     Class(Handle),
 }
 
@@ -102,8 +102,8 @@ impl Filter {
 
     /// They are sent by this interface instead.
     #[doc(alias = "TCA_EGRESS_REDIR")]
-    pub fn redirect(mut self, to: &IfName) -> Self {
-        self.action = Some(Action::Redirect(to.clone()));
+    pub fn redirect(mut self, to: impl Into<LinkRef>) -> Self {
+        self.action = Some(Action::Redirect(to.into()));
         self
     }
 
@@ -114,9 +114,9 @@ impl Filter {
     }
 
     /// The interface whose number is needed to write it.
-    pub(crate) fn target(&self) -> Option<&IfName> {
+    pub(crate) fn target(&self) -> Option<&LinkRef> {
         match &self.action {
-            Some(Action::Redirect(name)) => Some(name),
+            Some(Action::Redirect(link)) => Some(link),
             _ => None,
         }
     }
@@ -130,7 +130,7 @@ impl Filter {
     }
 
     /// The ways to say it, the best first. `target` is the number of the interface it redirects to.
-    pub(crate) fn requests(&self, name: &IfName, index: u32, target: u32) -> Result<Vec<Request>> {
+    pub(crate) fn requests(&self, link: &LinkRef, index: u32, target: u32) -> Result<Vec<Request>> {
         let protocol = match self.packets {
             Packets::All => ETH_P_ALL,
             Packets::Source(subnet) | Packets::Destination(subnet) if subnet.is_ipv4() => ETH_P_IP,
@@ -142,7 +142,7 @@ impl Filter {
             handle: 0,
             info: u32::from(self.priority) << 16 | u32::from(protocol.to_be()),
         };
-        let subject = |kind: &str| format!("filter {kind} of {name:?}, {}", self.parent, name = name.as_str());
+        let subject = |kind: &str| format!("filter {kind} of {name:?}, {}", self.parent, name = link.to_string());
         let act = |options: &mut Writer, class, action| match &self.action {
             Some(Action::Class(handle)) => {
                 options.put(class, &handle.raw().to_ne_bytes());
@@ -236,6 +236,7 @@ fn redirect(options: &mut Writer, kind: u16, target: u32) {
 mod tests {
     use super::*;
     use crate::attr;
+    use crate::name::IfName;
     use proptest::prelude::*;
     use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -263,7 +264,7 @@ mod tests {
     #[test]
     fn everything_is_said_in_two_ways() {
         let (eth0, ifb0) = (IfName::new("eth0").unwrap(), IfName::new("ifb0").unwrap());
-        let requests = Filter::everything(Parent::Ingress).redirect(&ifb0).requests(&eth0, 3, 4).unwrap();
+        let requests = Filter::everything(Parent::Ingress).redirect(&ifb0).requests(&eth0.into(), 3, 4).unwrap();
         let kinds: Vec<_> =
             requests.iter().map(|request| attr::as_text(attr::find(&request.body[20..], 1).unwrap())).collect();
         assert_eq!(kinds, ["u32", "matchall"]);

@@ -88,10 +88,7 @@ fn gateway(route: &Route, hop: &NextHop) -> Option<RouteAttribute> {
 
 /// The number of the hop's interface: names were looked up before.
 fn index(hop: &NextHop) -> Option<u32> {
-    match hop.dev {
-        Some(LinkRef::Index(index)) => Some(index),
-        _ => None,
-    }
+    hop.dev.as_ref().and_then(LinkRef::index)
 }
 
 fn add_hops(message: &mut RouteMessage, route: &Route) {

@@ -5,6 +5,7 @@ use cellkit_core::{Error, Result, Subject};
 use netlink_packet_route::AddressFamily;
 
 use super::{Route, RouteKind, RouteLookup, RouteProtocol, RouteTable, message};
+use crate::batch::Batch;
 use crate::exchange::{Mode, Request};
 use crate::link::LinkRef;
 use crate::net::Net;
@@ -71,6 +72,42 @@ impl RouteFilter {
     pub fn dev(mut self, link: impl Into<LinkRef>) -> Self {
         self.dev = Some(link.into());
         self
+    }
+}
+
+/// A route whose interfaces are numbers: in a batch, names would have to be looked up before.
+fn numbered(operation: &'static str, route: &Route) -> Result<()> {
+    if route.hops.iter().filter_map(|hop| hop.dev.as_ref()).all(|dev| dev.index().is_some()) {
+        return Ok(());
+    }
+    Err(Error::invalid(operation, "in a batch, an interface is given by a link that was read").on(route.subject()))
+}
+
+impl Batch {
+    /// Makes a route, as [`Net::add_route`] does (RTM_NEWROUTE). Its interfaces have to be numbers, which a
+    /// [`Link`](crate::Link) that was read stands for: names would have to be looked up before.
+    #[doc(alias = "RTM_NEWROUTE")]
+    pub fn add_route(self, route: impl Into<Route>) -> Self {
+        self.set_route(&route.into(), message::CREATE)
+    }
+
+    /// Makes a route, instead of the one to the same destination with the same metric, as [`Net::replace_route`] does. Its
+    /// interfaces have to be numbers.
+    pub fn replace_route(self, route: impl Into<Route>) -> Self {
+        self.set_route(&route.into(), message::REPLACE)
+    }
+
+    /// Removes a route, as [`Net::remove_route`] does (RTM_DELROUTE); that it is not there is an error here. Its interfaces
+    /// have to be numbers.
+    #[doc(alias = "RTM_DELROUTE")]
+    pub fn remove_route(self, route: impl Into<Route>) -> Self {
+        let route = route.into();
+        self.push(numbered("RTM_DELROUTE", &route).map(|()| message::delete(&route, route.subject())))
+    }
+
+    fn set_route(self, route: &Route, flags: u16) -> Self {
+        let checked = route.check().and_then(|()| numbered("RTM_NEWROUTE", route));
+        self.push(checked.map(|()| message::new(route, route.subject(), flags)))
     }
 }
 

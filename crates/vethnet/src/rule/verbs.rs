@@ -5,6 +5,7 @@ use cellkit_core::Result;
 use netlink_packet_route::AddressFamily;
 
 use super::{Rule, message};
+use crate::batch::Batch;
 use crate::exchange::Mode;
 use crate::net::Net;
 
@@ -118,5 +119,21 @@ impl Net {
     async fn has_rule(&self, rule: &Rule) -> Result<bool> {
         let family = if rule.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
         Ok(self.rules_of(family).await?.iter().any(|found| rule.is_met_by(found)))
+    }
+}
+
+impl Batch {
+    /// Makes a rule (RTM_NEWRULE). One that the kernel takes for the same as one that is there, which it does also where only
+    /// that has addresses, is an error here: [`Net::add_rule`] looks closer.
+    #[doc(alias = "RTM_NEWRULE")]
+    pub fn add_rule(self, rule: impl Into<Rule>) -> Self {
+        let rule = rule.into();
+        self.push(rule.check().map(|()| message::new(&rule, message::CREATE)))
+    }
+
+    /// Removes the first rule that has all that was said (RTM_DELRULE). That there is none is an error here.
+    #[doc(alias = "RTM_DELRULE")]
+    pub fn remove_rule(self, rule: impl Into<Rule>) -> Self {
+        self.push(Ok(message::delete(&rule.into())))
     }
 }

@@ -37,6 +37,15 @@ fn the_peer_is_born_where_it_belongs() {
             assert!(heard.iter().all(|line| !line.contains("eth0")), "{heard:?}");
             assert!(heard.iter().any(|line| line.contains("web0")), "{heard:?}");
 
+            // The kernel does not say which end's name is taken.
+            let error =
+                net.create_link(&Veth::new(name("web1"), name("eth0")).peer_netns(&a)).await.expect_err("taken");
+            assert_eq!(error.subject().expect("subject").to_string(), r#"interface "eth0""#, "{error:#}");
+            assert!(error.hint().is_some_and(|hint| hint.contains("the other end")), "{error:#}");
+            let error =
+                net.create_link(&Veth::new(name("web0"), name("eth9")).peer_netns(&a)).await.expect_err("taken");
+            assert_eq!(error.subject().expect("subject").to_string(), r#"interface "web0""#, "{error:#}");
+
             let here = shown(&host, "web0");
             assert_eq!(
                 (&here["address"], &here["mtu"], &here["master"]),

@@ -87,3 +87,69 @@ fn addresses_and_routes_in_one_go() {
         host.output("ip", "link delete va");
     });
 }
+
+#[test]
+fn a_batch_reaches_the_verbs_of_a_connection() {
+    use vethnet::{Bridge, FdbEntry, IfName, LinkChange, Neighbour, RouteTable, Rule, Veth};
+
+    faultkit::require!(root, program("ip"), program("bridge"));
+    isolated!(|| {
+        let host = Ns::host();
+        let name = |text: &str| IfName::new(text).expect("name");
+        let mac = |text: &str| text.parse::<vethnet::MacAddr>().expect("mac");
+        let rule = || Rule::ipv4().mark(5).lookup(RouteTable::new(100).expect("table")).priority(1000);
+        wait(async {
+            let net = Net::here().await.expect("net");
+            let container = vethnet::Netns::new().expect("netns");
+            let bridge = net.create_link(&Bridge::new(name("br0")).up()).await.expect("bridge");
+            let mut batch = Batch::new();
+            for at in 0..70 {
+                let pair = Veth::new(name(&format!("v{at}")), name(&format!("p{at}")));
+                batch = batch.create_link(&pair.master(&bridge).peer_netns(&container));
+            }
+            assert_eq!(batch.len(), 70);
+            net.apply(batch).await.expect("links");
+            let inside = Net::inside(&container).await.expect("inside");
+            assert_eq!(inside.links().await.expect("links").len(), 71, "with the loopback");
+
+            let port = net.link(name("v7")).await.expect("link").expect("there");
+            assert_eq!(port.master, Some(bridge.index));
+            let neighbour = Neighbour::permanent([10, 1, 0, 9], mac("02:00:00:00:00:09"));
+            let entry = FdbEntry::in_bridge(mac("02:00:00:00:00:07"));
+            let batch = Batch::new()
+                .change_link(&port, &LinkChange::new().alias("seven").up())
+                .add_address(&bridge, "10.1.0.1/24".parse::<vethnet::IpNet>().expect("address"))
+                .add_neighbour(&bridge, neighbour.clone())
+                .add_fdb_entry(&port, entry.clone())
+                .add_rule(rule());
+            net.apply(batch).await.expect("apply");
+            assert_eq!(host.ip("link show dev v7")[0]["ifalias"], "seven");
+            assert_eq!(host.ip("neighbour show dev br0")[0]["lladdr"], "02:00:00:00:00:09");
+            let table = host.output("bridge", "fdb show dev v7");
+            assert!(table.contains("02:00:00:00:00:07 master br0 static"), "{table}");
+            let rules = host.output("ip", "rule");
+            assert!(rules.contains("fwmark 0x5 lookup 100"), "{rules}");
+
+            let batch = Batch::new()
+                .remove_neighbour(&bridge, neighbour.clone())
+                .remove_fdb_entry(&port, entry)
+                .remove_rule(rule())
+                .remove_rule(rule());
+            let error = net.apply(batch).await.expect_err("the rule was removed once already");
+            assert_eq!((error.operation(), error.kind()), ("RTM_DELRULE", ErrorKind::NotFound), "{error:#}");
+            assert!(error.also().is_empty(), "{error:#}");
+            assert!(!host.output("ip", "rule").contains("fwmark"));
+
+            for wrong in [
+                Batch::new().create_link(&Veth::new(name("x"), name("y")).master(name("br0"))),
+                Batch::new().create_link(&Veth::new(name("x"), name("y")).alias("x")),
+                Batch::new().change_link(&port, &LinkChange::new().netns(&container)),
+            ] {
+                let error = net.apply(wrong.remove_link(&bridge)).await.expect_err("refused");
+                assert_eq!(error.kind(), ErrorKind::Invalid, "{error:#}");
+            }
+            net.apply(Batch::new().remove_link(&bridge)).await.expect("nothing was sent before");
+        });
+        assert!(!host.links().contains(&"br0".to_owned()));
+    });
+}

@@ -86,7 +86,13 @@ fn a_token_bucket_is_what_tc_sees_and_what_traffic_feels() {
             assert!(changed["bytes"].as_u64() >= theirs["bytes"].as_u64());
             assert_near(40e6, || tcp(&host, &pair.there, THERE, Duration::from_millis(1200)));
 
-            net.remove_qdisc(&pair.a0, Parent::Root).await.expect("remove");
+            // A link that was read stands for its number, and for its name in errors.
+            let link = net.link(&pair.a0).await.expect("link").expect("there");
+            assert_eq!(net.qdiscs(&link).await.expect("qdiscs").len(), 1);
+            net.remove_qdisc(&link, Parent::Root).await.expect("remove");
+            let error = net.remove_qdisc(&link, Parent::Root).await.expect_err("there is none");
+            let subject = error.subject().expect("subject").to_string();
+            assert!(subject.contains(&format!("{:?}", pair.a0.as_str())), "{subject}");
             assert_eq!(tc(&host, "qdisc show dev a0")[0]["kind"], "noqueue");
             let error = net.remove_qdisc(&pair.a0, Parent::Root).await.expect_err("there is none");
             assert_eq!(error.kind(), ErrorKind::NotFound, "{error:?}");
