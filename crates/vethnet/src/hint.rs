@@ -88,7 +88,7 @@ pub(crate) static HINTS: HintTable = HintTable(&[
     row(
         "RTM_NEWROUTE",
         libc::EEXIST,
-        "the table has a route to this destination with this metric already: look with ip route; replace it, or say another metric",
+        "the table has a route to this destination with this metric already: look with ip route; replace it, or say another metric (Attach::metric)",
     ),
     row("RTM_NEWROUTE", libc::ENETUNREACH, NOT_ON_LINK),
     row("RTM_NEWROUTE", libc::EHOSTUNREACH, NOT_ON_LINK),

@@ -229,10 +229,11 @@ impl Network {
 
     /// Where leases and records are kept, and the lock is taken. Default: `/run/vethnet`.
     ///
-    /// Networks that share the machine's forwarding switches (`net.ipv4.ip_forward`, `net.ipv6.conf.all.forwarding`) have
-    /// to share the directory, which remembers whether they have to be turned off again. It is made when it is missing,
-    /// with mode 0700, and removed when nothing is in it any more. It is for this alone: other folders in it would be
-    /// taken for networks.
+    /// A directory is of one network namespace, the one `attach` is called in: programs in others (tests under `unshare -n`)
+    /// need another. Networks that share the machine's forwarding switches (`net.ipv4.ip_forward`,
+    /// `net.ipv6.conf.all.forwarding`) have to share the directory, which remembers whether they have to be turned off
+    /// again. It is made when it is missing, with mode 0700, and removed when nothing is in it any more. It is for this
+    /// alone: other folders in it would be taken for networks.
     pub fn state_dir(mut self, dir: impl AsRef<Path>) -> Self {
         self.state_dir = dir.as_ref().to_owned();
         self
@@ -411,7 +412,7 @@ impl Network {
         let addresses = obstacle::first_addresses(&layout, &checked)?;
         let record = checked.record(self, &layout, addresses);
         let mut steps = plan::network(&layout, Missing::ALL);
-        steps.extend(plan::container(&layout, &record));
+        steps.extend(plan::container(&layout, &record, checked.metric));
         Ok(steps.iter().flat_map(Step::describe).collect())
     }
 }

@@ -136,7 +136,8 @@ impl Sysctl {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
     /// All that has no better route. `onlink`: the gateway is reached here although no route says so.
-    Default { gateway: IpAddr, onlink: bool },
+    /// Of several such, the one with the lowest metric counts.
+    Default { gateway: IpAddr, onlink: bool, metric: Option<u32> },
     /// This one address.
     Host(IpAddr),
 }
@@ -365,7 +366,7 @@ pub(crate) fn limit_egress(record: &Record, rate: Rate, mtu: u32) -> Vec<Step> {
 }
 
 /// The steps that attach one container to it.
-pub(crate) fn container(layout: &Layout, record: &Record) -> Vec<Step> {
+pub(crate) fn container(layout: &Layout, record: &Record, metric: Option<u32>) -> Vec<Step> {
     let host = record.host_ifname();
     let inside = record.ifname.clone();
     let host_mac = MacAddr::of_host_end(&host);
@@ -420,7 +421,8 @@ pub(crate) fn container(layout: &Layout, record: &Record) -> Vec<Step> {
         if routed {
             steps.push(Step::NewNeighbour { end, name: inside.clone(), address: gateway, mac: host_mac });
         }
-        steps.push(Step::NewRoute { end, name: inside.clone(), way: Way::Default { gateway, onlink: routed } });
+        let way = Way::Default { gateway, onlink: routed, metric };
+        steps.push(Step::NewRoute { end, name: inside.clone(), way });
     }
     if !record.ports.is_empty() {
         steps.push(Step::Publish(record.clone()));

@@ -38,6 +38,7 @@ pub struct Attach {
     ports: Vec<PublishedPort>,
     names: Vec<HostName>,
     limits: Limits,
+    metric: Option<u32>,
 }
 
 impl Attach {
@@ -52,10 +53,11 @@ impl Attach {
             ports: Vec::new(),
             names: Vec::new(),
             limits: Limits::new(),
+            metric: None,
         }
     }
 
-    /// The interface's name in the container. Default: `eth0`.
+    /// The interface's name in the container. Default: `eth0`. A container of two networks needs two.
     pub fn ifname(mut self, name: IfName) -> Self {
         self.ifname = Some(name);
         self
@@ -100,6 +102,27 @@ impl Attach {
         self
     }
 
+    /// The metric of the container's default route: of a container's several networks, the world is reached through the one with
+    /// the lowest, and each needs another. Default: the kernel's, which is 0 for IPv4 and 1024 for IPv6.
+    ///
+    /// Ports are published on the network with the lowest: answers leave through that.
+    ///
+    /// ```no_run
+    /// # async fn example(front: vethnet::Network, back: vethnet::Network, container: vethnet::Netns) -> vethnet::Result<()> {
+    /// use vethnet::Attach;
+    ///
+    /// let web = front.attach(&container, &Attach::new("web").publish("8080:80".parse()?), &mut ()).await?;
+    /// let second = Attach::new("web").ifname("eth1".parse()?).metric(2000);
+    /// let db = back.attach(&container, &second, &mut ()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias = "RTA_PRIORITY")]
+    pub fn metric(mut self, metric: u32) -> Self {
+        self.metric = Some(metric);
+        self
+    }
+
     pub(crate) fn checked(&self, layout: &Layout) -> Result<Checked> {
         let owner = Owner::new(&self.owner)?;
         let ifname = match &self.ifname {
@@ -130,6 +153,7 @@ impl Attach {
             ports: self.ports.clone(),
             names: self.names.clone(),
             limits: self.limits,
+            metric: self.metric,
         })
     }
 
@@ -170,13 +194,14 @@ impl Attach {
 #[derive(Clone, Debug)]
 pub(crate) struct Checked {
     pub(crate) owner: Owner,
-    ifname: IfName,
+    pub(crate) ifname: IfName,
     mac: Option<MacAddr>,
     /// Those that were asked for, at most one a family.
     pub(crate) addresses: Vec<IpAddr>,
     pub(crate) ports: Vec<PublishedPort>,
     names: Vec<HostName>,
     limits: Limits,
+    pub(crate) metric: Option<u32>,
 }
 
 impl Checked {

@@ -49,7 +49,7 @@ impl Host {
         Ok(Self { route, netfilter: Socket::open(Family::Netfilter)?, netns, proc })
     }
 
-    fn link(&self, name: &IfName) -> Result<Option<Link>> {
+    pub(crate) fn link(&self, name: &IfName) -> Result<Option<Link>> {
         match self.route.talk(&[link::get(name)], Mode::Ack) {
             Ok(answers) => answers.first().map(|body| Link::parse(body)).transpose(),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),

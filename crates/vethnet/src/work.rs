@@ -24,6 +24,7 @@ use crate::hint::HINTS;
 use crate::lease::State;
 use crate::limit;
 use crate::lock::Lock;
+use crate::name::IfName;
 use crate::netns::{JoinGuard, died, enter, spawn_small};
 use crate::network::{Network, Wiring};
 use crate::obstacle;
@@ -125,7 +126,7 @@ impl Work {
 
     fn run(mut self, lock: Lock, talker: &Talker) -> Result<(Record, RollbackGuard)> {
         let result = self.prepare(lock, talker).and_then(|record| {
-            self.make(&plan::container(&self.layout.clone(), &record), talker)?;
+            self.make(&plan::container(&self.layout.clone(), &record, self.checked.metric), talker)?;
             Ok(record)
         });
         match result {
@@ -248,7 +249,8 @@ impl Work {
     fn new_link(&mut self, end: End, requests: &[Request]) -> Result<()> {
         let answers = self.rollback.host.route.talk(requests, Mode::Each).map_err(|error| match end {
             End::Ifb => limit::explain_ifb(error),
-            _ => self.bridge_gone(error),
+            End::Bridge => self.bridge_gone(error),
+            _ => self.name_taken(self.bridge_gone(error)),
         })?;
         let numbers = answers
             .last()
@@ -274,6 +276,19 @@ impl Work {
             }
             _ => error,
         }
+    }
+
+    /// The kernel says of either end's name that it is taken, and does not say of which.
+    fn name_taken(&self, error: Error) -> Error {
+        let name = IfName::of_owner(&self.layout.name, &self.checked.owner);
+        if error.raw_os_error() != Some(libc::EEXIST) || !matches!(self.rollback.host.link(&name), Ok(None)) {
+            return error;
+        }
+        Error::from_errno("RTM_NEWLINK", libc::EEXIST)
+            .on(Subject::Thing(format!("interface {:?} of the container", self.checked.ifname.as_str())))
+            .with_hint(
+                "the container has an interface of this name, of another network perhaps: choose one by Attach::ifname",
+            )
     }
 
     /// Sets the values. Those inside are preceded by the thread's one setns(2), and a connection is opened there.

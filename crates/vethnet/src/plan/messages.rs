@@ -292,12 +292,13 @@ fn new_route(way: Way, index: u32) -> Request {
     message.header.scope = RouteScope::Universe;
     message.attributes.push(RouteAttribute::Oif(index));
     let subject = match way {
-        Way::Default { gateway, onlink } => {
+        Way::Default { gateway, onlink, metric } => {
             message.header.address_family = family(gateway);
             if onlink {
                 message.header.flags = RouteFlags::Onlink;
             }
             message.attributes.push(RouteAttribute::Gateway(address(gateway)));
+            message.attributes.extend(metric.map(RouteAttribute::Priority));
             format!("default via {gateway}")
         }
         Way::Host(host) => {

@@ -126,10 +126,14 @@ impl Step {
                 format!("{address} lladdr {mac} nud permanent"),
                 "nobody asks who has the address, so nobody can answer wrongly, and the neighbour table does not fill",
             ),
-            Self::NewRoute { name, way: Way::Default { gateway, onlink }, .. } => vec![
+            Self::NewRoute { name, way: Way::Default { gateway, onlink, metric }, .. } => vec![
                 StepText::new(
                     "RTM_NEWROUTE",
-                    format!("default via {gateway} dev {name}{}", if *onlink { " onlink" } else { "" }),
+                    format!(
+                        "default via {gateway} dev {name}{}{}",
+                        if *onlink { " onlink" } else { "" },
+                        metric.map(|metric| format!(" metric {metric}")).unwrap_or_default()
+                    ),
                     "all else is reached through the host",
                 )
                 .on(Subject::Thing(format!("default via {gateway}"))),

@@ -79,6 +79,38 @@ fn names_that_others_have_taken() {
 
 /// The name of the host's end follows from the owner's id, so it can be taken before there is one.
 #[test]
+fn a_container_of_two_networks_needs_two_names() {
+    faultkit::require!(root, program("ip"), program("nft"), program("ping"));
+    isolated!(|| {
+        let state = StateDir::new();
+        let netns = Ns::new();
+        let other = vethnet::Network::new("other0".parse().expect("name"), "10.210.0.0/24".parse().expect("range"));
+        let other = other.state_dir(state.path());
+        wait(async {
+            let first = state.network().attach(&netns, &Attach::new("a"), &mut ()).await.expect("first");
+            let error = other.attach(&netns, &Attach::new("a"), &mut ()).await.expect_err("eth0 is taken");
+            assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{error:#}");
+            assert!(error.to_string().contains(r#"interface "eth0" of the container"#), "{error:#}");
+            assert!(error.hint().is_some_and(|hint| hint.contains("ifname")), "{error:#}");
+            assert!(error.also().is_empty(), "{error:#}");
+            let spec = Attach::new("a").ifname("eth1".parse().expect("name"));
+            let error = other.attach(&netns, &spec, &mut ()).await.expect_err("the default route is taken");
+            assert!(error.hint().is_some_and(|hint| hint.contains("metric")), "{error:#}");
+            let spec = spec.metric(2000);
+            let steps = other.describe(&spec).expect("describe");
+            assert!(steps.iter().any(|step| step.to_string().contains("dev eth1 metric 2000")), "{steps:?}");
+            let second = other.attach(&netns, &spec, &mut ()).await.expect("second");
+            let routes = netns.output("ip", "route show default");
+            assert!(routes.contains("via 10.210.0.1 dev eth1 proto static metric 2000"), "{routes}");
+            netns.output("ping", &format!("-c1 -W2 {}", second.gateway()));
+            netns.output("ping", &format!("-c1 -W2 {}", first.gateway()));
+            second.detach().await.expect("detach");
+            first.detach().await.expect("detach");
+        });
+    });
+}
+
+#[test]
 fn an_interface_of_others_with_the_name_of_a_hosts_end_stays() {
     faultkit::require!(root, program("ip"));
     isolated!(|| {
