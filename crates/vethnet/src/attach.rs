@@ -18,7 +18,8 @@ use crate::work::{self, Work};
 impl Network {
     /// Attaches the container whose network namespace is `netns`: when this returns, it reaches the world.
     ///
-    /// * What it does is what [`describe`](Network::describe) lists; `observer` is told of each step as it was made.
+    /// * What it does is what [`describe`](Network::describe) lists; `observer` is told of each step as it was made: `&mut ()`
+    ///   where nobody wants to know.
     /// * It checks what [`check`](Network::check) does, under the lock.
     /// * The lease is on the disk before anything is made. On an error, and when the future is dropped, everything is
     ///   undone (which blocks for some milliseconds); after a kill, [`reconcile`](Network::reconcile) does.
@@ -67,6 +68,16 @@ impl Network {
     }
 
     /// Detaches every owner that `is_alive` denies, and says who they were. After a kill, nothing else is needed.
+    ///
+    /// ```no_run
+    /// # async fn example(network: vethnet::Network) -> vethnet::Result<()> {
+    /// // Of a program that starts: of its containers none is alive yet, and those of others are not its own to judge.
+    /// for owner in network.reconcile(|owner| !owner.starts_with("shop-")).await? {
+    ///     println!("{owner} was left by a killed process");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// `is_alive` is asked once for each owner that has a lease. An owner has its lease from the beginning of
     /// [`attach`](Network::attach): say yes for one that is being started.

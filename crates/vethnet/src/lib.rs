@@ -2,20 +2,53 @@
 //! leaves nothing that [`Network::reconcile`] does not find. No helper programs.
 //!
 //! ```no_run
+//! use std::process::Command;
+//!
 //! use vethnet::{Attach, Netns, Network};
 //!
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
 //!     runtime.block_on(async {
-//!         let container = Netns::of_path("/proc/4711/ns/net")?;
+//!         let container = Netns::new()?; // or that of a process: Netns::of_path("/proc/4711/ns/net")
 //!         let network = Network::new("web0".parse()?, "10.209.0.0/24".parse()?).subnet("fd00:209::/64".parse()?);
+//!         network.reconcile(|owner| owner != "shop").await?; // what an earlier run left that was killed
 //!         let spec = Attach::new("shop").publish("8080:80".parse()?);
-//!         let attachment = network.attach(&container, &spec, &mut ()).await?;
+//!         let attachment = network.attach(&container, &spec, &mut ()).await?; // (): nobody is told of each step
 //!         println!("port 8080 of this machine is port 80 of {}", attachment.address());
-//!         // … the container runs …
-//!         attachment.detach().await?;
+//!         let ended = container.run(|| Command::new("timeout").args(["60", "python3", "-m", "http.server", "80"]).status())?;
+//!         attachment.detach().await?; // or, in any later process: network.detach("shop")
+//!         println!("{}", ended?);
 //!         Ok(())
 //!     })
+//! }
+//! ```
+//!
+//! It takes root and `cargo add vethnet tokio --features tokio/rt`. To try it where nothing of the machine can be touched:
+//! `sudo unshare -mn sh -c 'mount -t tmpfs run /run && ip link set lo up && target/debug/demo'`.
+//!
+//! The same by single requests: a network for a test, of two hosts with a router between them.
+//!
+//! ```no_run
+//! use vethnet::{IfName, IpNet, LinkChange, Net, Netns, Result, Route, Veth};
+//!
+//! async fn routed() -> Result<(Netns, Netns, Netns)> {
+//!     let (a, router, b) = (Netns::new()?, Netns::new()?, Netns::new()?);
+//!     let eth0 = IfName::new("eth0")?;
+//!     let net = Net::inside(&router).await?;
+//!     for (port, host, gateway, address) in
+//!         [("to-a", &a, "10.1.0.1/24", "10.1.0.2/24"), ("to-b", &b, "10.2.0.1/24", "10.2.0.2/24")]
+//!     {
+//!         let (gateway, address): (IpNet, IpNet) = (gateway.parse()?, address.parse()?);
+//!         let link = net.create_link(&Veth::new(port.parse()?, eth0.clone()).up().peer_netns(host)).await?;
+//!         net.add_address(&link, gateway).await?;
+//!         let inside = Net::inside(host).await?;
+//!         inside.add_address(&eth0, address).await?;
+//!         inside.change_link(&eth0, &LinkChange::new().up()).await?;
+//!         inside.add_route(Route::default_v4().via(gateway.address())).await?;
+//!     }
+//!     // What is under /proc/sys/net is that of the thread that opens it.
+//!     router.run(|| std::fs::write("/proc/sys/net/ipv4/ip_forward", "1"))?.expect("forwarding");
+//!     Ok((a, router, b)) // a.run(|| Command::new("ping").args(["-c1", "10.2.0.2"]).status())
 //! }
 //! ```
 //!
@@ -41,6 +74,11 @@
 //!   an error.
 //! * There is no background task: a request is sent and answered within its call. The interface is asynchronous, for
 //!   tokio with `enable_all`.
+//!
+//! How it speaks: `create` and `add` fail where there is such a thing already, `ensure` makes it so, `replace` and `set` put
+//! it in the place of what is there, `change` wants it to be there; `remove_…` says whether there was one, or that there was
+//! none. Names are checked once, `IfName::new("eth0")?` or `"eth0".parse()?`, and a [`Link`] that was made or read goes wherever
+//! a name does. Setters of specs collect; the verb checks, before anything is done.
 //!
 //! What it does not do: DHCP, a name server, firewalls of its own beyond the networks it makes.
 //!

@@ -223,6 +223,9 @@ impl Netns {
     /// * Blocks. A panic of `work` goes on in the caller.
     /// * Privileges: CAP_SYS_ADMIN, over the namespace and in the caller's user namespace.
     ///
+    /// Files below `/proc/sys/net` are those of the thread that opens them, so sysctls are set here:
+    /// `router.run(|| std::fs::write("/proc/sys/net/ipv4/ip_forward", "1"))`.
+    ///
     /// `ip netns exec` does more: it gives the program a mount namespace with a /sys that shows the network namespace, and
     /// with the files of `/etc/netns/NAME` over those of `/etc`.
     ///
