@@ -287,6 +287,54 @@ fn a_thread_of_the_body_counts_for_itself() {
     });
 }
 
+/// When nothing stops at system calls any more, nobody waits: a thread may have ended, and a child executed its program,
+/// before its maker's clone is told of.
+#[test]
+fn threads_and_programs_come_and_go_after_what_is_counted() {
+    faultkit::isolated!(limit_secs = 120, || {
+        let body = |counted: &Counted<'_>| {
+            let read = counted.run(|| File::open("/etc/passwd").map(drop)).map_err(failure);
+            let run = || assert!(Command::new("true").status().expect("true").success());
+            for _ in 0..10 {
+                let threads = [(); 4].map(|()| std::thread::spawn(|| {}));
+                let programs = [(); 4].map(|()| std::thread::spawn(run));
+                threads.into_iter().chain(programs).for_each(|thread| thread.join().expect("join"));
+            }
+            read
+        };
+        for _ in 0..20 {
+            assert_eq!(names(&Sweep::new(body).calls()[0])[0], "openat");
+        }
+        Sweep::new(body).each(Fault::Fail(libc::EIO), anything);
+    });
+}
+
+/// Threads in the midst of being made and of ending, when all are killed.
+#[test]
+fn a_body_is_killed_while_its_threads_come_and_go() {
+    faultkit::isolated!(limit_secs = 120, || {
+        let start = |_| std::thread::Builder::new().spawn(|| std::fs::read_link("/proc/self").map(drop));
+        let body = |counted: &Counted<'_>| {
+            let work = || {
+                let threads: Vec<_> = (0..4).map(start).collect::<Result<_, _>>()?;
+                threads.into_iter().try_for_each(|thread| thread.join().expect("join"))
+            };
+            counted.run(work).map_err(failure)
+        };
+        for fault in [Fault::Kill, Fault::KillCaller] {
+            let mut of_threads = 0;
+            let swept = Sweep::new(body).each(fault, |run| match &run.end {
+                End::Killed => {
+                    of_threads += usize::from(!run.call.is_callers());
+                    Ok(())
+                }
+                other => Err(format!("{other:?}")),
+            });
+            assert!(swept.runs > 20 && of_threads > 10, "{swept:?}, {of_threads} of threads");
+        }
+    });
+}
+
 #[test]
 fn what_else_must_not_change_is_asked() {
     faultkit::isolated!(|| {

@@ -59,8 +59,9 @@ pub(super) fn run(
         caller,
         counting: false,
         free: false,
-        tasks: BTreeMap::from([(caller, Task { index: 0, answer: None })]),
+        tasks: BTreeMap::from([(caller, Task { index: 0, answer: None, is_told: true })]),
         early: BTreeSet::new(),
+        gone_early: BTreeSet::new(),
         held: Vec::new(),
         known,
         trace: Trace { calls: vec![Vec::new()], ..Trace::default() },
@@ -111,6 +112,8 @@ struct Task {
     index: usize,
     /// What its system call is to answer instead.
     answer: Option<i64>,
+    /// Its maker has told of it.
+    is_told: bool,
 }
 
 struct Tracer<'a> {
@@ -124,6 +127,8 @@ struct Tracer<'a> {
     tasks: BTreeMap<i32, Task>,
     /// Attached before their parent said that it made them.
     early: BTreeSet<i32>,
+    /// Ended, or executed a program, before that.
+    gone_early: BTreeSet<i32>,
     /// Stopped at a system call until the caller, which was killed, has ended.
     held: Vec<i32>,
     /// Were there before.
@@ -134,8 +139,7 @@ struct Tracer<'a> {
 impl Tracer<'_> {
     fn on(&mut self, pid: i32, change: Change) {
         if let Change::Ended(status) = change {
-            self.tasks.remove(&pid);
-            self.early.remove(&pid);
+            self.forget(pid);
             if pid == self.caller {
                 self.trace.status = Some(status);
                 for held in std::mem::take(&mut self.held) {
@@ -149,7 +153,7 @@ impl Tracer<'_> {
                 self.early.insert(pid);
                 return;
             }
-            self.tasks.insert(pid, Task { index: usize::MAX, answer: None });
+            self.tasks.insert(pid, Task { index: usize::MAX, answer: None, is_told: false });
         }
         match change {
             Change::Call => {
@@ -158,16 +162,22 @@ impl Tracer<'_> {
                 }
             }
             Change::Cloned(made) => {
-                if !self.tasks.contains_key(&made) {
-                    self.tasks.insert(made, Task { index: self.trace.calls.len(), answer: None });
-                    self.trace.calls.push(Vec::new());
+                match self.tasks.get_mut(&made) {
+                    Some(task) => task.is_told = true,
+                    // Nothing more is to come of it. 0: the maker was killed before it could be asked, and what it made
+                    // is told of by its own end.
+                    None if made == 0 || self.gone_early.remove(&made) => {}
+                    None => {
+                        self.tasks.insert(made, Task { index: self.trace.calls.len(), answer: None, is_told: true });
+                        self.trace.calls.push(Vec::new());
+                    }
                 }
                 if self.early.remove(&made) {
                     self.resume(made, 0);
                 }
             }
             Change::Executed => {
-                self.tasks.remove(&pid);
+                self.forget(pid);
                 ptrace::detach(pid);
                 return;
             }
@@ -185,11 +195,19 @@ impl Tracer<'_> {
         ptrace::resume(pid, how, signal);
     }
 
+    /// Nothing more is to come of it.
+    fn forget(&mut self, pid: i32) {
+        self.early.remove(&pid);
+        if !self.tasks.remove(&pid).is_some_and(|task| task.is_told) {
+            self.gone_early.insert(pid);
+        }
+    }
+
     /// From now on nothing stops at system calls.
     fn set_free(&mut self) {
         self.free = true;
         for pid in std::mem::take(&mut self.early) {
-            self.tasks.insert(pid, Task { index: usize::MAX, answer: None });
+            self.tasks.insert(pid, Task { index: usize::MAX, answer: None, is_told: false });
             ptrace::resume(pid, Resume::Freely, 0);
         }
     }
