@@ -47,6 +47,8 @@ impl Network {
     }
 
     /// Detaches `owner`, as [`Attachment::detach`] does, from what the state directory knows. Says whether there was one.
+    /// Where there was none and nobody else is attached, it removes what the containers shared: an earlier call may have
+    /// come that far and failed.
     ///
     /// Different owners may come and go at once, in any number of processes; that one owner is not attached again while
     /// it is still being detached is for the caller to see to.
@@ -59,10 +61,16 @@ impl Network {
         let name = self.name().clone();
         apart(move || {
             let attached = state.has_lease(&owner)?;
-            if attached {
-                Error::all(Host::here()?.take_down_lease(&state, &name, &owner))?;
-            }
-            Ok(attached)
+            let errors = if attached {
+                Host::here()?.take_down_lease(&state, &name, &owner)
+            } else if state.exists()? {
+                let host = Host::here()?;
+                let lock = state.lock_blocking()?;
+                host.take_down_shared(&lock, &state, &name)
+            } else {
+                Vec::new()
+            };
+            Error::all(errors).map(|()| attached)
         })
         .await
     }

@@ -49,6 +49,11 @@ impl State {
         Lock::take_blocking(&self.dir)
     }
 
+    /// Whether there is a state directory: without one, no network is in use.
+    pub(crate) fn exists(&self) -> Result<bool> {
+        self.dir.try_exists().map_err(|error| fail("statx", &error, &self.dir))
+    }
+
     /// Whether `owner` has a lease, be it damaged.
     pub(crate) fn has_lease(&self, owner: &Owner) -> Result<bool> {
         self.leases.has_lease(owner)

@@ -80,8 +80,11 @@ impl Tables<'_> {
             Err(error) => Err(error),
         };
         let inet = is_there(self.find())?;
-        // A kernel without the family has no such table.
-        let guard = is_there(self.found(nft::get_guard(self.name)?)).unwrap_or(false);
+        let guard = match is_there(self.found(nft::get_guard(self.name)?)) {
+            // A kernel without the family has no such table. Anything else is an error: the table may be there.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EOPNOTSUPP)) => false,
+            found => found?,
+        };
         let requests = nft::delete_table(self.name, inet, guard)?;
         if requests.is_empty() {
             return Ok(());

@@ -7,4 +7,5 @@ mod hostile;
 mod obstacles;
 mod ports;
 mod survival;
+mod sweep;
 mod world;
