@@ -28,6 +28,8 @@ const LOCALHOST: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-
 const END: &str = "# end ";
 /// No line is much longer: musl reads them into 512 bytes.
 const LINE: usize = 250;
+/// How much longer than the new text the old one may be to be overwritten as a whole. What is behind is cut first.
+const MOST_PADDING: u64 = 1 << 20;
 
 /// Names and their addresses, as /etc/hosts has them, beginning with `localhost`.
 ///
@@ -190,8 +192,13 @@ fn fail(call: &'static str, error: &std::io::Error) -> Error {
 /// Writes `text` over what is in the file, which is never shorter than the shorter of the two.
 pub(crate) fn rewrite(file: &File, text: &[u8]) -> Result<()> {
     let before = file.metadata().map_err(|error| fail("fstat", &error))?.len();
+    // The file may be a container's, which makes it as long as it likes.
+    let most = text.len() as u64 + MOST_PADDING;
+    if before > most {
+        file.set_len(most).map_err(|error| fail("ftruncate", &error))?;
+    }
     let mut padded = text.to_vec();
-    padded.resize(text.len().max(usize::try_from(before).unwrap_or(0)), b'\n');
+    padded.resize(text.len().max(usize::try_from(before.min(most)).unwrap_or(0)), b'\n');
     file.write_all_at(&padded, 0).map_err(|error| fail("pwrite64", &error))?;
     if padded.len() > text.len() {
         file.set_len(text.len() as u64).map_err(|error| fail("ftruncate", &error))?;
@@ -237,6 +244,17 @@ mod tests {
         let all = format!("{}{}{}", of("a"), of("aa"), of("b"));
         assert_eq!(without(&all, &owner("a")), format!("{}{}", of("aa"), of("b")));
         assert_eq!(without(&all, &owner("x")), all);
+    }
+
+    #[test]
+    fn a_file_of_any_length_costs_no_memory() {
+        let dir = faultkit::TempDir::new();
+        let path = dir.path().join("hosts");
+        let file = File::create(&path).unwrap();
+        // As the container that has it mounted may leave it.
+        file.set_len(1 << 43).unwrap();
+        Hosts::new().write_to(&file).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), LOCALHOST);
     }
 
     #[test]

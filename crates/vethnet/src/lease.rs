@@ -13,13 +13,12 @@
 #![forbid(unsafe_code)]
 
 use std::fs::{self, File};
-use std::io::ErrorKind as Io;
 use std::path::{Path, PathBuf};
 
 use cellkit_core::{Error, Result};
 
 use crate::ip_net::IpNet;
-use crate::lease_dir::{LeaseDir, Ranges, attached, exhausted, fail, taken, unlink, write_whole};
+use crate::lease_dir::{LeaseDir, Ranges, attached, exhausted, fail, read_whole, taken, unlink, write_whole};
 use crate::lock::Lock;
 use crate::name::{IfName, Owner};
 use crate::plan::Layout;
@@ -159,12 +158,7 @@ impl State {
 
     /// What this crate remembers of a switch that it turned on, if it did.
     pub(crate) fn turned_on(&self, _: &Lock, switch: &'static str) -> Result<Option<Vec<u8>>> {
-        let path = self.dir.join(switch);
-        match fs::read(&path) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == Io::NotFound => Ok(None),
-            Err(error) => Err(fail("read", &error, &path)),
-        }
+        read_whole(&self.dir.join(switch))
     }
 
     /// Remembers that this crate turns a switch on, and what else has to be given back. What was remembered before stays:

@@ -50,7 +50,7 @@ use crate::lock::Lock;
 use crate::name::Owner;
 use crate::subnet::Subnet;
 
-pub(crate) use files::{fail, unlink, write_whole};
+pub(crate) use files::{fail, read_whole, unlink, write_whole};
 use files::{make_dir, names, read_link, rmdir};
 
 const LEASES: &str = "lease";
@@ -174,10 +174,13 @@ impl<R: Leased> LeaseDir<R> {
     /// The record of `owner` and nothing beside it.
     fn read(&self, owner: &Owner) -> Result<Option<R>> {
         let path = self.lease_path(owner);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == Io::NotFound => return Ok(None),
-            Err(error) => return Err(fail("read", &error, &path)),
+        let bytes = match read_whole(&path) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::Parse => {
+                return Err(self.damaged(owner, "it is no regular file, or too long".into()));
+            }
+            Err(error) => return Err(error),
         };
         match R::parse(&bytes) {
             Ok(record) if record.owner() == owner => Ok(Some(record)),

@@ -2,13 +2,16 @@
 #![forbid(unsafe_code)]
 
 use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{ErrorKind as Io, Write};
+use std::io::{ErrorKind as Io, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use cellkit_core::{Error, Result};
 
 use crate::hint::HINTS;
+
+/// No file of ours is longer: names of all the containers of a large range.
+const MOST: u64 = 64 << 20;
 
 pub(crate) fn fail(call: &'static str, error: &std::io::Error, path: &Path) -> Error {
     Error::from_io(call, error).on(path).with_hints(&HINTS)
@@ -51,6 +54,28 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     };
     let mut file = file.map_err(|error| fail("openat", &error, path))?;
     file.write_all(bytes).map_err(|error| fail("write", &error, path))
+}
+
+/// What is in a file. `None` where there is none; what is no file, or longer than any of ours, is a Parse error, and nobody
+/// waits for it.
+pub(crate) fn read_whole(path: &Path) -> Result<Option<Vec<u8>>> {
+    let refuse = |why: &'static str| Err(Error::parse("read", why).on(path));
+    let file = match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == Io::NotFound => return Ok(None),
+        // A symbolic link, and a socket.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ELOOP | libc::ENXIO)) => {
+            return refuse("it is no regular file");
+        }
+        Err(error) => return Err(fail("openat", &error, path)),
+    };
+    let metadata = file.metadata().map_err(|error| fail("fstat", &error, path))?;
+    if !metadata.is_file() {
+        return refuse("it is no regular file");
+    }
+    let mut bytes = Vec::new();
+    file.take(MOST + 1).read_to_end(&mut bytes).map_err(|error| fail("read", &error, path))?;
+    if bytes.len() as u64 > MOST { refuse("it is too long") } else { Ok(Some(bytes)) }
 }
 
 /// The names in a directory. One that is missing is empty.

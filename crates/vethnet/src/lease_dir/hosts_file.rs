@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use cellkit_core::Result;
 
-use super::files::{fail, make_dir};
+use super::files::{fail, make_dir, read_whole, unlink};
 use super::{HOSTS, LeaseDir, Leased};
 use crate::hosts;
 use crate::lock::Lock;
@@ -20,7 +20,7 @@ impl<R: Leased> LeaseDir<R> {
 
     /// The names of all, as a file that is rewritten in place when a lease comes or goes. Made when it is missing.
     pub(crate) fn hosts(&self, _: &Lock) -> Result<File> {
-        if !self.hosts_path().exists() {
+        if !fs::symlink_metadata(self.hosts_path()).is_ok_and(|there| there.is_file()) {
             make_dir(&self.dir)?;
             self.rewrite_hosts(None)?;
         }
@@ -29,13 +29,17 @@ impl<R: Leased> LeaseDir<R> {
 
     fn open_hosts(&self) -> Result<File> {
         let path = self.hosts_path();
+        // What is no file nobody has mounted.
+        if fs::symlink_metadata(&path).is_ok_and(|there| !there.is_file()) {
+            unlink(&path)?;
+        }
         let file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .mode(0o644)
-            .custom_flags(libc::O_NOFOLLOW)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
             .open(&path);
         file.map_err(|error| fail("openat", &error, &path))
     }
@@ -62,7 +66,8 @@ impl<R: Leased> LeaseDir<R> {
 
     /// Puts the lines of `record` in place of those of `owner`. A file that is damaged is written anew.
     pub(super) fn edit_hosts(&self, owner: &Owner, record: Option<&R>) -> Result<()> {
-        let lines = fs::read(self.hosts_path()).ok().and_then(|text| hosts::unsealed(&text).map(str::to_owned));
+        let text = read_whole(&self.hosts_path()).ok().flatten();
+        let lines = text.and_then(|text| hosts::unsealed(&text).map(str::to_owned));
         let Some(lines) = lines else {
             return self.rewrite_hosts(if record.is_none() { Some(owner) } else { None });
         };
