@@ -68,6 +68,10 @@ impl Nat {
     }
 
     /// The containers are behind this bridge. Without one, each link is told by [`add_link`](Nat::add_link).
+    ///
+    /// In either case, what a container sends has to come from an address to which the host has a route over the same link
+    /// (the bridge's own range, a route to the container), or it is dropped: nobody sends as somebody else to the host or
+    /// beyond.
     pub fn bridge(mut self, bridge: IfName) -> Self {
         self.bridge = Some(bridge);
         self

@@ -365,7 +365,7 @@ impl Network {
         apart(move || {
             obstacle::check_ports(&layout, &checked)?;
             let host = Host::here()?;
-            host.check_table(&layout)?;
+            host.check_tables(&layout)?;
             if host.bridge_of(&layout)?.is_none() && leases.is_empty() {
                 obstacle::check_ranges(&host, &layout)?;
             }

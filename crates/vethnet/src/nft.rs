@@ -14,7 +14,9 @@
 //! chain guard { type filter hook prerouting priority raw
 //!     iifname != @links accept
 //!     ip saddr 127.0.0.0/8 drop
-//!     ip daddr 127.0.0.0/8 drop }
+//!     ip daddr 127.0.0.0/8 drop
+//!     ip6 saddr :: accept
+//!     fib saddr . iif oif missing drop }
 //! chain prerouting { type nat hook prerouting priority dstnat
 //!     meta nfproto ipv4 fib daddr type local dnat ip to ip daddr . meta l4proto . th dport map @published4_at
 //!     meta nfproto ipv4 fib daddr type local dnat ip to meta l4proto . th dport map @published4 }
@@ -53,7 +55,10 @@
 //!   the link's neighbours could reach what the host serves to itself alone (CVE-2020-8558). So published ports are
 //!   reached on 127.0.0.1 only where that was asked for, and `guard` drops what containers send to 127.0.0.0/8 or from it:
 //!   before the kernel turns the addresses of answers back, so that these pass. There is nothing like it for ::1.
-//! * A `guard` for the sender's addresses: see [`guard`].
+//! * What comes from the network's links has an address to which the host's routes lead back there. It is what rp_filter
+//!   says of IPv4, unless the machine's own `conf/all/rp_filter` is 2, which wins; of IPv6 there is none, and a container
+//!   would send to the world as anybody, also one of a network that has no IPv6.
+//! * A `guard` for the sender's addresses among neighbours: see [`guard`].
 #![forbid(unsafe_code)]
 
 mod chains;

@@ -5,7 +5,7 @@ use cellkit_core::{Error, ErrorKind, Result, Subject};
 
 use crate::exchange::{Mode, Request};
 use crate::name::{IfName, Owner};
-use crate::nft::{self, Links, Owned, Pack, TableSpec};
+use crate::nft::{self, Links, Owned, Pack, Settings, TableSpec};
 use crate::socket::Socket;
 
 /// The tables of this name, by this socket.
@@ -47,19 +47,22 @@ impl Tables<'_> {
         }
     }
 
+    /// Which of the tables are there: that of the network, and that of a guard where there is to be one. An error when one is
+    /// somebody else's, or was made with other settings.
+    pub(crate) fn there(&self, settings: Settings, guards: bool) -> Result<(bool, bool)> {
+        let inet = self.find()?;
+        if let Some(answer) = &inet {
+            nft::check_settings(answer, self.name, settings)?;
+        }
+        let guard = if guards { self.found(nft::get_guard(self.name)?)? } else { None };
+        Ok((inet.is_some(), guard.is_some()))
+    }
+
     /// Makes the tables, if one is missing; says whether one was. What is left of them is made anew as well, empty: it is as
     /// if all had been flushed.
     pub(crate) fn ensure(&self, spec: &TableSpec<'_>) -> Result<bool> {
         let guards = spec.settings.guard && matches!(spec.links, Links::Bridge(_));
-        let whole = || -> Result<(bool, bool)> {
-            let inet = self.find()?;
-            if let Some(answer) = &inet {
-                nft::check_settings(answer, self.name, spec.settings)?;
-            }
-            let guard = if guards { self.found(nft::get_guard(self.name)?)? } else { None };
-            Ok((inet.is_some(), guard.is_some()))
-        };
-        let (inet, guard) = whole()?;
+        let (inet, guard) = self.there(spec.settings, guards)?;
         if inet && guard == guards {
             return Ok(false);
         }
@@ -67,7 +70,11 @@ impl Tables<'_> {
         requests.extend(nft::new_table(spec)?);
         match self.netfilter.talk(&requests, Mode::Batch) {
             // Another was faster.
-            Err(error) if error.kind() == ErrorKind::AlreadyExists && whole()? == (true, guards) => Ok(false),
+            Err(error)
+                if error.kind() == ErrorKind::AlreadyExists && self.there(spec.settings, guards)? == (true, guards) =>
+            {
+                Ok(false)
+            }
             result => result.map(|_| true),
         }
     }

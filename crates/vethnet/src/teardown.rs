@@ -115,11 +115,13 @@ impl Host {
         }
     }
 
-    /// Whether the table is there. An error when it is somebody else's, or was made with other settings.
-    pub(crate) fn check_table(&self, layout: &Layout) -> Result<bool> {
-        match self.tables(&layout.name).find()? {
-            Some(answer) => nft::check_settings(&answer, &layout.name, layout.settings).map(|()| true),
-            None => Ok(false),
+    /// What is in the way of making the tables anew, where one is missing: what is left of them. `None` when they are whole.
+    /// An error when one is somebody else's, or was made with other settings.
+    pub(crate) fn check_tables(&self, layout: &Layout) -> Result<Option<Vec<Request>>> {
+        let guards = layout.settings.guard && layout.wiring == Wiring::Bridge;
+        match self.tables(&layout.name).there(layout.settings, guards)? {
+            (true, guard) if guard == guards => Ok(None),
+            (inet, guard) => nft::delete_table(&layout.name, inet, guard).map(Some),
         }
     }
 

@@ -108,6 +108,8 @@ pub(crate) struct Work {
     netns: OwnedFd,
     rollback: RollbackGuard,
     known: Known,
+    /// What removes the tables of which one is missing, in the transaction that makes them anew.
+    leftovers: Vec<Request>,
     /// A connection inside, once the thread is there.
     inside: Option<Socket>,
 }
@@ -121,7 +123,7 @@ impl Work {
         rollback: RollbackGuard,
     ) -> Self {
         let network = network.clone();
-        Self { network, layout, checked, netns, rollback, known: Known::default(), inside: None }
+        Self { network, layout, checked, netns, rollback, known: Known::default(), leftovers: Vec::new(), inside: None }
     }
 
     fn run(mut self, lock: Lock, talker: &Talker) -> Result<(Record, RollbackGuard)> {
@@ -176,7 +178,9 @@ impl Work {
         let host = &self.rollback.host;
         let bridge = host.bridge_of(&self.layout)?;
         self.known.bridge = bridge.as_ref().map(|link| link.index);
-        let table = !host.check_table(&self.layout)?;
+        let leftovers = host.check_tables(&self.layout)?;
+        let table = leftovers.is_some();
+        self.leftovers = leftovers.unwrap_or_default();
         if table || (bridge.is_none() && self.layout.wiring == Wiring::Bridge) {
             // The first one, or somebody removed what was there: rare, so all leases may be read.
             if state.in_use(lock)? {
@@ -229,6 +233,9 @@ impl Work {
     fn requests(&self, steps: &[Step]) -> Result<Vec<Request>> {
         let mut requests = Vec::new();
         for step in steps {
+            if matches!(step, Step::NewTable(_)) {
+                requests.extend(self.leftovers.iter().cloned());
+            }
             requests.extend(step.requests(&self.known, self.netns.as_fd(), self.layout.settings)?);
         }
         Ok(requests)

@@ -68,21 +68,20 @@ fn of(ip: Ip) -> Rule {
 }
 
 /// What containers send, before anything else sees it.
-fn guard(senders: bool) -> Vec<Rule> {
+fn guard(advertisements: bool) -> Vec<Rule> {
     let mut rules = vec![
         Rule::new().input_link(Test::IsNot, &LINKS).accept(),
         of(Ip::V4).loopback(Ip::V4, End::Source, Test::Is).drop(),
         of(Ip::V4).loopback(Ip::V4, End::Destination, Test::Is).drop(),
     ];
-    if senders {
-        rules.extend([
-            of(Ip::V6).icmpv6(ND_ROUTER_ADVERT).drop(),
-            of(Ip::V6).icmpv6(ND_REDIRECT).drop(),
-            // Whoever looks whether an address is free has none yet.
-            of(Ip::V6).source_unspecified().accept(),
-            Rule::new().source_elsewhere().drop(),
-        ]);
+    if advertisements {
+        rules.extend([of(Ip::V6).icmpv6(ND_ROUTER_ADVERT).drop(), of(Ip::V6).icmpv6(ND_REDIRECT).drop()]);
     }
+    rules.extend([
+        // Whoever looks whether an address is free has none yet.
+        of(Ip::V6).source_unspecified().accept(),
+        Rule::new().source_elsewhere().drop(),
+    ]);
     rules
 }
 

@@ -22,14 +22,14 @@ const NFT_PAYLOAD_NETWORK_HEADER: u32 = 1;
 const NFT_PAYLOAD_TRANSPORT_HEADER: u32 = 2;
 /// Where TCP, UDP and SCTP have the destination port.
 const DESTINATION_PORT: u32 = 2;
-/// Where an Ethernet frame has its source, and ARP for IPv4 the sender's two addresses (RFC 826).
+/// Where an Ethernet frame has its source and its type, and ARP for IPv4 the sender's two addresses (RFC 826).
 const ETHER_SOURCE: u32 = 6;
+const ETHER_TYPE: u32 = 12;
 const ARP_SENDER_ETHER: u32 = 8;
 const ARP_SENDER_IPV4: u32 = 14;
 /// Where a neighbour advertisement has the address it is about (RFC 4861, 4.4).
 const ND_TARGET: u32 = 8;
 
-const NFT_META_PROTOCOL: u32 = 1;
 const NFT_META_IIFNAME: u32 = 6;
 const NFT_META_OIFNAME: u32 = 7;
 const NFT_META_NFPROTO: u32 = 15;
@@ -291,14 +291,19 @@ impl Rule {
         self.add("masq", Vec::new())
     }
 
-    /// `meta protocol arp`
+    /// `ether type arp`
     pub(super) fn arp(self) -> Self {
-        self.meta(NFT_META_PROTOCOL, FIRST).compare(Test::Is, &[0x08, 0x06])
+        self.ether_type([0x08, 0x06])
     }
 
-    /// `meta protocol ip`
+    /// `ether type ip`
     pub(super) fn ether_type_of(self, ip: Ip) -> Self {
-        self.meta(NFT_META_PROTOCOL, FIRST).compare(Test::Is, &ip.ether_type())
+        self.ether_type(ip.ether_type())
+    }
+
+    /// As the frame has it: `meta protocol` would be what is behind the tag of a virtual LAN.
+    fn ether_type(self, number: [u8; 2]) -> Self {
+        self.payload(NFT_PAYLOAD_LL_HEADER, ETHER_TYPE, 2, FIRST).compare(Test::Is, &number)
     }
 
     /// `icmpv6 type NUMBER`

@@ -10,12 +10,12 @@
 //! set senders6 { type ifname . ether_addr . ipv6_addr }
 //! chain guard { type filter hook prerouting priority -300
 //!     iifname != @ports accept
-//!     meta protocol arp iifname . ether saddr . arp saddr ip @senders4 iifname . arp saddr ether . arp saddr ip @senders4 accept
-//!     meta protocol ip iifname . ether saddr . ip saddr @senders4 accept
-//!     meta protocol ip6 icmpv6 type nd-router-advert drop
-//!     meta protocol ip6 icmpv6 type nd-redirect drop
-//!     meta protocol ip6 icmpv6 type nd-neighbor-advert iifname . ether saddr . (its target) != @senders6 drop
-//!     meta protocol ip6 iifname . ether saddr . ip6 saddr @senders6 accept
+//!     ether type arp iifname . ether saddr . arp saddr ip @senders4 iifname . arp saddr ether . arp saddr ip @senders4 accept
+//!     ether type ip iifname . ether saddr . ip saddr @senders4 accept
+//!     ether type ip6 icmpv6 type nd-router-advert drop
+//!     ether type ip6 icmpv6 type nd-redirect drop
+//!     ether type ip6 icmpv6 type nd-neighbor-advert iifname . ether saddr . (its target) != @senders6 drop
+//!     ether type ip6 iifname . ether saddr . ip6 saddr @senders6 accept
 //!     drop }
 //! ```
 //!
@@ -31,7 +31,7 @@
 //! * Neighbour discovery in fragments, which this would not see into, is refused by whoever gets it (RFC 6980).
 //!
 //! Without a bridge a container has no neighbours but the host. There `fib saddr . iif oif missing drop` in the table
-//! `inet` does: the host's route to each container says which addresses are behind its link.
+//! `inet`, which every network has, is enough: the host's route to each container says which addresses are behind its link.
 #![forbid(unsafe_code)]
 
 use std::net::{IpAddr, Ipv6Addr};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use vethnet::Attach;
 
-use super::world::{Ns, StateDir, wait};
+use super::world::{Ns, StateDir, Uplink, WORLD, network, wait};
 
 /// A router advertisement to all nodes, of a default route and of the prefix fd66::/64.
 const ADVERTISE: &str = r#"
@@ -109,23 +109,99 @@ fn with_the_guard_nobody_sends_as_somebody_else() {
                 let first = network.attach(&a, &Attach::new("a"), &mut ()).await.expect("a");
                 let second = network.attach(&b, &Attach::new("b"), &mut ()).await.expect("b");
                 let host = UdpSocket::bind((first.gateway(), 83)).expect("bind");
-                host.set_read_timeout(Some(Duration::from_millis(200))).expect("timeout");
-                let send = |from: IpAddr| {
+                let send = |from: IpAddr, arrives: bool| {
+                    let wait = Duration::from_millis(if arrives { 5000 } else { 200 });
+                    host.set_read_timeout(Some(wait)).expect("timeout");
                     b.run(|| UdpSocket::bind((from, 0)).and_then(|socket| socket.send_to(b"x", (first.gateway(), 83))))
                         .expect("send");
-                    host.recv(&mut [0; 8]).is_ok()
+                    assert_eq!(host.recv(&mut [0; 8]).is_ok(), arrives, "from {from}, guarded: {guarded}");
                 };
-                assert!(send(second.address()), "as itself");
+                send(second.address(), true);
                 // As its neighbour; and with another hardware address.
                 b.output("ip", &format!("address add {}/22 dev eth0", first.address()));
-                assert_eq!(send(first.address()), !guarded);
+                send(first.address(), !guarded);
                 b.output("ip", &format!("address del {}/22 dev eth0", first.address()));
                 b.output("ip", "link set eth0 address 02:00:00:00:00:99");
-                assert_eq!(send(second.address()), !guarded);
+                send(second.address(), !guarded);
                 first.detach().await.expect("detach");
                 second.detach().await.expect("detach");
             });
         }
         assert!(Ns::host().ruleset().is_empty());
+    });
+}
+
+/// What is beyond the host sees no address that is not the network's, whatever the machine's own settings are: of IPv6 there
+/// is no rp_filter, and of IPv4 that of `all` may be the looser one and wins.
+#[test]
+fn a_forged_source_does_not_leave_the_machine() {
+    faultkit::require!(root, program("ip"), program("nft"));
+    isolated!(|| {
+        let state = StateDir::new();
+        let host = Ns::host();
+        std::fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0").expect("accept_dad");
+        let uplink = Uplink::new();
+        host.output("ip", "address add 2001:db8::1/64 dev up0 nodad");
+        uplink.0.output("ip", "address add 2001:db8::2/64 dev wan0 nodad");
+        host.output("ip", "route add default via 192.0.2.2");
+        host.output("ip", "-6 route add default via 2001:db8::2");
+        for (file, value) in
+            [("ipv4/ip_forward", "1"), ("ipv6/conf/all/forwarding", "1"), ("ipv4/conf/all/rp_filter", "2")]
+        {
+            std::fs::write(format!("/proc/sys/net/{file}"), value).expect(file);
+        }
+        uplink.0.output("nft", "add table netdev sniff");
+        uplink.0.output("nft", "add chain netdev sniff in { type filter hook ingress device wan0 priority 0 ; }");
+        for what in ["udp dport 98", "ip protocol udp udp dport 99", "ip6 nexthdr udp udp dport 99"] {
+            uplink.0.output("nft", &format!("add rule netdev sniff in {what} counter"));
+        }
+        let seen = || {
+            let rules = uplink.0.output("nft", "list chain netdev sniff in");
+            let counts = rules.lines().filter_map(|line| line.split_once("packets ")?.1.split(' ').next());
+            counts.map(|count| count.parse().expect("a number")).collect::<Vec<u64>>()
+        };
+        let both = |network: vethnet::Network| network.subnet("fd09::/64".parse().expect("range"));
+        let routed = vethnet::Network::routed("pods".parse().expect("name"), "10.40.0.0/16".parse().expect("range"));
+        let plain = network("cellkit0", "10.209.0.0/22", &state.path());
+        for (index, network) in
+            [plain.clone(), both(plain.clone()), both(plain).guard(), both(routed).state_dir(state.path())]
+                .into_iter()
+                .enumerate()
+        {
+            let netns = Ns::new();
+            wait(async {
+                let attachment = network.attach(&netns, &Attach::new("a"), &mut ()).await.expect("attach");
+                netns.output("ip", "address add 198.51.100.7/32 dev eth0");
+                netns.output("ip", "-6 address add 2001:db8:66::7/64 dev eth0 nodad");
+                if attachment.ipv6().is_none() {
+                    // Nobody tells it the way, but it knows the host's hardware address.
+                    let mac = host.ip("link show cellkit0")[0]["address"].as_str().expect("mac").to_owned();
+                    netns.output("ip", &format!("-6 neigh add fe80::1 lladdr {mac} dev eth0 nud permanent"));
+                    netns.output("ip", "-6 route add default via fe80::1 dev eth0");
+                }
+                let send = |from: IpAddr, to: IpAddr, port: u16| {
+                    let sent = || UdpSocket::bind((from, 0)).and_then(|socket| socket.send_to(b"x", (to, port)));
+                    netns.run(sent).expect("send");
+                };
+                for _ in 0..3 {
+                    send(attachment.address(), WORLD, 98);
+                    send([198, 51, 100, 7].into(), WORLD, 99);
+                    send("2001:db8:66::7".parse().expect("address"), "2001:db8::2".parse().expect("address"), 99);
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                attachment.detach().await.expect("detach");
+            });
+            assert_eq!(
+                seen(),
+                [3 * (index as u64 + 1), 0, 0],
+                "as itself, and of IPv4 and IPv6 from another's: {index}"
+            );
+        }
+        uplink.remove();
+        for (file, value) in
+            [("ipv4/ip_forward", "0"), ("ipv6/conf/all/forwarding", "0"), ("ipv4/conf/all/rp_filter", "0")]
+        {
+            std::fs::write(format!("/proc/sys/net/{file}"), value).expect(file);
+        }
     });
 }

@@ -201,6 +201,76 @@ fn a_flushed_table_is_made_anew_with_all_its_ports() {
     });
 }
 
+/// The guard is a table of its own. Whichever of the two somebody removes, the next attach makes both whole.
+#[test]
+fn one_of_the_two_tables_removed_is_made_anew() {
+    faultkit::require!(root, program("ip"), program("nft"));
+    isolated!(|| {
+        let state = StateDir::new();
+        let network = state.network().guard();
+        let host = Ns::host();
+        let (a, b) = (Ns::new(), Ns::new());
+        wait(async {
+            let spec = Attach::new("a").publish("8080:80".parse().expect("port"));
+            let first = network.attach(&a, &spec, &mut ()).await.expect("a");
+            let before =
+                (host.output("nft", "list table inet cellkit0"), host.output("nft", "list table bridge cellkit0"));
+            for family in ["inet", "bridge"] {
+                host.output("nft", &format!("delete table {family} cellkit0"));
+                let second = network.attach(&b, &Attach::new("b"), &mut ()).await.expect(family);
+                assert_eq!(
+                    b.seen_at(first.address(), 80).expect_err("nobody listens").kind(),
+                    std::io::ErrorKind::ConnectionRefused
+                );
+                second.detach().await.expect("b");
+                let now =
+                    (host.output("nft", "list table inet cellkit0"), host.output("nft", "list table bridge cellkit0"));
+                assert_eq!(now, before, "{family}");
+            }
+            first.detach().await.expect("a");
+        });
+        assert_eq!(state.files(), [""; 0]);
+        assert!(host.ruleset().is_empty());
+    });
+}
+
+/// However many file descriptors are left, it works or it leaves nothing but the empty directory of the lock.
+#[test]
+fn short_of_file_descriptors_it_leaves_nothing() {
+    use nix::sys::resource::{Resource::RLIMIT_NOFILE, getrlimit, setrlimit};
+    faultkit::require!(root, program("ip"), program("nft"));
+    isolated!(|| {
+        let state = StateDir::new();
+        let netns = Ns::new();
+        let (soft, hard) = getrlimit(RLIMIT_NOFILE).expect("getrlimit");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let used = std::fs::read_dir("/proc/self/fd").expect("fd").count() as u64;
+        for network in state.networks() {
+            let spec = Attach::new("a").publish("8080:80".parse().expect("port"));
+            let attach = |limit| {
+                setrlimit(RLIMIT_NOFILE, limit, hard).expect("setrlimit");
+                let result = runtime.block_on(network.attach(&netns, &spec, &mut ()));
+                setrlimit(RLIMIT_NOFILE, soft, hard).expect("setrlimit");
+                result
+            };
+            let enough = (used..used + 40).find_map(|limit| {
+                let result = attach(limit);
+                if let Err(error) = &result {
+                    assert_eq!(error.kind(), ErrorKind::Limit, "{error:#}");
+                    assert!(state.files().iter().all(|file| file.ends_with("/net")), "{:?}", state.files());
+                    assert_eq!(Ns::host().links(), ["lo"]);
+                    assert!(Ns::host().ruleset().is_empty());
+                }
+                Some((limit, result.ok()?))
+            });
+            let (limit, attachment) = enough.expect("with forty it works");
+            assert!(limit > used + 4, "the limit was felt: {limit}");
+            wait(attachment.detach()).expect("detach");
+            assert_eq!(state.files(), [""; 0]);
+        }
+    });
+}
+
 #[test]
 fn wrong_descriptors_and_wrong_words() {
     faultkit::require!(root);

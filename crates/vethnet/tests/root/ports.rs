@@ -142,6 +142,8 @@ fn the_table_is_what_its_documentation_says() {
         iifname != @links accept
         ip saddr 127.0.0.0/8 drop
         ip daddr 127.0.0.0/8 drop
+        ip6 saddr :: accept
+        fib saddr . iif oif missing drop
     }
     chain prerouting {
         type nat hook prerouting priority dstnat; policy accept;

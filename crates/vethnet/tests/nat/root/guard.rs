@@ -152,6 +152,10 @@ fn a_container_sends_as_itself_and_as_nobody_else() {
                 "a frame of a virtual LAN",
                 frame(mac, 0x8100, &[&[0, 5, 8, 0][..], &packet(mac, ip("10.1.0.77"), &[])[14..]].concat()),
             ),
+            (
+                "a frame of a virtual LAN from its own address",
+                frame(mac, 0x8100, &[&[0, 5, 8, 0][..], &packet(mac, four, &[])[14..]].concat()),
+            ),
             ("another protocol", frame(mac, 0x88b5, b"?")),
         ];
         let names = |frames: &[(&'static str, Vec<u8>)]| frames.iter().map(|(name, _)| *name).collect::<Vec<_>>();
@@ -171,7 +175,10 @@ fn a_container_sends_as_itself_and_as_nobody_else() {
         wait(async {
             nat.unguard_port(&bridge.port(3), mac_of(&evil), &bridge.addresses(3)).await.expect("unguard");
             nat.unguard_port(&bridge.port(3), mac_of(&evil), &bridge.addresses(3)).await.expect("again");
-            assert_eq!(arrive(&evil, &web, &bad).len(), bad.len());
+            // Where frames on bridges pass the table `inet`, that drops the host's own address in any case.
+            let mut arrived = arrive(&evil, &web, &bad);
+            arrived.retain(|name| *name != "IPv4 of the gateway");
+            assert_eq!(arrived.len(), bad.len() - 1, "{arrived:?}");
             nat.remove().await.expect("remove");
         });
         assert!(Ns::host().ruleset().is_empty(), "both tables");

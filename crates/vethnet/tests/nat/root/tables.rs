@@ -33,6 +33,8 @@ fn written(comment: &str, links: &str, masquerade: &str, [guard, output, postrou
         ip saddr 127.0.0.0/8 drop
         ip daddr 127.0.0.0/8 drop
         {guard}
+        ip6 saddr :: accept
+        fib saddr . iif oif missing drop
     }}
     chain prerouting {{
         type nat hook prerouting priority dstnat; policy accept;
@@ -92,7 +94,7 @@ fn every_setting_is_what_its_words_say() {
         let masquerade = "elements = { 10.1.0.0/24 };";
         let bridge = r#"elements = { "br1" };"#;
         let not_local = "ip daddr != 127.0.0.0/8";
-        let spoof = "icmpv6 type nd-router-advert drop\nicmpv6 type nd-redirect drop\nip6 saddr :: accept\nfib saddr . iif oif missing drop";
+        let spoof = "icmpv6 type nd-router-advert drop\nicmpv6 type nd-redirect drop";
         for (nat, words) in [
             (nat(), written("", bridge, masquerade, ["", not_local, "", &format!("{strict}\n{forward}")])),
             (
