@@ -12,7 +12,7 @@
 #![forbid(unsafe_code)]
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
 use cellkit_core::{Error, ErrorKind, Observer, Result, StepText, Subject};
@@ -37,8 +37,8 @@ use crate::teardown::RollbackGuard;
 
 /// What the thread tells.
 enum Told {
-    /// Steps were made. It goes on when this is answered.
-    Made(Vec<StepText>, Duration, SyncSender<()>),
+    /// Steps were made. It goes on when it is told that this was seen.
+    Made(Vec<StepText>, Duration),
     /// The end. The guard undoes all of it unless it is disarmed.
     Done(Result<Box<(Record, RollbackGuard)>>),
 }
@@ -48,15 +48,16 @@ pub(crate) async fn attach<O: Observer + ?Sized>(work: Work, lock: Lock, observe
     // Dropped in the reverse order: first nobody listens any more, then the thread's end is awaited.
     let mut thread = JoinGuard(None);
     let (tell, mut told) = mpsc::unbounded_channel();
-    let listens = observer.listens();
+    let (seen, answers) = sync_channel(1);
+    let answers = observer.listens().then_some(answers);
     thread.0 = Some(spawn_small(move || {
-        let talker = Talker { tell: tell.clone(), listens };
+        let talker = Talker { tell: tell.clone(), answers };
         // Nobody listens when the future was dropped: what was not taken undoes itself.
         let _ = tell.send(Told::Done(work.run(lock, &talker).map(Box::new)));
     })?);
     loop {
         match told.recv().await {
-            Some(Told::Made(texts, took, seen)) => {
+            Some(Told::Made(texts, took)) => {
                 report(observer, texts, took);
                 let _ = seen.send(());
             }
@@ -83,18 +84,21 @@ fn report<O: Observer + ?Sized>(observer: &mut O, texts: Vec<StepText>, took: Du
 /// The thread's way to who called.
 struct Talker {
     tell: mpsc::UnboundedSender<Told>,
-    listens: bool,
+    /// That what was told was seen; `None` where nobody is to see it. Its other end is with who called, and not in what is
+    /// told: a message that crosses the drop of the future stays in the channel for as long as there is a sender, and this
+    /// thread would wait for itself.
+    answers: Option<Receiver<()>>,
 }
 
 impl Talker {
     /// Tells of what was made, and fails when nobody waits for it any more.
     fn made(&self, steps: &[Step], took: Duration) -> Result<()> {
-        let alive = if self.listens {
-            let (seen, answer) = sync_channel(1);
-            let texts = steps.iter().flat_map(Step::describe).collect();
-            self.tell.send(Told::Made(texts, took, seen)).is_ok() && answer.recv().is_ok()
-        } else {
-            !self.tell.is_closed()
+        let alive = match &self.answers {
+            Some(answers) => {
+                let texts = steps.iter().flat_map(Step::describe).collect();
+                self.tell.send(Told::Made(texts, took)).is_ok() && answers.recv().is_ok()
+            }
+            None => !self.tell.is_closed(),
         };
         if alive { Ok(()) } else { Err(Error::other("attach", "nobody waits for it any more")) }
     }
@@ -340,5 +344,37 @@ impl Work {
         let others = others.iter().filter(|lease| lease.owner != self.checked.owner);
         let mut taken = others.flat_map(|lease| self.checked.ports.iter().map(|port| lease.check_port(port)));
         taken.find_map(Result::err).unwrap_or(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    /// The future is dropped while the thread tells of something: it must not wait for an answer of nobody.
+    #[test]
+    fn whoever_tells_goes_on_when_nobody_listens_any_more() {
+        let (rounds, round) = sync_channel::<(Talker, std::sync::mpsc::SyncSender<()>)>(1);
+        thread::spawn(move || {
+            for (talker, done) in round {
+                while talker.made(&[], Duration::ZERO).is_ok() {}
+                let _ = done.send(());
+            }
+        });
+        for spins in 0..10_000_u32 {
+            let (tell, mut told) = mpsc::unbounded_channel();
+            let ((seen, answers), (done, ended)) = (sync_channel(1), sync_channel(1));
+            rounds.send((Talker { tell, answers: Some(answers) }, done)).expect("the thread runs");
+            for _ in 0..spins % 1_000 {
+                if let Ok(Told::Made(..)) = told.try_recv() {
+                    seen.send(()).expect("it waits for this");
+                }
+            }
+            // As the future's parts are dropped.
+            drop(seen);
+            drop(told);
+            ended.recv_timeout(Duration::from_secs(60)).unwrap_or_else(|_| panic!("it waits, in round {spins}"));
+        }
     }
 }

@@ -47,7 +47,7 @@ pub fn family() -> BTreeSet<i32> {
     below(&table(), own_pid())
 }
 
-/// What runs below process `root`, a line each, with where in the kernel it waits: why a test does not end.
+/// What runs below process `root`, a line a thread, with where in the kernel it waits: why a test does not end.
 pub fn waiting_below(root: i32) -> Vec<String> {
     waiting(root, &BTreeSet::new())
 }
@@ -60,11 +60,30 @@ pub fn waiting_beside(known: &BTreeSet<i32>) -> Vec<String> {
 fn waiting(root: i32, known: &BTreeSet<i32>) -> Vec<String> {
     let all = table();
     let ours: BTreeSet<i32> = below(&all, root).difference(known).copied().collect();
-    let line = |(pid, process): (&i32, &Process)| {
-        let wchan = fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
-        format!("{pid} ({}), child of {}, state {}, in {wchan}", process.comm, process.parent, process.state)
-    };
-    all.iter().filter(|(pid, _)| ours.contains(pid)).map(line).collect()
+    let mut lines = Vec::new();
+    for (pid, process) in all.iter().filter(|(pid, _)| ours.contains(pid)) {
+        let (comm, parent, state) = (&process.comm, process.parent, process.state);
+        lines.push(format!("{pid} ({comm}), child of {parent}, state {state}, {}", place(&format!("/proc/{pid}"))));
+        // The main thread may only wait for one of the others.
+        for tid in names(Path::new(&format!("/proc/{pid}/task"))).into_iter().filter(|tid| tid != pid) {
+            let task = format!("/proc/{pid}/task/{tid}");
+            let Some(thread) = fs::read_to_string(format!("{task}/stat")).ok().and_then(|stat| parse_stat(&stat))
+            else {
+                continue;
+            };
+            lines.push(format!("{tid} ({}), thread of {pid}, state {}, {}", thread.comm, thread.state, place(&task)));
+        }
+    }
+    lines
+}
+
+/// Where in the kernel, and the number of the system call with its arguments. The kernel's stack where root may see it.
+fn place(task: &str) -> String {
+    let text = |file| fs::read_to_string(format!("{task}/{file}")).unwrap_or_default();
+    let stack = text("stack");
+    let calls = stack.lines().filter_map(|line| line.split_whitespace().nth(1)?.split('+').next()).take(8);
+    let calls: Vec<_> = calls.collect();
+    format!("in {}, system call {}, {}", text("wchan"), text("syscall").trim(), calls.join(" < "))
 }
 
 #[derive(Debug)]
@@ -160,6 +179,21 @@ mod tests {
         let process = parse_stat("12 (a (odd) name) Z 7 12 12 0").unwrap();
         assert_eq!((process.comm.as_str(), process.state, process.parent), ("a (odd) name", 'Z', 7));
         assert!(parse_stat("").is_none());
+    }
+
+    #[test]
+    fn threads_and_where_they_wait() {
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let waits = move || assert!(stopped.recv().is_err());
+        let waiter = std::thread::Builder::new().name("the waiter".into()).spawn(waits).unwrap();
+        let line = || waiting_below(own_pid()).into_iter().find(|line| line.contains("(the waiter), thread of"));
+        let is_seen = || line().is_some_and(|line| line.contains("in futex"));
+        let pause = || std::thread::sleep(std::time::Duration::from_millis(10));
+        let seen = (0..1000).any(|_| is_seen() || (pause(), false).1);
+        println!("{:?}", line());
+        drop(stop);
+        waiter.join().unwrap();
+        assert!(seen);
     }
 
     #[test]
