@@ -344,23 +344,34 @@ impl Net {
         there.request(Request { operation: "RTM_SETLINK", subject, kind: RTM_SETLINK, flags: 0, body }).await.map(drop)
     }
 
-    /// Removes a link, and with one end of a veth pair the other.
+    /// Removes a link, and with one end of a veth pair the other; `false` when there is none such, any more.
     ///
     /// A [`Link`] that was read is removed by its number, so that what was checked of it is true of what is removed, and a
-    /// link that has its name by now stays. A name has to be the link's first: one of its other names is not enough.
+    /// link that has its name by now stays. A name has to be the link's first: what only has it as another name stays too
+    /// (`false`).
     ///
     /// C call: RTM_DELLINK. Privileges: CAP_NET_ADMIN over the namespace.
     ///
     /// # Errors
-    /// * [`NotFound`](crate::ErrorKind::NotFound): there is no such link, any more.
-    /// * [`Unsupported`](crate::ErrorKind::Unsupported): hardware and the loopback are not removed.
+    /// [`Unsupported`](crate::ErrorKind::Unsupported): hardware and the loopback are not removed.
+    ///
+    /// ```no_run
+    /// # async fn example(net: vethnet::Net) -> vethnet::Result<()> {
+    /// let was_there = net.remove_link(vethnet::IfName::new("veth7")?).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[doc(alias = "RTM_DELLINK")]
-    pub async fn remove_link(&self, link: impl Into<LinkRef>) -> Result<()> {
+    pub async fn remove_link(&self, link: impl Into<LinkRef>) -> Result<bool> {
         let link = link.into();
-        let index = self.index_of(&link).await?;
+        let Some(index) = self.index_if_there(&link).await? else { return Ok(false) };
         let subject = Some(link.subject());
         let body = header(index, 0, 0);
-        self.request(Request { operation: "RTM_DELLINK", subject, kind: RTM_DELLINK, flags: 0, body }).await.map(drop)
+        match self.request(Request { operation: "RTM_DELLINK", subject, kind: RTM_DELLINK, flags: 0, body }).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Gives a link another name, by which it is found as well.
@@ -377,21 +388,19 @@ impl Net {
         self.request(alt_name("RTM_NEWLINKPROP", RTM_NEWLINKPROP, flags, index, name)?).await.map(drop)
     }
 
-    /// Takes another name from a link.
+    /// Takes another name from a link; `false` when it does not have that name, or is gone itself.
     ///
     /// C call: RTM_DELLINKPROP. Kernel 5.5. Privileges: CAP_NET_ADMIN over the namespace.
     ///
     /// # Errors
-    /// [`NotFound`](crate::ErrorKind::NotFound): there is no such link, or it does not have that name.
+    /// [`Permission`](crate::ErrorKind::Permission) without CAP_NET_ADMIN.
     #[doc(alias = "RTM_DELLINKPROP")]
-    pub async fn remove_altname(&self, link: impl Into<LinkRef>, name: &AltName) -> Result<()> {
-        let index = self.index_of(&link.into()).await?;
+    pub async fn remove_altname(&self, link: impl Into<LinkRef>, name: &AltName) -> Result<bool> {
+        let Some(index) = self.index_if_there(&link.into()).await? else { return Ok(false) };
         match self.request(alt_name("RTM_DELLINKPROP", RTM_DELLINKPROP, 0, index, name)?).await {
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(true),
             // The kernel says EINVAL where the name is another link's.
-            Err(error) if error.kind() == ErrorKind::Invalid => {
-                Err(Error::from_errno("RTM_DELLINKPROP", libc::ENOENT).on(Subject::Interface(name.as_str().to_owned())))
-            }
+            Err(error) if matches!(error.kind(), ErrorKind::Invalid | ErrorKind::NotFound) => Ok(false),
             Err(error) => Err(error),
         }
     }
