@@ -111,7 +111,8 @@ impl State {
         }
         let used = self.leases()?;
         for subnet in subnets.iter().filter(|subnet| !checked.addresses.iter().any(|wish| subnet.contains(*wish))) {
-            if u128::try_from(used.len()).is_ok_and(|used| used >= subnet.capacity()) {
+            let gateways = layout.gateways().iter().filter(|gateway| subnet.is_for_container(**gateway)).count();
+            if u128::try_from(used.len() + gateways).is_ok_and(|used| used >= subnet.capacity()) {
                 return Err(exhausted(*subnet));
             }
         }
@@ -232,6 +233,30 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path().join("a/b")).unwrap().count(), 0);
         drop(lock);
         assert_eq!(fs::read_dir(dir.path().join("a")).unwrap().count(), 0, "nor is the state directory");
+    }
+
+    #[test]
+    fn the_forecast_is_what_happens() {
+        let dir = faultkit::TempDir::new();
+        let state = State::new(dir.path(), &bridge());
+        let lock = state.lock_blocking().unwrap();
+        // The first one is never given out, so there is one for containers, which a gateway may have.
+        let network = crate::Network::new(bridge(), "10.1.0.4/30".parse().unwrap());
+        for (gateway, room) in [("10.1.0.5", 1), ("10.1.0.6", 0)] {
+            let layout = network.clone().gateway(gateway.parse().unwrap()).layout().unwrap();
+            for (number, owner) in ["web", "db"].into_iter().enumerate() {
+                let checked = crate::Attach::new(owner).checked(&layout).unwrap();
+                let forecast = state.check_claim(&layout, &checked);
+                let make = |addresses: &[IpNet]| record(owner, &[&addresses[0].to_string()]);
+                let result = state.claim(&lock, &layout, &checked, make);
+                assert_eq!(forecast.is_ok(), number < room, "{gateway} {owner}");
+                assert_eq!(result.is_ok(), number < room, "{gateway} {owner}");
+            }
+            for owner in state.owners().unwrap() {
+                state.remove(&lock, &owner).unwrap();
+            }
+            state.remove_network(&lock).unwrap();
+        }
     }
 
     #[test]

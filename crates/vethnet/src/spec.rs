@@ -7,6 +7,7 @@ use cellkit_core::{Error, Result, Subject};
 
 use crate::host_name::HostName;
 use crate::ip_net::IpNet;
+use crate::lease_dir::Ranges;
 use crate::limit::Limits;
 use crate::mac::MacAddr;
 use crate::name::{IfName, Owner};
@@ -143,7 +144,7 @@ impl Attach {
                 );
             }
         }
-        self.check_addresses(layout)?;
+        Ranges { subnets: &layout.subnets(), reserved: &layout.gateways() }.sort(&self.addresses)?;
         self.limits.check(layout.mtu)?;
         Ok(Checked {
             owner,
@@ -155,38 +156,6 @@ impl Attach {
             limits: self.limits,
             metric: self.metric,
         })
-    }
-
-    fn check_addresses(&self, layout: &Layout) -> Result<()> {
-        for (index, address) in self.addresses.iter().enumerate() {
-            let fail = |why: String| {
-                let ranges: Vec<_> = layout.ranges.iter().map(|range| range.subnet.to_string()).collect();
-                Err(Error::invalid("address", why).on(Subject::Value(address.to_string())).with_hint(format!(
-                    "the network {} has {}",
-                    layout.name,
-                    ranges.join(" and ")
-                )))
-            };
-            if self.addresses.iter().take(index).any(|other| other.is_ipv4() == address.is_ipv4()) {
-                return fail("a container has one address of a family".into());
-            }
-            let Some(range) = layout.ranges.iter().find(|range| range.subnet.contains(*address)) else {
-                return fail("it is in none of the network's ranges".into());
-            };
-            let subnet = range.subnet;
-            if range.gateway == Some(*address) {
-                return fail("it is the gateway's".into());
-            }
-            let is_broadcast = subnet.broadcast().map(IpAddr::V4) == Some(*address);
-            let is_first = subnet.address() == *address && subnet.capacity() > 1;
-            if is_broadcast || is_first {
-                return fail(format!(
-                    "it is {} of {subnet}",
-                    if is_first { "the first" } else { "the broadcast address" }
-                ));
-            }
-        }
-        Ok(())
     }
 }
 

@@ -23,17 +23,21 @@
 //! leftovers only when they are old.
 #![forbid(unsafe_code)]
 
+mod lock;
+
 use std::ffi::{CString, OsStr, OsString};
-use std::fs::{DirBuilder, File, Metadata, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use cellkit_core::sys::{NSFS_MAGIC, fs_magic};
 use cellkit_core::{Errno, Error, ErrorKind, Result, Subject};
 use nix::unistd::{UnlinkatFlags, unlinkat};
+
+use lock::Lock;
 
 use super::{Netns, NetnsId};
 use crate::hint::HINTS;
@@ -363,68 +367,6 @@ impl Name {
         let dir = File::open(DIR).map_err(|error| self.fail(Error::from_io("openat", &error)))?;
         unlinkat(&dir, self.0.as_os_str(), UnlinkatFlags::NoRemoveDir)
             .map_err(|errno| self.fail(Error::from_errno("unlinkat", errno as i32)))
-    }
-}
-
-/// The lock on the directory, which `ip netns add` takes too while it makes it a mount. Held until dropped.
-#[derive(Debug)]
-struct Lock(File);
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        // Not left to close(2): a child that is just being spawned elsewhere may hold the descriptor a moment longer.
-        sys::unlock(&self.0);
-    }
-}
-
-impl Lock {
-    fn take() -> Result<Self> {
-        let dir = Path::new(DIR);
-        let file = File::open(dir).map_err(|error| Error::from_io("openat", &error).on(dir).with_hints(&HINTS))?;
-        let until = Instant::now() + LIMIT;
-        loop {
-            match sys::try_lock(&file) {
-                Ok(()) => return Ok(Self(file)),
-                Err(Errno(libc::EWOULDBLOCK | libc::EINTR)) if Instant::now() < until => std::thread::sleep(PAUSE),
-                Err(Errno(libc::EWOULDBLOCK | libc::EINTR)) => {
-                    return Err(Error::timed_out("flock", LIMIT)
-                        .on(dir)
-                        .with_hint("another process holds the lock: find it with lslocks or fuser"));
-                }
-                Err(Errno(errno)) => return Err(Error::from_errno("flock", errno).on(dir).with_hints(&HINTS)),
-            }
-        }
-    }
-
-    /// The same, and the directory is a shared mount of its own.
-    fn on_directory() -> Result<Self> {
-        let dir = Path::new(DIR);
-        let fail = |call: &'static str, Errno(errno): Errno| {
-            let error = Error::from_errno(call, errno).on(dir).with_hints(&HINTS);
-            if error.kind() == ErrorKind::Permission { error.with_hint(NOT_OURS) } else { error }
-        };
-        match DirBuilder::new().mode(0o755).create(dir) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-                return Err(fail("mkdir", Errno(error.raw_os_error().unwrap_or(0))));
-            }
-            _ => {}
-        }
-        let lock = Self::take()?;
-        let path = CString::new(DIR).unwrap_or_default();
-        match sys::netns::make_shared(&path) {
-            Ok(()) => {}
-            // It is no mount yet.
-            Err(Errno(libc::EINVAL)) => {
-                sys::netns::bind_on_itself(&path).map_err(|errno| fail("mount", errno))?;
-                if let Err(errno) = sys::netns::make_shared(&path) {
-                    // Nobody has used it: the lock is held.
-                    let _ = sys::netns::unmount(&path);
-                    return Err(fail("mount", errno));
-                }
-            }
-            Err(errno) => return Err(fail("mount", errno)),
-        }
-        Ok(lock)
     }
 }
 
