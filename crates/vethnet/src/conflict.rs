@@ -38,7 +38,7 @@ enum What {
 /// network namespace of the calling thread.
 pub(crate) fn check(subnets: &[Subnet], own: Option<&IfName>) -> Result<()> {
     let socket = Socket::open(Family::Route)?;
-    let own = match own.map(|name| socket.talk(&[link::get(name)], Mode::Ack)) {
+    let own = match own.map(|name| socket.talk(&[link::get(&name.into())?], Mode::Ack)) {
         Some(Ok(answers)) => answers.first().map(|body| Link::parse(body)).transpose()?.map(|link| link.index),
         Some(Err(error)) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => None,

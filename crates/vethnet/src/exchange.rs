@@ -66,7 +66,7 @@ pub(crate) struct Request {
 impl Request {
     /// Whether nothing is changed by it, so that it may be made again. Of rtnetlink's messages every fourth asks, and
     /// those of nfnetlink are known by their names.
-    fn only_asks(&self) -> bool {
+    pub(crate) fn only_asks(&self) -> bool {
         match self.kind {
             RTM_BASE..=RTM_MAX => self.kind % 4 == 2,
             _ => self.operation.contains("_GET"),

@@ -132,6 +132,7 @@ mod record;
 mod resolv_conf;
 mod route;
 mod rule;
+mod settle;
 mod socket;
 mod spec;
 mod subnet;

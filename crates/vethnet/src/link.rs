@@ -25,11 +25,12 @@ mod vxlan;
 use cellkit_core::Subject;
 use netlink_packet_core::Emitable;
 use netlink_packet_route::AddressFamily;
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::link::{LinkFlags, LinkMessage};
 
 pub use bridge::{Bridge, McastRouter, VlanProtocol};
 pub use bridge_port::BridgePort;
 pub use bridge_vlan::{BridgeVlan, PortVlan};
+pub(crate) use change::get;
 pub use change::{AltName, LinkChange};
 pub use data::{BridgeData, LinkData, PortData, TunData, VlanData, VxlanData};
 pub use flags::LinkFlag;
@@ -48,7 +49,6 @@ pub use vxlan::Vxlan;
 use consts::{RTM_DELLINK, RTM_GETLINK, RTM_SETLINK};
 
 use crate::exchange::Request;
-use crate::name::IfName;
 
 /// NLM_F_CREATE | NLM_F_EXCL: make it, and fail when the name is taken.
 pub(crate) const CREATE: u16 = 0x400 | 0x200;
@@ -70,20 +70,9 @@ pub(crate) fn bytes(message: &impl Emitable) -> Vec<u8> {
     body
 }
 
-fn named(name: &IfName) -> LinkMessage {
-    let mut message = LinkMessage::default();
-    message.attributes.push(LinkAttribute::IfName(name.to_string()));
-    message
-}
-
 /// All links.
 pub(crate) fn list() -> Request {
     request("RTM_GETLINK", RTM_GETLINK, 0, "", &LinkMessage::default())
-}
-
-/// One link.
-pub(crate) fn get(name: &IfName) -> Request {
-    request("RTM_GETLINK", RTM_GETLINK, 0, name.as_str(), &named(name))
 }
 
 /// `ip link delete`, by its number: the name could be another's since the link was looked at.

@@ -182,6 +182,11 @@ pub(crate) enum Step {
         end: End,
         name: IfName,
     },
+    /// Until packets pass, see `settle`.
+    Settle {
+        end: End,
+        name: IfName,
+    },
     NewNeighbour {
         end: End,
         name: IfName,
@@ -247,6 +252,7 @@ impl Step {
             Self::NoLinkLocal { end, .. }
             | Self::NewAddress { end, .. }
             | Self::Up { end, .. }
+            | Self::Settle { end, .. }
             | Self::NewNeighbour { end, .. }
             | Self::NewRoute { end, .. }
             | Self::Shape { end, .. } => Channel::Route(end.side()),
@@ -423,6 +429,11 @@ pub(crate) fn container(layout: &Layout, record: &Record, metric: Option<u32>) -
         }
         let way = Way::Default { gateway, onlink: routed, metric };
         steps.push(Step::NewRoute { end, name: inside.clone(), way });
+    }
+    steps.push(Step::Settle { end, name: inside });
+    steps.push(Step::Settle { end: End::Host, name: host });
+    if !routed {
+        steps.push(Step::Settle { end: End::Bridge, name: layout.name.clone() });
     }
     if !record.ports.is_empty() {
         steps.push(Step::Publish(record.clone()));

@@ -50,7 +50,7 @@ impl Host {
     }
 
     pub(crate) fn link(&self, name: &IfName) -> Result<Option<Link>> {
-        match self.route.talk(&[link::get(name)], Mode::Ack) {
+        match self.route.talk(&[link::get(&name.into())?], Mode::Ack) {
             Ok(answers) => answers.first().map(|body| Link::parse(body)).transpose(),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),

@@ -30,6 +30,7 @@ use crate::network::{Network, Wiring};
 use crate::obstacle;
 use crate::plan::{self, Action, Channel, End, Known, Layout, Missing, Numbers, Side, Step};
 use crate::record::Record;
+use crate::settle;
 use crate::socket::{Family, Socket};
 use crate::spec::Checked;
 use crate::sysctl;
@@ -224,7 +225,9 @@ impl Work {
                 Channel::Sysctls(side) => self.sysctls(side, run)?,
                 Channel::NewLink(end) => self.new_link(end, &self.requests(run)?)?,
                 Channel::Route(side) => {
-                    self.route(side)?.talk(&self.requests(run)?, Mode::Each).map_err(limit::explain)?;
+                    let (socket, requests) = (self.route(side)?, self.requests(run)?);
+                    let answers = socket.talk(&requests, Mode::Each).map_err(limit::explain)?;
+                    settle::wait(socket, &requests, answers)?;
                 }
                 Channel::FirstOf => limit::first_of(&self.rollback.host, &self.requests(run)?)?,
                 Channel::Netfilter => self.netfilter(run)?,

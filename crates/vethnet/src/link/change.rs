@@ -237,7 +237,8 @@ fn alt_name(operation: &'static str, kind: u16, flags: u16, index: u32, name: &A
     Ok(Request { operation, subject, kind, flags, body: writer.finish()? })
 }
 
-fn get(link: &LinkRef) -> Result<Request> {
+/// Asks for one link, without its counters, which are most of the answer.
+pub(crate) fn get(link: &LinkRef) -> Result<Request> {
     let mut writer = Writer::new(&header(link.index().unwrap_or(0), 0, 0));
     if let LinkRef::Name(name) = link {
         writer.text(IFLA_IFNAME, name.as_str());

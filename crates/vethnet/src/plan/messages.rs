@@ -21,15 +21,15 @@ use crate::attr;
 use crate::exchange::Request;
 use crate::ip_net::IpNet;
 use crate::limit;
-use crate::link::{CREATE, LOOPBACK_INDEX, bytes};
+use crate::link::{self, CREATE, LOOPBACK_INDEX, bytes};
 use crate::name::IfName;
 use crate::network::Wiring;
 use crate::nft::{self, Links, Pack, Sender, Settings, TableSpec};
 use crate::record::Record;
+use crate::settle;
 use crate::subnet::width;
 
 const RTM_NEWLINK: u16 = 16;
-const RTM_GETLINK: u16 = 18;
 const RTM_SETLINK: u16 = 19;
 const RTM_NEWADDR: u16 = 20;
 const RTM_NEWROUTE: u16 = 24;
@@ -104,7 +104,7 @@ impl Step {
                     LinkAttribute::Mtu(*mtu),
                     LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)]),
                 ];
-                return Ok(vec![link(RTM_NEWLINK, CREATE, name, &message), ask(name)]);
+                return Ok(vec![link(RTM_NEWLINK, CREATE, name, &message), link::get(&name.into())?]);
             }
             Self::NewIfb { name, mac, mtu } => {
                 let mut message = LinkMessage::default();
@@ -114,7 +114,7 @@ impl Step {
                     LinkAttribute::Mtu(*mtu),
                     LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Ifb)]),
                 ];
-                return Ok(vec![link(RTM_NEWLINK, CREATE, name, &message), ask(name)]);
+                return Ok(vec![link(RTM_NEWLINK, CREATE, name, &message), link::get(&name.into())?]);
             }
             Self::Shape { end, name, rate, mtu } => limit::at_root(name, known.index(*end, name)?, *rate, *mtu)?,
             Self::IngressQdisc { name } => limit::ingress_qdisc(name, known.index(End::Host, name)?)?,
@@ -142,7 +142,7 @@ impl Step {
                 if let Some(bridge) = bridge {
                     here.attributes.push(LinkAttribute::Controller(known.index(End::Bridge, bridge)?));
                 }
-                return Ok(vec![link(RTM_NEWLINK, CREATE, name, &here), ask(name)]);
+                return Ok(vec![link(RTM_NEWLINK, CREATE, name, &here), link::get(&name.into())?]);
             }
             Self::NoLinkLocal { end, name, alias } => {
                 let mut message = at(known.index(*end, name)?);
@@ -175,6 +175,7 @@ impl Step {
                 message.header.change_mask = LinkFlags::Up;
                 link(RTM_SETLINK, 0, name, &message)
             }
+            Self::Settle { end, name } => settle::ask(name, known.index(*end, name)?)?,
             Self::NewAddress { end, name, address } => new_address(name, known.index(*end, name)?, *address),
             Self::NewNeighbour { end, name, address, mac } => {
                 let mut message = NeighbourMessage::default();
@@ -249,14 +250,6 @@ fn at(index: u32) -> LinkMessage {
 fn link(kind: u16, flags: u16, name: &IfName, message: &LinkMessage) -> Request {
     let operation = if kind == RTM_SETLINK { "RTM_SETLINK" } else { "RTM_NEWLINK" };
     Request { operation, subject: Some(Subject::Interface(name.to_string())), kind, flags, body: bytes(message) }
-}
-
-/// Asks for the number of what was just made.
-fn ask(name: &IfName) -> Request {
-    let mut message = LinkMessage::default();
-    message.attributes.push(LinkAttribute::IfName(name.to_string()));
-    let subject = Some(Subject::Interface(name.to_string()));
-    Request { operation: "RTM_GETLINK", subject, kind: RTM_GETLINK, flags: 0, body: bytes(&message) }
 }
 
 fn new_address(name: &IfName, index: u32, address: IpNet) -> Request {

@@ -120,6 +120,12 @@ impl Step {
                 };
                 link("RTM_SETLINK", name, "up".into(), reason)
             }
+            Self::Settle { name, .. } => link(
+                "RTM_GETLINK",
+                name,
+                "until it is up".into(),
+                "the first packet passes: the kernel puts off a part of bringing a link up until it has time, or is asked",
+            ),
             Self::NewNeighbour { name, address, mac, .. } => link(
                 "RTM_NEWNEIGH",
                 name,

@@ -3,6 +3,7 @@
 mod attach;
 mod crash;
 mod families;
+mod first_packet;
 mod hostile;
 mod obstacles;
 mod ports;
