@@ -33,6 +33,10 @@ use crate::tables::{ATTEMPTS, Tables, unsteady};
 /// * After a kill [`reconcile`](Nat::reconcile) removes what belongs to nobody any more, from what the kernel knows.
 /// * Every base chain that hooks in sees every packet, and any of them may drop it: where Docker has set the policy of
 ///   its FORWARD chain to drop, or firewalld has zones, packets need leave there as well.
+/// * A container behind a bridge reaches its own published ports by what the host routes. Where frames on bridges pass
+///   nf_tables as well (the module br_netfilter, with `net.bridge.bridge-nf-call-iptables`), they are sent back by the
+///   port they came from, which a bridge does only where the port is set so: `hairpin`, by
+///   [`change_bridge_port`](crate::Net::change_bridge_port). `Network` sets it, here it is the caller's.
 /// * Kernel: 5.15 with nf_tables (`CONFIG_NFT_NAT`, `CONFIG_NFT_MASQ`, `CONFIG_NFT_CT`, `CONFIG_NFT_FIB_INET`).
 /// * Privileges: CAP_NET_ADMIN over the network namespace. Errors without: [`Permission`](crate::ErrorKind::Permission).
 ///

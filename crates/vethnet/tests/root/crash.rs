@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use cellkit_core::{Observer, StepText};
-use vethnet::{Attach, ErrorKind, Record};
+use vethnet::{Attach, ErrorKind, Rate, Record};
 
 use super::world::{Ns, StateDir, forwarding, networks, wait};
 
@@ -16,7 +16,8 @@ use super::world::{Ns, StateDir, forwarding, networks, wait};
 const VICTIM: &str = "VETHNET_TEST_VICTIM";
 
 fn spec() -> Attach {
-    Attach::new("a").publish("8080:80".parse().expect("port")).publish("0.0.0.0:53:53/udp".parse().expect("port"))
+    let spec = Attach::new("a").ingress(Rate::mbit(30)).egress(Rate::mbit(20));
+    spec.publish("8080:80".parse().expect("port")).publish("0.0.0.0:53:53/udp".parse().expect("port"))
 }
 
 /// Kills its own process with SIGKILL after go `at`: after steps that were made together.

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use cellkit_core::{Observer, StepText};
-use vethnet::{Attach, ErrorKind};
+use vethnet::{Attach, ErrorKind, Rate};
 
 use super::world::{Ns, StateDir, network, wait};
 
@@ -488,7 +488,8 @@ fn a_dropped_future_leaves_nothing() {
     isolated!(|| {
         let state = StateDir::new();
         for network in state.networks() {
-            let spec = Attach::new("a").publish("8080:80".parse().expect("port"));
+            let spec = Attach::new("a").ingress(Rate::mbit(30)).egress(Rate::mbit(20));
+            let spec = spec.publish("8080:80".parse().expect("port"));
             let mut dropped = 0;
             let mut at = 0;
             let mut done_before = false;
