@@ -159,11 +159,13 @@ impl Netns {
     pub fn of_path(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         // Not blocking: a FIFO would wait for its writer.
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-            .open(path)
-            .map_err(|error| Error::from_io("openat", &error).on(path))?;
+        let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).map_err(
+            |error| {
+                let is_gone = error.kind() == std::io::ErrorKind::NotFound && path.starts_with("/proc");
+                let error = Error::from_io("openat", &error).on(path);
+                if is_gone { error.with_hint("there is no such process, any more") } else { error }
+            },
+        )?;
         let is_empty = file.metadata().is_ok_and(|data| data.is_file() && data.len() == 0);
         let is_of_nsfs = fs_magic(file.as_raw_fd()) == Ok(NSFS_MAGIC);
         Self::adopt(file.into()).map_err(|error| {

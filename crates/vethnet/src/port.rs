@@ -265,8 +265,7 @@ impl FromStr for PublishedPort {
 }
 
 fn parse(text: &str) -> std::result::Result<PublishedPort, &'static str> {
-    const FORM: &str =
-        "write it as [IP:]HOST:CONTAINER[/tcp|udp|sctp], such as 8080:80, 8000-8010:8000-8010 or [::1]:53:53/udp";
+    const FORM: &str = "write it as [IP:]HOST:CONTAINER[/tcp|udp|sctp], such as 8080:80, 8000-8010:8000-8010 or [2001:db8::1]:53:53/udp";
     let (ports, protocol) = match text.split_once('/') {
         Some((ports, protocol)) => (ports, protocol.parse().map_err(|_| "the protocol has to be tcp, udp or sctp")?),
         None => (text, Protocol::Tcp),

@@ -165,7 +165,10 @@ impl Netns {
     ///
     /// See ip-netns(8): <https://man7.org/linux/man-pages/man8/ip-netns.8.html>.
     pub fn open_named(name: impl AsRef<OsStr>) -> Result<Self> {
-        Self::of_path(Name::new(name.as_ref(), "openat")?.path())
+        Self::of_path(Name::new(name.as_ref(), "openat")?.path()).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => error.with_hint("no network namespace has this name here: look with ip netns list"),
+            _ => error,
+        })
     }
 
     /// Takes the name away, as `ip netns delete NAME` does. The namespace ends when nothing else keeps it.

@@ -29,7 +29,8 @@ pub(crate) fn new_elements(
 ) -> Result<Vec<Request>> {
     let mut requests = Vec::new();
     for port in ports {
-        if !settings.localhost && port.host_address().is_some_and(|address| address.is_loopback()) {
+        // That ::1 is never one is said below.
+        if !settings.localhost && port.host_address().is_some_and(|at| at.is_ipv4() && at.is_loopback()) {
             return Err(Error::invalid("published port", "the network's ports are not published on 127.0.0.0/8")
                 .on(Subject::Value(port.to_string()))
                 .with_hint(
@@ -87,6 +88,26 @@ fn elements(port: &PublishedPort, addresses: &[IpAddr]) -> Result<Vec<(&'static 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ports_of_the_loopback_are_refused_with_the_right_advice() {
+        let (name, owner) = (IfName::new("pods").unwrap(), Owner::new("web").unwrap());
+        let addresses = ["10.1.0.2".parse().unwrap(), "fd00::2".parse().unwrap()];
+        for (text, localhost, words) in [
+            ("127.0.0.1:80:80", false, Some("127.0.0.0/8")),
+            ("127.0.0.1:80:80", true, None),
+            ("[::1]:80:80", false, Some("nothing away from ::1")),
+            ("[::1]:80:80", true, Some("nothing away from ::1")),
+        ] {
+            let settings = Settings { localhost, ..Settings::default() };
+            let result = new_elements(&name, &owner, &addresses, &[text.parse().unwrap()], settings);
+            match (result, words) {
+                (Ok(_), None) => {}
+                (Err(error), Some(words)) => assert!(error.to_string().contains(words), "{text}: {error:#}"),
+                (result, _) => panic!("{text} {localhost}: {result:?}"),
+            }
+        }
+    }
 
     #[test]
     fn a_port_is_an_element_of_a_map() {

@@ -236,6 +236,25 @@ impl Net {
     /// # Ok(())
     /// # }
     /// ```
+    ///
+    /// What is read has the numbers of interfaces; their names are those of [`links`](Net::links):
+    ///
+    /// ```no_run
+    /// # async fn example(net: vethnet::Net) -> vethnet::Result<()> {
+    /// use std::collections::HashMap;
+    /// use vethnet::{RouteFilter, RouteTable};
+    ///
+    /// let links: HashMap<_, _> = net.links().await?.into_iter().map(|link| (link.index, link)).collect();
+    /// for mut route in net.routes(&RouteFilter::default().table(RouteTable::MAIN)).await? {
+    ///     for hop in &mut route.hops {
+    ///         let link = hop.dev.as_ref().and_then(|dev| links.get(&dev.index()?));
+    ///         hop.dev = link.map(Into::into).or(hop.dev.take());
+    ///     }
+    ///     println!("{route}"); // default via 10.1.0.1 dev eth0
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn routes(&self, filter: &RouteFilter) -> Result<Vec<Route>> {
         let dev = match &filter.dev {
             Some(link) => self.index_of(link).await?,

@@ -220,6 +220,9 @@ fn what_is_in_the_place_of_a_name() {
         let _run = Run::new();
         let host = Ns::host();
         Netns::remove_named(Netns::create_named("a").map(|_| "a").expect("create")).expect("remove");
+        let error = Netns::open_named("never").expect_err("nothing of this name");
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert!(error.hint().expect("hint").contains("ip netns list"), "{error:#}");
         // Ours, theirs that is fresh, theirs that is old.
         for (name, mode, old) in [("ours", 0o444, false), ("fresh", 0, false), ("old", 0, true)] {
             let path = format!("/run/netns/{name}");
