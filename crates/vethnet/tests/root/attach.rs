@@ -61,10 +61,10 @@ fn two_containers_reach_each_other_the_gateway_and_the_world() {
             let _b = b.serve(80);
             let _host = host.serve(81);
             let _world = uplink.0.serve(82);
-            assert_eq!(a.seen_at(second.address(), 80).expect("a to b"), first.address());
-            assert_eq!(a.seen_at(first.gateway(), 81).expect("a to gateway"), first.address());
-            assert_eq!(a.seen_at(WORLD, 82).expect("a to the world"), HOST, "masqueraded");
-            assert_eq!(b.seen_at(WORLD, 82).expect("b to the world"), HOST, "masqueraded");
+            assert_eq!(a.reaches(second.address(), 80).expect("a to b"), first.address());
+            assert_eq!(a.reaches(first.gateway(), 81).expect("a to gateway"), first.address());
+            assert_eq!(a.reaches(WORLD, 82).expect("a to the world"), HOST, "masqueraded");
+            assert_eq!(b.reaches(WORLD, 82).expect("b to the world"), HOST, "masqueraded");
             assert_eq!(a.run(|| std::net::TcpListener::bind("127.0.0.1:0").map(drop)).map_err(|e| e.kind()), Ok(()));
 
             // From outside, only answers come in.
@@ -73,7 +73,7 @@ fn two_containers_reach_each_other_the_gateway_and_the_world() {
 
             first.detach().await.expect("detach a");
             first.detach().await.expect("again");
-            assert_eq!(b.seen_at(WORLD, 82).expect("b is still there"), HOST);
+            assert_eq!(b.reaches(WORLD, 82).expect("b is still there"), HOST);
             assert!(!network.detach("a").await.expect("a is detached"));
             assert!(network.detach("b").await.expect("by its owner's id"));
         });
@@ -135,7 +135,7 @@ fn two_networks_of_one_state_directory_do_not_meet() {
             let second = two.attach(&b, &Attach::new("same"), &mut ()).await.expect("b");
             let _server = b.serve(80);
             a.seen_at(second.address(), 80).expect_err("networks are apart");
-            Ns::host().seen_at(second.address(), 80).expect("the host reaches both");
+            Ns::host().reaches(second.address(), 80).expect("the host reaches both");
             first.detach().await.expect("detach");
             assert_eq!(forwarding(), "1", "the other network needs it");
             second.detach().await.expect("detach");

@@ -124,7 +124,7 @@ fn a_kill_does_not_hurt_the_others() {
             assert_eq!(network.reconcile(|owner| owner == "b").await.expect("reconcile"), ["a"]);
             assert_eq!(Ns::host().output("nft", "list ruleset"), before);
             let _server = b.serve(81);
-            assert_eq!(Ns::host().seen_at(other.gateway(), 8081).expect("b's port"), other.gateway());
+            assert_eq!(Ns::host().reaches(other.gateway(), 8081).expect("b's port"), other.gateway());
             assert_eq!(network.reconcile(|_| true).await.expect("all alive"), [""; 0]);
             other.detach().await.expect("detach");
         });

@@ -64,12 +64,12 @@ fn a_bridge_of_both_families() {
             let _host = Ns::host().serve(81);
             let _world = uplink.0.serve(82);
             for (from, to) in [("10.209.0.2", "10.209.0.3"), ("fd09::2", "fd09::b")] {
-                assert_eq!(a.seen_at(ip(to), 80).expect("a to b"), ip(from));
+                assert_eq!(a.reaches(ip(to), 80).expect("a to b"), ip(from));
             }
-            assert_eq!(a.seen_at(ip("fd09::1"), 81).expect("a to the host"), ip("fd09::2"));
-            assert_eq!(Ns::host().seen_at(ip("fd09::b"), 80).expect("the host to b"), ip("fd09::1"));
-            a.seen_at(ip("2001:db8::2"), 82).expect("a to the world");
-            assert_eq!(a.seen_at(WORLD, 82).expect("a to the world"), HOST);
+            assert_eq!(a.reaches(ip("fd09::1"), 81).expect("a to the host"), ip("fd09::2"));
+            assert_eq!(Ns::host().reaches(ip("fd09::b"), 80).expect("the host to b"), ip("fd09::1"));
+            a.reaches(ip("2001:db8::2"), 82).expect("a to the world");
+            assert_eq!(a.reaches(WORLD, 82).expect("a to the world"), HOST);
             first.detach().await.expect("detach");
             second.detach().await.expect("detach");
         });
@@ -112,14 +112,14 @@ fn a_network_without_a_bridge() {
             let _host = host.serve(81);
             let _world = uplink.0.serve(82);
             for (from, to) in [("10.40.0.2", "10.40.0.3"), ("fd40::2", "fd40::3")] {
-                assert_eq!(a.seen_at(ip(to), 80).expect("a to b"), ip(from));
+                assert_eq!(a.reaches(ip(to), 80).expect("a to b"), ip(from));
             }
-            assert_eq!(a.seen_at(HOST, 81).expect("a to the host"), ip("10.40.0.2"));
-            assert_eq!(host.seen_at(second.address(), 80).expect("the host to b"), HOST);
-            assert_eq!(a.seen_at(WORLD, 82).expect("a to the world"), HOST, "masqueraded");
-            a.seen_at(ip("2001:db8::2"), 82).expect("a to the world");
-            assert_eq!(uplink.0.seen_at(HOST, 8080).expect("published"), WORLD);
-            a.seen_at(HOST, 8080).expect("published, from within");
+            assert_eq!(a.reaches(HOST, 81).expect("a to the host"), ip("10.40.0.2"));
+            assert_eq!(host.reaches(second.address(), 80).expect("the host to b"), HOST);
+            assert_eq!(a.reaches(WORLD, 82).expect("a to the world"), HOST, "masqueraded");
+            a.reaches(ip("2001:db8::2"), 82).expect("a to the world");
+            assert_eq!(uplink.0.reaches(HOST, 8080).expect("published"), WORLD);
+            a.reaches(HOST, 8080).expect("published, from within");
             // From outside, only what was published comes in.
             uplink.0.output("ip", "route add 10.40.0.0/16 via 192.0.2.1");
             uplink.0.seen_at(second.address(), 80).expect_err("the world to b");
@@ -159,8 +159,8 @@ fn isolated_containers_do_not_reach_each_other() {
                 let second = network.attach(&b, &Attach::new("b"), &mut ()).await.expect("b");
                 let _b = b.serve(80);
                 a.seen_at(second.address(), 80).expect_err("a to b");
-                Ns::host().seen_at(second.address(), 80).expect("the host to b");
-                assert_eq!(a.seen_at(WORLD, 82).expect("a to the world"), HOST);
+                Ns::host().reaches(second.address(), 80).expect("the host to b");
+                assert_eq!(a.reaches(WORLD, 82).expect("a to the world"), HOST);
                 first.detach().await.expect("detach");
                 second.detach().await.expect("detach");
             });

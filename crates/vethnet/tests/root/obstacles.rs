@@ -378,9 +378,12 @@ fn a_full_bridge_says_so_and_leaves_nothing() {
         wait(async {
             let first = network.attach(&a, &Attach::new("a"), &mut ()).await.expect("a");
             // Of a group of their own, so that one call removes them.
-            let lines: String = (0..1022)
-                .map(|port| format!("link add p{port} group 77 master cellkit0 type veth peer name q{port} group 77\n"))
-                .collect();
+            let both_ends = |pair| {
+                format!(
+                    "link add p{pair} group 77 master cellkit0 type veth peer name q{pair} group 77\nlink set q{pair} master cellkit0\n"
+                )
+            };
+            let lines: String = (0..511).map(both_ends).collect();
             let file = faultkit::TempDir::new();
             std::fs::write(file.path().join("batch"), lines).expect("write");
             host.output("ip", &format!("-batch {}", file.path().join("batch").display()));

@@ -28,12 +28,12 @@ fn a_published_port_is_reached_from_everywhere() {
             let _server = web.serve(80);
             let gateway = first.gateway();
 
-            assert_eq!(uplink.0.seen_at(HOST, 8080).expect("from the world"), WORLD, "with its own address");
-            assert_eq!(host.seen_at(HOST, 8080).expect("from the host"), HOST);
-            assert_eq!(host.seen_at(gateway, 8080).expect("from the host, by the bridge's address"), gateway);
-            assert_eq!(other.seen_at(HOST, 8080).expect("from another container"), gateway);
-            assert_eq!(other.seen_at(gateway, 8080).expect("the same, by the gateway"), gateway);
-            assert_eq!(web.seen_at(HOST, 8080).expect("from itself"), gateway);
+            assert_eq!(uplink.0.reaches(HOST, 8080).expect("from the world"), WORLD, "with its own address");
+            assert_eq!(host.reaches(HOST, 8080).expect("from the host"), HOST);
+            assert_eq!(host.reaches(gateway, 8080).expect("from the host, by the bridge's address"), gateway);
+            assert_eq!(other.reaches(HOST, 8080).expect("from another container"), gateway);
+            assert_eq!(other.reaches(gateway, 8080).expect("the same, by the gateway"), gateway);
+            assert_eq!(web.reaches(HOST, 8080).expect("from itself"), gateway);
             let refused = host.seen_at(Ipv4Addr::LOCALHOST, 8080).expect_err("not on 127.0.0.1");
             assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
             host.seen_at(HOST, 8081).expect_err("another port");
@@ -60,8 +60,8 @@ fn a_published_port_takes_only_traffic_to_the_host() {
             let _ours = dns.serve(53);
             let _theirs = uplink.0.serve(53);
             // The server in the world sees the host, the one in the container would see the gateway.
-            assert_eq!(other.seen_at(WORLD, 53).expect("a name server elsewhere"), HOST);
-            assert_eq!(other.seen_at(HOST, 53).expect("the published one"), first.gateway());
+            assert_eq!(other.reaches(WORLD, 53).expect("a name server elsewhere"), HOST);
+            assert_eq!(other.reaches(HOST, 53).expect("the published one"), first.gateway());
             first.detach().await.expect("detach");
             second.detach().await.expect("detach");
         });
@@ -86,11 +86,11 @@ fn one_address_of_the_host_and_udp() {
             let second = network.attach(&two, &second, &mut ()).await.expect("two");
             // Only one of them answers, so which is reached can be told.
             let server = one.serve(80);
-            assert_eq!(uplink.0.seen_at(HOST, 80).expect("one"), WORLD);
+            assert_eq!(uplink.0.reaches(HOST, 80).expect("one"), WORLD);
             uplink.0.seen_at(Ipv4Addr::new(192, 0, 2, 10), 80).expect_err("two has no server");
             drop(server);
             let _server = two.serve(80);
-            assert_eq!(uplink.0.seen_at(Ipv4Addr::new(192, 0, 2, 10), 80).expect("two"), WORLD);
+            assert_eq!(uplink.0.reaches(Ipv4Addr::new(192, 0, 2, 10), 80).expect("two"), WORLD);
 
             let inside = one.run(|| UdpSocket::bind("0.0.0.0:53").expect("bind"));
             let outside = uplink.0.run(|| UdpSocket::bind("0.0.0.0:0").expect("bind"));
@@ -289,7 +289,7 @@ fn a_connection_does_not_outlive_its_container() {
                 Ok::<_, std::io::Error>(String::from_utf8_lossy(&buffer[..length]).into_owned())
             };
             let _world = uplink.0.serve(82);
-            other.seen_at(WORLD, 82).expect("a connection of the one that stays");
+            other.reaches(WORLD, 82).expect("a connection of the one that stays");
             let others = flows_with(stays.address());
             assert_eq!(others, 1);
 
@@ -297,7 +297,7 @@ fn a_connection_does_not_outlive_its_container() {
             let server = answer(&first, "one", 1);
             assert_eq!(ask().expect("answered"), "one");
             server.join().expect("server");
-            first.seen_at(WORLD, 82).expect("a connection to the world");
+            first.reaches(WORLD, 82).expect("a connection to the world");
             assert_eq!(flows_with(one.address()), 2, "in and out");
             one.detach().await.expect("detach");
             assert_eq!(flows_with(one.address()), 0, "those of both directions are forgotten");

@@ -156,12 +156,21 @@ impl Ns {
         Server { stop, thread: Some(thread) }
     }
 
-    /// Connects from inside and returns what a [`serve`](Ns::serve) said: the address this side was seen at.
+    /// Connects from inside and returns what a [`serve`](Ns::serve) said: the address this side was seen at. For what has
+    /// to work, with the patience that a busy machine needs.
+    pub fn reaches(&self, address: impl Into<IpAddr>, port: u16) -> Result<IpAddr, std::io::Error> {
+        self.ask(SocketAddr::new(address.into(), port), Duration::from_secs(20))
+    }
+
+    /// The same for what may not work: who does not answer soon does not answer.
     pub fn seen_at(&self, address: impl Into<IpAddr>, port: u16) -> Result<IpAddr, std::io::Error> {
-        let address = SocketAddr::new(address.into(), port);
+        self.ask(SocketAddr::new(address.into(), port), Duration::from_millis(800))
+    }
+
+    fn ask(&self, address: SocketAddr, patience: Duration) -> Result<IpAddr, std::io::Error> {
         self.run(|| {
-            let mut stream = TcpStream::connect_timeout(&address, Duration::from_millis(800))?;
-            stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+            let mut stream = TcpStream::connect_timeout(&address, patience)?;
+            stream.set_read_timeout(Some(Duration::from_secs(20)))?;
             let mut text = String::new();
             stream.read_to_string(&mut text)?;
             Ok(text.parse().expect("an address"))

@@ -9,7 +9,7 @@ use nix::sys::socket::{
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 
-use super::world::{Bridge, HOST, Ns, Server, WORLD, World, ask, ip, port, wait};
+use super::world::{Bridge, HOST, Ns, Server, WORLD, World, ip, port, told, wait};
 
 /// How many connections of the protocol the kernel tracks that have one of the addresses in them.
 fn tracked(protocol: &str, addresses: &[IpAddr]) -> usize {
@@ -52,9 +52,9 @@ fn connections_end_with_their_container_in_both_directions() {
         let mut sockets = Vec::new();
         for family in 0..2 {
             let (there, here) = (ip(WORLD[family]), ip(HOST[family]));
-            ask(&world.0, here, 8080).expect("to it");
-            ask(&web, there, 81).expect("by it");
-            ask(&other, there, 81).expect("by another");
+            told(&world.0, here, 8080).expect("to it");
+            told(&web, there, 81).expect("by it");
+            told(&other, there, 81).expect("by another");
             let inside = udp(&web, bridge.addresses(2)[family], 53);
             let outside = udp(&world.0, there, 40_000);
             outside.send_to(b"ping", (here, 5353)).expect("send");

@@ -10,7 +10,7 @@ use nix::sys::socket::{
 use nix::sys::time::{TimeVal, TimeValLike};
 use vethnet::{ErrorKind, MacAddr, Nat};
 
-use super::world::{Bridge, HOST, Ns, Server, World, ask, ip, port, settle, silence, wait};
+use super::world::{Bridge, HOST, Ns, Server, World, ip, port, settle, silence, told, wait};
 
 /// A packet socket on `eth0`.
 fn eth0(ns: &Ns) -> OwnedFd {
@@ -203,13 +203,13 @@ fn whoever_changes_its_addresses_reaches_nobody_and_takes_nothing_over() {
         let (_web, _evil) = (Server::everywhere(&web, 80, "web"), Server::everywhere(&evil, 80, "evil"));
         let reached = |text: &str| {
             for (family, address) in bridge.addresses(2).into_iter().enumerate() {
-                assert!(ask(&host, address, 80).expect(text).starts_with("web "), "{text}");
-                assert!(ask(&world.0, ip(HOST[family]), 8080).expect(text).starts_with("web "), "{text}");
+                assert!(told(&host, address, 80).expect(text).starts_with("web "), "{text}");
+                assert!(told(&world.0, ip(HOST[family]), 8080).expect(text).starts_with("web "), "{text}");
             }
         };
         reached("guarded");
-        ask(&evil, bridge.addresses(2)[0], 80).expect("as itself");
-        ask(&evil, bridge.addresses(2)[1], 80).expect("as itself");
+        told(&evil, bridge.addresses(2)[0], 80).expect("as itself");
+        told(&evil, bridge.addresses(2)[1], 80).expect("as itself");
 
         // It takes the neighbour's addresses and says so to everybody.
         evil.run(|| super::world::sysctl("ipv4/conf/eth0/arp_notify", "1"));

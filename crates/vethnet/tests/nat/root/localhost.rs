@@ -1,6 +1,6 @@
 //! Published ports on 127.0.0.1, and what keeps containers from the host's own 127.0.0.1 then.
 
-use super::world::{Bridge, Ns, Server, World, ask, ip, port, silence, sysctl, wait};
+use super::world::{Bridge, Ns, Server, World, ask, ip, port, silence, sysctl, told, wait};
 
 #[test]
 fn localhost_leads_to_the_container_and_the_container_not_to_localhost() {
@@ -17,7 +17,7 @@ fn localhost_leads_to_the_container_and_the_container_not_to_localhost() {
         sysctl("ipv4/conf/br1/route_localnet", "1");
         let _web = Server::everywhere(&web, 80, "web");
         for (address, port) in [("127.0.0.1", 8080), ("127.0.0.7", 8080), ("127.0.0.1", 8081), ("127.0.0.2", 8082)] {
-            assert_eq!(ask(&host, ip(address), port).expect(address), "web 10.1.0.1", "{address} {port}");
+            assert_eq!(told(&host, ip(address), port).expect(address), "web 10.1.0.1", "{address} {port}");
         }
         ask(&host, ip("127.0.0.2"), 8081).expect_err("another address");
         ask(&host, ip("::1"), 8080).expect_err("there is no way from ::1");
@@ -32,7 +32,7 @@ fn localhost_leads_to_the_container_and_the_container_not_to_localhost() {
         silence(&web, ip("127.0.0.1"), 631);
         // And it is the guard that keeps it from it, nothing else does.
         host.output("nft", "flush chain inet nat1 guard");
-        assert_eq!(ask(&web, ip("127.0.0.1"), 631).expect("without the guard"), "private 10.1.0.2");
+        assert_eq!(told(&web, ip("127.0.0.1"), 631).expect("without the guard"), "private 10.1.0.2");
         wait(nat.remove()).expect("remove");
         bridge.remove();
         world.remove();

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use vethnet::{IfName, Nat};
 
 use super::world::{
-    Bridge, HOST, Ns, Server, WORLD, World, ask, ip, name, namespace, port, settle, silence, sysctl, wait,
+    Bridge, HOST, Ns, Server, WORLD, World, ask, ip, name, namespace, port, settle, silence, sysctl, told, wait,
 };
 
 /// Neither by their addresses nor by the ports that they publish, in neither direction; but for one that is open.
@@ -31,9 +31,9 @@ fn containers_of_one_network_do_not_reach_those_of_another() {
                 silence(from, bridge.addresses(1)[family], port);
             }
             for port in [8081, 8082] {
-                ask(&world.0, host, port).expect("the world reaches both");
+                told(&world.0, host, port).expect("the world reaches both");
             }
-            assert!(ask(&a, host, 8081).expect("its own network's").starts_with("a "));
+            assert!(told(&a, host, 8081).expect("its own network's").starts_with("a "));
         }
         // It is for each network to say.
         wait(first.remove()).expect("remove");
@@ -44,7 +44,7 @@ fn containers_of_one_network_do_not_reach_those_of_another() {
         });
         for family in 0..2 {
             let host = ip(HOST[family]);
-            assert!(ask(&a, host, 8082).expect("the other's port, like the world").starts_with("b "));
+            assert!(told(&a, host, 8082).expect("the other's port, like the world").starts_with("b "));
             silence(&a, two.addresses(2)[family], 80);
             silence(&b, host, 8081);
         }
@@ -104,11 +104,11 @@ fn without_a_bridge_each_link_is_the_networks() {
         world.0.output("ip", "-6 route add fd00:9::/64 via 2001:db8::1");
         for family in 0..2 {
             let (host, there) = (ip(HOST[family]), ip(WORLD[family]));
-            assert_eq!(ask(&web, there, 81).expect("the world"), format!("world {host}"), "masqueraded");
-            assert_eq!(ask(&world.0, host, 8080).expect("published"), format!("web {there}"));
-            ask(&other, addresses[family], 80).expect("one of the network");
-            ask(&other, host, 8080).expect("by its published port");
-            ask(&web, host, 8080).expect("from itself");
+            assert_eq!(told(&web, there, 81).expect("the world"), format!("world {host}"), "masqueraded");
+            assert_eq!(told(&world.0, host, 8080).expect("published"), format!("web {there}"));
+            told(&other, addresses[family], 80).expect("one of the network");
+            told(&other, host, 8080).expect("by its published port");
+            told(&web, host, 8080).expect("from itself");
             silence(&world.0, addresses[family], 80);
         }
         // Whoever takes another's address sends to nobody.
@@ -153,8 +153,8 @@ fn containers_may_be_apart_and_keep_their_addresses() {
         });
         for family in 0..2 {
             silence(&other, addresses[family], 80);
-            ask(&other, ip(HOST[family]), 8080).expect("what is published is for everybody");
-            assert_eq!(ask(&web, ip(WORLD[family]), 81).expect("the world"), format!("world {}", addresses[family]));
+            told(&other, ip(HOST[family]), 8080).expect("what is published is for everybody");
+            assert_eq!(told(&web, ip(WORLD[family]), 81).expect("the world"), format!("world {}", addresses[family]));
         }
         wait(nat.remove()).expect("remove");
         for link in [web_link, other_link] {

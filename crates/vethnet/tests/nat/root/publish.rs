@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use vethnet::ErrorKind;
 
-use super::world::{Bridge, HOST, Ns, Server, WORLD, World, ask, ip, port, silence, wait};
+use super::world::{Bridge, HOST, Ns, Server, WORLD, World, ask, ip, port, silence, told, wait};
 
 /// Of each property, IPv4 first and IPv6 second.
 #[test]
@@ -29,13 +29,13 @@ fn the_world_and_containers_reach_what_they_should_in_both_families() {
             let (there, here) = (ip(WORLD[family]), ip(HOST[family]));
             let (gateway, web_at, other_at) =
                 (bridge.addresses(1)[family], bridge.addresses(2)[family], bridge.addresses(3)[family]);
-            assert_eq!(ask(&other, there, 81).expect("the world"), format!("world {here}"), "masqueraded");
-            assert_eq!(ask(&other, gateway, 82).expect("the host"), format!("host {other_at}"));
-            assert_eq!(ask(&other, web_at, 80).expect("a neighbour"), format!("web {other_at}"));
-            assert_eq!(ask(&world.0, here, 8080).expect("published"), format!("web {there}"), "with its own address");
-            assert_eq!(ask(&host, here, 8080).expect("from the host"), format!("web {here}"));
-            assert_eq!(ask(&other, here, 8080).expect("from a neighbour"), format!("web {gateway}"));
-            assert_eq!(ask(&web, here, 8080).expect("from itself"), format!("web {gateway}"));
+            assert_eq!(told(&other, there, 81).expect("the world"), format!("world {here}"), "masqueraded");
+            assert_eq!(told(&other, gateway, 82).expect("the host"), format!("host {other_at}"));
+            assert_eq!(told(&other, web_at, 80).expect("a neighbour"), format!("web {other_at}"));
+            assert_eq!(told(&world.0, here, 8080).expect("published"), format!("web {there}"), "with its own address");
+            assert_eq!(told(&host, here, 8080).expect("from the host"), format!("web {here}"));
+            assert_eq!(told(&other, here, 8080).expect("from a neighbour"), format!("web {gateway}"));
+            assert_eq!(told(&web, here, 8080).expect("from itself"), format!("web {gateway}"));
             silence(&world.0, web_at, 80);
         }
         for localhost in ["127.0.0.1", "::1"] {
@@ -116,8 +116,8 @@ fn a_range_leads_each_port_to_its_own() {
             let range = port("8000-8010:9000-9010");
             nat.publish("web", &bridge.addresses(2), &[range]).await.expect("publish");
             for address in HOST.map(ip) {
-                assert!(ask(&world.0, address, 8000).expect("the first").starts_with("first "));
-                assert!(ask(&world.0, address, 8010).expect("the last").starts_with("last "));
+                assert!(told(&world.0, address, 8000).expect("the first").starts_with("first "));
+                assert!(told(&world.0, address, 8010).expect("the last").starts_with("last "));
                 ask(&world.0, address, 8005).expect_err("nobody listens there");
             }
             // Whatever overlaps it is refused by the kernel, and all that was asked for with it.

@@ -212,12 +212,21 @@ impl Drop for Server {
     }
 }
 
-/// Connects from inside and returns what a [`Server`] said.
+/// Connects from inside and returns what a [`Server`] said. For what has to work, with the patience that a busy machine
+/// needs.
+pub fn told(from: &Ns, address: impl Into<IpAddr>, port: u16) -> Result<String, Error> {
+    connect(from, SocketAddr::new(address.into(), port), Duration::from_secs(20))
+}
+
+/// The same for what may not work: who does not answer soon does not answer.
 pub fn ask(from: &Ns, address: impl Into<IpAddr>, port: u16) -> Result<String, Error> {
-    let address = SocketAddr::new(address.into(), port);
+    connect(from, SocketAddr::new(address.into(), port), Duration::from_millis(500))
+}
+
+fn connect(from: &Ns, address: SocketAddr, patience: Duration) -> Result<String, Error> {
     from.run(|| {
-        let mut stream = TcpStream::connect_timeout(&address, Duration::from_millis(500))?;
-        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+        let mut stream = TcpStream::connect_timeout(&address, patience)?;
+        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
         let mut text = String::new();
         stream.read_to_string(&mut text)?;
         Ok(text)
