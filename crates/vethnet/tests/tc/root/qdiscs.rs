@@ -89,13 +89,15 @@ fn a_token_bucket_is_what_tc_sees_and_what_traffic_feels() {
             // A link that was read stands for its number, and for its name in errors.
             let link = net.link(&pair.a0).await.expect("link").expect("there");
             assert_eq!(net.qdiscs(&link).await.expect("qdiscs").len(), 1);
-            net.remove_qdisc(&link, Parent::Root).await.expect("remove");
-            let error = net.remove_qdisc(&link, Parent::Root).await.expect_err("there is none");
+            assert!(net.remove_qdisc(&link, Parent::Root).await.expect("remove"));
+            assert!(!net.remove_qdisc(&link, Parent::Root).await.expect("there is none"));
+            assert!(!net.remove_qdisc(&link, Parent::Ingress).await.expect("there never was one"));
+            let error = net.remove_filters(&link, Parent::Ingress).await.expect_err("there is no ingress");
             let subject = error.subject().expect("subject").to_string();
             assert!(subject.contains(&format!("{:?}", pair.a0.as_str())), "{subject}");
             assert_eq!(tc(&host, "qdisc show dev a0")[0]["kind"], "noqueue");
-            let error = net.remove_qdisc(&pair.a0, Parent::Root).await.expect_err("there is none");
-            assert_eq!(error.kind(), ErrorKind::NotFound, "{error:?}");
+            let gone = vethnet::IfName::new("gone").expect("name");
+            assert!(!net.remove_qdisc(gone, Parent::Root).await.expect("no such interface"));
             free = tcp(&host, &pair.there, THERE, Duration::from_millis(300));
             assert!(free > 60e6, "not limited any more: {free}");
         });
@@ -176,7 +178,9 @@ fn classes_share_a_rate_by_filters() {
             assert_eq!(busy.kind(), ErrorKind::Busy, "{busy:?}");
             net.remove_filters(&pair.a0, Parent::Class(handle("1:"))).await.expect("filters");
             assert!(tc(&host, "filter show dev a0").is_empty());
-            net.remove_class(&pair.a0, handle("1:10")).await.expect("class");
+            assert!(net.remove_class(&pair.a0, handle("1:10")).await.expect("class"));
+            assert!(!net.remove_class(&pair.a0, handle("1:10")).await.expect("there is none"));
+            assert!(!net.remove_class(&pair.a0, handle("7:1")).await.expect("nor such a qdisc"));
             let missing = net.set_class(&pair.a0, handle("1:9"), handle("1:91"), &HtbClass::new(Rate::mbit(1))).await;
             assert_eq!(missing.expect_err("no parent").kind(), ErrorKind::NotFound);
         });
