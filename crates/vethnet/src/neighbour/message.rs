@@ -50,7 +50,7 @@ fn named(index: u32, neighbour: &Neighbour) -> NeighbourMessage {
 }
 
 /// `ip neighbour add`, or `replace`
-pub(super) fn new(link: &LinkRef, index: u32, neighbour: &Neighbour, flags: u16) -> Request {
+pub(crate) fn new(link: &LinkRef, index: u32, neighbour: &Neighbour, flags: u16) -> Request {
     let mut message = named(index, neighbour);
     message.header.state = neighbour.state.number().into();
     for (is_set, flag) in [(neighbour.is_router, NTF_ROUTER), (neighbour.is_externally_learned, NTF_EXT_LEARNED)] {

@@ -1,39 +1,33 @@
 //! The steps as rtnetlink and nf_tables messages.
 #![forbid(unsafe_code)]
 
-use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use cellkit_core::{Error, Result, Subject};
 use netlink_packet_route::AddressFamily;
-use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind,
     InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
-};
-use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
-use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 
 use super::{End, Step, Way};
 use crate::attr;
 use crate::exchange::Request;
+use crate::ip_address::{self, Address};
 use crate::ip_net::IpNet;
 use crate::limit;
-use crate::link::{self, CREATE, LOOPBACK_INDEX, bytes};
+use crate::link::{self, CREATE, LOOPBACK_INDEX, LinkRef, bytes};
 use crate::name::IfName;
+use crate::neighbour::{self, Neighbour};
 use crate::network::Wiring;
 use crate::nft::{self, Links, Pack, Sender, Settings, TableSpec};
 use crate::record::Record;
+use crate::route::{self, Route, RouteProtocol};
 use crate::settle;
-use crate::subnet::width;
+use crate::subnet::{Subnet, width};
 
 const RTM_NEWLINK: u16 = 16;
 const RTM_SETLINK: u16 = 19;
-const RTM_NEWADDR: u16 = 20;
-const RTM_NEWROUTE: u16 = 24;
-const RTM_NEWNEIGH: u16 = 28;
 /// `struct ifinfomsg`, before the attributes.
 const IFINFOMSG: usize = 16;
 const IFLA_LINK: u16 = 5;
@@ -178,23 +172,10 @@ impl Step {
             Self::Settle { end, name } => settle::ask(name, known.index(*end, name)?)?,
             Self::NewAddress { end, name, address } => new_address(name, known.index(*end, name)?, *address),
             Self::NewNeighbour { end, name, address, mac } => {
-                let mut message = NeighbourMessage::default();
-                message.header.family = family(*address);
-                message.header.ifindex = known.index(*end, name)?;
-                message.header.state = NeighbourState::Permanent;
-                message.header.kind = RouteType::Unicast;
-                let destination = match address {
-                    IpAddr::V4(address) => NeighbourAddress::Inet(*address),
-                    IpAddr::V6(address) => NeighbourAddress::Inet6(*address),
-                };
-                message.attributes = vec![
-                    NeighbourAttribute::Destination(destination),
-                    NeighbourAttribute::LinkLayerAddress(mac.bytes().to_vec()),
-                ];
-                let subject = Some(Subject::Interface(name.to_string()));
-                Request { operation: "RTM_NEWNEIGH", subject, kind: RTM_NEWNEIGH, flags: CREATE, body: bytes(&message) }
+                let neighbour = Neighbour::permanent(*address, *mac);
+                neighbour::message::new(&name.into(), known.index(*end, name)?, &neighbour, CREATE)
             }
-            Self::NewRoute { end, name, way } => new_route(*way, known.index(*end, name)?),
+            Self::NewRoute { end, name, way } => new_route(*way, known.index(*end, name)?)?,
         };
         Ok(vec![one])
     }
@@ -236,10 +217,6 @@ pub(crate) fn unpublish(record: &Record, pack: Pack) -> Result<Vec<Request>> {
     nft::delete_elements(&record.network, &record.plain_addresses(), &record.ports, pack)
 }
 
-fn family(address: IpAddr) -> AddressFamily {
-    if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
-}
-
 fn at(index: u32) -> LinkMessage {
     let mut message = LinkMessage::default();
     message.header.interface_family = AddressFamily::Unspec;
@@ -253,57 +230,32 @@ fn link(kind: u16, flags: u16, name: &IfName, message: &LinkMessage) -> Request 
 }
 
 fn new_address(name: &IfName, index: u32, address: IpNet) -> Request {
-    let mut message = AddressMessage::default();
-    message.header.family = family(address.address());
-    message.header.prefix_len = address.prefix();
-    message.header.scope = AddressScope::Universe;
-    message.header.index = index;
-    message.attributes = vec![AddressAttribute::Local(address.address()), AddressAttribute::Address(address.address())];
+    let mut spec = Address::new(address);
     if let Some(broadcast) = address.broadcast() {
-        message.attributes.push(AddressAttribute::Broadcast(broadcast));
+        spec = spec.broadcast(broadcast);
     }
     if address.is_ipv6() {
         // It was leased: nobody else has it, and to ask takes a second in which it cannot be used.
-        message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
-        if matches!(address.address(), IpAddr::V6(address) if address.is_unicast_link_local()) {
-            message.header.scope = AddressScope::Link;
-        }
+        spec = spec.no_dad();
     }
-    let subject = Some(Subject::Interface(name.to_string()));
-    Request { operation: "RTM_NEWADDR", subject, kind: RTM_NEWADDR, flags: CREATE, body: bytes(&message) }
+    ip_address::message::new(&name.into(), index, &spec, CREATE)
 }
 
-fn new_route(way: Way, index: u32) -> Request {
-    let address = |address| match address {
-        IpAddr::V4(address) => RouteAddress::Inet(address),
-        IpAddr::V6(address) => RouteAddress::Inet6(address),
-    };
-    let mut message = RouteMessage::default();
-    message.header.table = RouteHeader::RT_TABLE_MAIN;
-    message.header.protocol = RouteProtocol::Static;
-    message.header.kind = RouteType::Unicast;
-    message.header.scope = RouteScope::Universe;
-    message.attributes.push(RouteAttribute::Oif(index));
-    let subject = match way {
+fn new_route(way: Way, index: u32) -> Result<Request> {
+    let (route, subject) = match way {
         Way::Default { gateway, onlink, metric } => {
-            message.header.address_family = family(gateway);
+            let to = if gateway.is_ipv4() { Route::default_v4() } else { Route::default_v6() };
+            let mut route = to.via(gateway);
             if onlink {
-                message.header.flags = RouteFlags::Onlink;
+                route = route.onlink();
             }
-            message.attributes.push(RouteAttribute::Gateway(address(gateway)));
-            message.attributes.extend(metric.map(RouteAttribute::Priority));
-            format!("default via {gateway}")
-        }
-        Way::Host(host) => {
-            message.header.address_family = family(host);
-            message.header.destination_prefix_length = width(host);
-            if host.is_ipv4() {
-                message.header.scope = RouteScope::Link;
+            if let Some(metric) = metric {
+                route = route.metric(metric);
             }
-            message.attributes.push(RouteAttribute::Destination(address(host)));
-            format!("route to {host}")
+            (route, format!("default via {gateway}"))
         }
+        Way::Host(host) => (Route::to(Subnet::new(host, width(host))?), format!("route to {host}")),
     };
-    let subject = Some(Subject::Thing(subject));
-    Request { operation: "RTM_NEWROUTE", subject, kind: RTM_NEWROUTE, flags: CREATE, body: bytes(&message) }
+    let route = route.dev(LinkRef::Index(index)).protocol(RouteProtocol::STATIC);
+    Ok(route::message::new(&route, Subject::Thing(subject), CREATE))
 }
