@@ -161,7 +161,7 @@ impl Net {
         self.bridge_vlan("RTM_SETLINK", RTM_SETLINK, port.into(), vlan).await
     }
 
-    /// Has it no longer carry a VLAN. It is no error where it did not.
+    /// Has it no longer carry a VLAN. It is no error where it did not, and the kernel does not say so.
     ///
     /// C call: RTM_DELLINK of family AF_BRIDGE. Privileges: CAP_NET_ADMIN over the namespace.
     ///

@@ -199,7 +199,7 @@ impl Net {
         result
     }
 
-    /// Removes all filters of a qdisc: `tc filter delete dev NAME PARENT`.
+    /// Removes all filters of a qdisc: `tc filter delete dev NAME PARENT`. The kernel does not say whether there were any.
     ///
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound) without such an interface, [`Invalid`](crate::ErrorKind::Invalid) (by the
