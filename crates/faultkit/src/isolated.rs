@@ -223,9 +223,10 @@ fn collect(pipe: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
     receiver
 }
 
-/// All that was read. A process that an ordinary user's test leaked may hold the pipe open: a second, then no more.
+/// All that was read. A process that an ordinary user's test leaked may hold the pipe open: ten seconds, then no more. On a
+/// busy machine the thread that reads may have been kept from it for some of them.
 fn finish(pipe: &Receiver<Vec<u8>>) -> String {
-    let deadline = Instant::now() + Duration::from_secs(1);
+    let deadline = Instant::now() + Duration::from_secs(10);
     let mut all = Vec::new();
     while let Ok(more) = pipe.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
         all.extend(more);

@@ -28,7 +28,7 @@ fn nothing_is_left(state: &StateDir) {
 #[test]
 fn both_directions_and_neither_lifted_from_inside() {
     faultkit::require!(root, program("ip"), program("tc"), program("nft"));
-    isolated!(limit_secs = 60, || {
+    isolated!(|| {
         let state = StateDir::new();
         let (host, container) = (Ns::host(), Ns::new());
         wait(async {
@@ -71,7 +71,7 @@ fn both_directions_and_neither_lifted_from_inside() {
 #[test]
 fn limits_of_a_running_container() {
     faultkit::require!(root, program("ip"), program("tc"), program("nft"));
-    isolated!(limit_secs = 60, || {
+    isolated!(|| {
         let state = StateDir::new();
         let network = state.network();
         let (host, container) = (Ns::host(), Ns::new());
@@ -115,7 +115,7 @@ fn limits_of_a_running_container() {
 #[test]
 fn what_limits_goes_with_the_container_however_it_ends() {
     faultkit::require!(root, program("ip"), program("tc"), program("nft"));
-    isolated!(limit_secs = 60, || {
+    isolated!(|| {
         let state = StateDir::new();
         let network = state.network();
         let spec = Attach::new("a").egress(Rate::mbit(20));
