@@ -94,6 +94,14 @@ mod tests {
     }
 
     #[test]
+    fn an_address_of_many() {
+        for address in ["224.0.0.1", "255.255.255.255", "[ff02::1]"] {
+            let error = check_free(&format!("{address}:8080:80").parse().unwrap(), &CONTAINER).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+        }
+    }
+
+    #[test]
     fn what_has_no_address_to_lead_to_is_not_asked_for() {
         let error = check_free(&"[::1]:8080:80".parse().unwrap(), &CONTAINER).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid);

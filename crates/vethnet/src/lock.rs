@@ -127,6 +127,10 @@ impl<'a> Waiting<'a> {
 
 /// Makes the directory if it is missing, and opens it. `None` when it was removed in between.
 fn open(path: &Path) -> Result<Option<File>> {
+    // Of which mkdir(2) says nothing, and openat(2) that it vanished.
+    if path.as_os_str().is_empty() {
+        return Err(Error::invalid("state directory", "its path is empty"));
+    }
     match DirBuilder::new().recursive(true).mode(0o700).create(path) {
         // Something had the name, and when it was looked at, it was no directory: removed again, or a file, which
         // opening finds out.
@@ -191,6 +195,7 @@ mod tests {
 
     #[test]
     fn what_is_no_directory() {
+        assert_eq!(Lock::take_blocking(Path::new("")).unwrap_err().kind(), ErrorKind::Invalid);
         let dir = faultkit::TempDir::new();
         let path = dir.path().join("net");
         fs::write(&path, "").unwrap();

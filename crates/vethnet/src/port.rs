@@ -179,6 +179,9 @@ impl PublishedPort {
             None => addresses.iter().map(|to| (every(*to), *to)).collect(),
         };
         match (self.host_address, targets.is_empty()) {
+            (Some(host), _) if host.is_multicast() || host == IpAddr::V4(Ipv4Addr::BROADCAST) => {
+                fail("what is sent to many is not led to one: publish it on an address of this machine")
+            }
             (Some(IpAddr::V6(Ipv6Addr::LOCALHOST)), _) => {
                 fail("the kernel leads nothing away from ::1: publish it on 127.0.0.1 or another address")
             }
