@@ -34,7 +34,7 @@ mod hosts_file;
 mod ranges;
 mod repair;
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind as Io;
 use std::marker::PhantomData;
@@ -385,7 +385,7 @@ impl<R: Leased> LeaseDir<R> {
     }
 
     /// All addresses that have an entry.
-    fn addresses(&self) -> Result<HashSet<IpAddr>> {
+    fn addresses(&self) -> Result<BTreeSet<IpAddr>> {
         Ok(names(&self.dir.join(ADDRESSES))?.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
