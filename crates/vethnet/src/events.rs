@@ -15,6 +15,8 @@
 //! What is kept is one copy of what there is, and the events of one datagram or list.
 #![forbid(unsafe_code)]
 
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 mod message;
 mod state;
 

@@ -9,7 +9,10 @@ use crate::attr::{self, Writer};
 use crate::exchange::{self, Exchange, Mode, Progress, Request};
 use crate::link::Link;
 use crate::qdisc::{Class, Qdisc};
-use crate::{HostName, IfName, IpNet, MacAddr, Protocol, PublishedPort, Record, Subnet};
+use crate::{
+    Handle, HostName, Hosts, IfName, IpNet, MacAddr, Nameserver, Protocol, PublishedPort, Rate, Record, ResolvConf,
+    Subnet, hosts,
+};
 
 /// Datagrams of the kernel in answer to each sort of exchange: two bytes say how long each is.
 pub fn framing(bytes: &[u8]) {
@@ -64,6 +67,32 @@ pub fn answers(bytes: &[u8]) {
     let _ = (Qdisc::parse(bytes), Class::parse(bytes));
 }
 
+/// What rtnetlink tells by itself.
+pub fn events(bytes: &[u8]) {
+    crate::events::fuzz::fuzz(bytes);
+    let _ = (crate::rule::message::parse(bytes), crate::fdb::message::parse(bytes));
+}
+
+/// What rtnetlink says of qdiscs of each kind.
+pub fn qdiscs(bytes: &[u8]) {
+    crate::qdisc::fuzz::fuzz(bytes);
+}
+
+/// The files of /etc that name servers and hosts, and what a network keeps of the latter.
+pub fn files(bytes: &[u8]) {
+    let conf = ResolvConf::parse(bytes).for_container();
+    let text = conf.text().expect("for a container it is right");
+    assert_eq!(ResolvConf::parse(text.as_bytes()), conf);
+    let hosts = Hosts::parse(bytes);
+    assert_eq!(Hosts::parse(hosts.to_string().as_bytes()), hosts);
+    if let Some(lines) = hosts::unsealed(bytes) {
+        assert_eq!(hosts::unsealed(hosts::sealed(lines).as_bytes()), Some(lines));
+    }
+    if let Some(text) = std::str::from_utf8(bytes).ok().filter(|text| text.ends_with('\n')) {
+        assert_eq!(hosts::unsealed(hosts::sealed(text).as_bytes()), Some(text));
+    }
+}
+
 /// What nf_tables says.
 pub fn netfilter(bytes: &[u8]) {
     let _ = crate::nft::is_ours(bytes);
@@ -86,6 +115,9 @@ pub fn words(text: &str) {
     same_again::<Protocol>(text);
     same_again::<PublishedPort>(text);
     same_again::<HostName>(text);
+    same_again::<Nameserver>(text);
+    same_again::<Rate>(text);
+    same_again::<Handle>(text);
     if let Ok(name) = text.parse::<IfName>() {
         assert!(name.as_str().len() < 16 && !name.as_str().contains(['/', '%', ' ', '\0']));
     }

@@ -11,6 +11,8 @@
 #![forbid(unsafe_code)]
 
 mod filter;
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 mod handle;
 mod htb;
 pub(crate) mod message;
