@@ -109,6 +109,30 @@ fn macvlans() {
 }
 
 #[test]
+fn macvtaps() {
+    faultkit::require!(root, vm, program("ip"));
+    isolated!(|| {
+        let host = Ns::host();
+        host.output("ip", "link add lower type veth peer name upper");
+        wait(async {
+            let net = Net::here().await.expect("net");
+            let spec = Macvlan::new(name("x0"), name("lower")).tap().mode(MacvlanMode::Vepa);
+            let made = net.create_link(&spec).await.expect("make");
+            assert_eq!(shown(&host, "x0")["linkinfo"]["info_kind"], "macvtap");
+            assert_eq!(data(&host, "x0")["mode"], "vepa");
+            assert_eq!(made.data, Some(LinkData::Macvlan(Some(MacvlanMode::Vepa))));
+            assert_eq!(net.ensure_link(&spec).await.expect("again"), made);
+            let plain = Macvlan::new(name("x0"), name("lower"));
+            let error = net.ensure_link(&plain).await.expect_err("no device file");
+            assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{error:#}");
+            net.remove_link(&made).await.expect("remove");
+        });
+        host.output("ip", "link delete lower");
+        assert_eq!(host.links(), ["lo"]);
+    });
+}
+
+#[test]
 fn vxlans() {
     faultkit::require!(root, program("ip"), program("ping"));
     isolated!(|| {
