@@ -1,7 +1,9 @@
 //! Masquerading and published ports.
 
+use std::os::fd::AsRawFd;
 use std::time::Instant;
 
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockProtocol, SockType, SockaddrIn, bind, listen, socket};
 use vethnet::ErrorKind;
 
 use super::world::{Bridge, HOST, Ns, Server, WORLD, World, ask, ip, port, silence, told, wait};
@@ -169,6 +171,31 @@ fn a_port_that_a_program_uses_is_refused() {
                 assert_eq!((error.kind(), error.operation()), (ErrorKind::AlreadyExists, "bind"), "{text}: {error:#}");
             }
         }
+        wait(nat.remove()).expect("remove");
+        bridge.remove();
+        world.remove();
+    });
+}
+
+/// The same of SCTP, which not every kernel has sockets of.
+#[test]
+fn a_port_that_a_program_of_sctp_uses_is_refused() {
+    faultkit::require!(root, vm, program("nft"));
+    isolated!(|| {
+        let (world, bridge) = (World::new(), Bridge::new(1));
+        let nat = bridge.nat();
+        wait(nat.ensure()).expect("ensure");
+        let server = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, SockProtocol::Sctp);
+        let server = server.expect("a socket of SCTP");
+        bind(server.as_raw_fd(), &SockaddrIn::new(192, 0, 2, 1, 8080)).expect("bind");
+        listen(&server, Backlog::new(1).expect("one")).expect("listen");
+        for text in ["8080:80/sctp", "192.0.2.1:8079-8080:1-2/sctp"] {
+            let error = wait(nat.publish("web", &bridge.addresses(2), &[port(text)])).expect_err(text);
+            assert_eq!((error.kind(), error.operation()), (ErrorKind::AlreadyExists, "bind"), "{text}: {error:#}");
+            assert!(error.to_string().contains(":8080/sctp"), "{error}");
+        }
+        wait(nat.publish("web", &bridge.addresses(2), &[port("8080:80")])).expect("of TCP it is free");
+        drop(server);
         wait(nat.remove()).expect("remove");
         bridge.remove();
         world.remove();
