@@ -312,7 +312,12 @@ fn on_an_older_kernel(suite: &Suite, tally: &mut Tally) -> Result<()> {
 type OtherWays = &'static [(&'static str, &'static [&'static str])];
 
 /// On the newest kernel of the virtual machine as well as on the oldest: what the calls of the newest years are for.
-const ON_BOTH: OtherWays = &[("idmap", &["root::direct", "root::userns"]), ("idmap/userns", &["root::made"])];
+const ON_BOTH: OtherWays = &[
+    ("idmap", &["root::direct", "root::userns"]),
+    ("idmap/userns", &["root::made"]),
+    ("vethnet/main", &["root::attach::two_containers_reach"]),
+    ("vethnet/nat", &["root::guard::a_container_sends", "root::publish::the_world"]),
+];
 
 /// On the oldest one alone, beside those.
 const ON_OLDEST: OtherWays = &[
@@ -328,6 +333,16 @@ const ON_OLDEST: OtherWays = &[
     ("mountkit/mount_table", &["root::same", "root::others"]),
     ("mountkit/overlay", &["root::lookups", "root::refused", "rootless::"]),
     ("mountkit/rootfd", &["hostile::what_is_done"]),
+    (
+        "vethnet/links",
+        &[
+            "root::bridge::what_this_kernel_lacks",
+            "root::kinds::dummies",
+            "root::kinds::ipvlans",
+            "root::kinds::macvtaps",
+        ],
+    ),
+    ("vethnet/tc", &["root::limits::what_limits_goes"]),
 ];
 
 /// Those of `ways`, each of which has to be there: a name that is none any more would choose nothing in silence.
