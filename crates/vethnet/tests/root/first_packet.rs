@@ -1,4 +1,4 @@
-//! Traffic passes the moment an attach returns.
+//! Traffic passes the moment an attach returns; and what an attach needs of /proc.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
@@ -88,5 +88,27 @@ fn the_first_packet_by_a_new_bridge_arrives() {
             });
         }
         uplink.remove();
+    });
+}
+
+/// As in a container: the machine's own files cannot be written.
+#[test]
+fn proc_sys_that_is_read_only_for_others() {
+    faultkit::require!(root, program("mount"));
+    isolated!(|| {
+        let state = StateDir::new();
+        let host = Ns::host();
+        host.output("mount", "--bind /proc/sys /proc/sys");
+        host.output("mount", "-o remount,bind,ro /proc/sys");
+        std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").expect_err("read-only");
+        wait(async {
+            let web = Ns::new();
+            let attachment =
+                state.network().attach(&web, &Attach::new("web"), &mut ()).await.expect("a procfs of its own");
+            assert_eq!(super::world::forwarding(), "1");
+            attachment.detach().await.expect("detach");
+            assert_eq!(super::world::forwarding(), "0");
+        });
+        host.output("umount", "/proc/sys");
     });
 }
