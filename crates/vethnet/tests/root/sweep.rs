@@ -143,6 +143,10 @@ fn sweep(network: &Network, state: &StateDir, netns: &Ns, part: Part, fault: Fau
     sweep.recover(recover).each(fault, |run: &Run| match (&run.end, fault) {
         (End::Killed, Fault::Kill | Fault::KillCaller) => clean("after reconcile"),
         (End::Returned(Err(failure)), Fault::Fail(errno)) if failure.errno == Some(errno) => Ok(()),
+        // The C library says EAGAIN for each of its failures.
+        (End::Returned(Err(failure)), Fault::Fail(_)) if run.call.name == "clone3" && failure.operation == "clone" => {
+            Ok(())
+        }
         // What there was, attached and detached, was as without a fault.
         (End::Returned(Ok(())), Fault::Fail(_)) => Ok(()),
         (other, _) => Err(format!("{other:?}")),
