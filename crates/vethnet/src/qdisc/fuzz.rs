@@ -4,10 +4,11 @@
 use super::message::{Header, TCA_KIND, TCA_OPTIONS};
 use super::{Class, Discipline, Parent, Qdisc, set};
 use crate::attr::Writer;
+use crate::link::LinkRef;
 use crate::name::IfName;
 
 pub(crate) fn fuzz(bytes: &[u8]) {
-    let name = IfName::new("eth0").expect("a name");
+    let name = LinkRef::from(IfName::new("eth0").expect("a name"));
     for kind in ["tbf", "htb", "netem", "ingress", "fq"] {
         let mut writer = Writer::new(&Header { index: 1, handle: 0x1_0000, ..Header::default() }.bytes());
         writer.text(TCA_KIND, kind).put(TCA_OPTIONS, bytes);
