@@ -87,7 +87,9 @@ impl Switch {
             list.push(Sysctl::write(ACCEPT_REDIRECTS, "0", "as it was before"));
         }
         let proc = Arc::clone(proc);
-        inside_blocking(netns.as_fd(), move || list.iter().try_for_each(|sysctl| sysctl::apply(&proc, sysctl)))?;
+        inside_blocking(netns.as_fd(), move || {
+            list.iter().try_for_each(|sysctl| sysctl::apply(&proc, sysctl).map(drop))
+        })?;
         state.turned_off(lock, self.file())
     }
 }

@@ -36,6 +36,7 @@ use crate::nft::Settings;
 use crate::plan::{self, Channel, Known, Numbers};
 use crate::qdisc::{self, Discipline, Filter, Parent, Rate, Tbf, message};
 use crate::record::Record;
+use crate::sysctl;
 use crate::teardown::Host;
 
 /// The header of Ethernet and a VLAN tag: what a packet of the MTU takes at most.
@@ -210,7 +211,8 @@ impl Change<'_> {
     }
 
     fn new_ifb(&self, rate: Rate) -> Result<()> {
-        let mut known = Known { host: Some(self.index), ..Known::default() };
+        let without_ipv6 = !sysctl::has_ipv6(&self.host.proc, self.name)?;
+        let mut known = Known { host: Some(self.index), without_ipv6, ..Known::default() };
         for step in plan::limit_egress(self.record, rate, self.mtu) {
             let requests = step.requests(&known, self.host.netns.as_fd(), Settings::default())?;
             match step.channel() {

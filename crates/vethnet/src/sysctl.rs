@@ -6,6 +6,7 @@ use std::path::Path;
 use cellkit_core::{Error, ErrorKind, ProcFd, ProcView, Result, Subject};
 
 use crate::hint::HINTS;
+use crate::name::IfName;
 use crate::plan::{Action, Sysctl};
 
 /// The switch that every network namespace has.
@@ -33,17 +34,18 @@ fn rename(error: &Error, verb: &str, path: &str) -> Error {
     error.on(Subject::Path(Path::new("/proc/sys").join(path))).with_hints(&HINTS)
 }
 
-/// Writes the value, or looks whether it is the one, in the network namespace of the calling thread.
-pub(crate) fn apply(proc: &ProcFd, sysctl: &Sysctl) -> Result<()> {
+/// Writes the value, or looks whether it is the one, in the network namespace of the calling thread. Says whether there
+/// is such a switch: one that is optional may be missing.
+pub(crate) fn apply(proc: &ProcFd, sysctl: &Sysctl) -> Result<bool> {
     match sysctl.action {
         Action::Write => match proc.write(&Path::new("sys").join(&sysctl.path), sysctl.value.as_bytes()) {
-            Err(error) if sysctl.optional && error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) if sysctl.optional && error.kind() == ErrorKind::NotFound => Ok(false),
             Err(error) => Err(rename(&error, "write", &sysctl.path)),
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(true),
         },
         Action::Expect => {
             let hint = match read(proc, &sysctl.path) {
-                Ok(value) if value.trim_ascii() == sysctl.value.as_bytes() => return Ok(()),
+                Ok(value) if value.trim_ascii() == sysctl.value.as_bytes() => return Ok(true),
                 Ok(_) => {
                     "IPv6 is switched off in this network namespace: set net.ipv6.conf.default.disable_ipv6=0 in it, or give the network no IPv6 range"
                 }
@@ -62,6 +64,15 @@ pub(crate) fn apply(proc: &ProcFd, sysctl: &Sysctl) -> Result<()> {
 /// The value, in the network namespace of the calling thread.
 pub(crate) fn read(proc: &ProcFd, path: &str) -> Result<Vec<u8>> {
     proc.read(&Path::new("sys").join(path)).map_err(|error| rename(&error, "read", path))
+}
+
+/// Whether the interface has IPv6 at all. Not where the kernel was booted without, nor with an MTU below 1280.
+pub(crate) fn has_ipv6(proc: &ProcFd, name: &IfName) -> Result<bool> {
+    match read(proc, &format!("net/ipv6/conf/{name}/accept_ra")) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether the switch is on, in the network namespace of the calling thread.

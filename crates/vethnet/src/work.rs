@@ -314,10 +314,13 @@ impl Work {
         for step in steps {
             if let Step::Sysctls { list, .. } = step {
                 // What is expected before what is done.
-                list.iter()
-                    .filter(|sysctl| sysctl.action == Action::Expect)
-                    .chain(list.iter().filter(|sysctl| sysctl.action == Action::Write))
-                    .try_for_each(|sysctl| sysctl::apply(&self.rollback.host.proc, sysctl))?;
+                let (expected, written): (Vec<_>, Vec<_>) =
+                    list.iter().partition(|sysctl| sysctl.action == Action::Expect);
+                for sysctl in expected.into_iter().chain(written) {
+                    let is_there = sysctl::apply(&self.rollback.host.proc, sysctl)?;
+                    // Only switches of IPv6 may be missing.
+                    self.known.without_ipv6 |= side == Side::Host && !is_there;
+                }
             }
         }
         Ok(())

@@ -55,6 +55,8 @@ pub(crate) struct Known {
     pub(crate) host: Option<u32>,
     pub(crate) container: Option<u32>,
     pub(crate) ifb: Option<u32>,
+    /// Whether the host's interfaces have no IPv6: there is nothing to turn off then, and the kernel would refuse to.
+    pub(crate) without_ipv6: bool,
 }
 
 impl Known {
@@ -143,8 +145,10 @@ impl Step {
                 if let Some(alias) = alias {
                     message.attributes.push(LinkAttribute::IfAlias(alias.clone()));
                 }
-                let mode = vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)];
-                message.attributes.push(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(mode)]));
+                if !known.without_ipv6 {
+                    let mode = vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)];
+                    message.attributes.push(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(mode)]));
+                }
                 link(RTM_SETLINK, 0, name, &message)
             }
             Self::PortFlags { name, hairpin, isolated } => {

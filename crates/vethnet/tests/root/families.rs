@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use vethnet::{Attach, Attachment, ErrorKind, Network, Record, Wiring};
+use vethnet::{Attach, Attachment, ErrorKind, IfName, Limits, Network, Rate, Record, Wiring};
 
 use super::world::{HOST, Ns, StateDir, Uplink, WORLD, forwarding, wait};
 
@@ -32,6 +32,35 @@ fn addresses(netns: &Ns, link: &str) -> Vec<String> {
     let list = netns.ip(&format!("address show dev {link}"));
     let global = list[0]["addr_info"].as_array().expect("addresses").iter().filter(|one| one["scope"] == "global");
     global.map(|one| format!("{}/{}", one["local"].as_str().expect("address"), one["prefixlen"])).collect()
+}
+
+#[test]
+fn links_too_small_for_ipv6() {
+    faultkit::require!(root, program("ip"), program("nft"));
+    isolated!(|| {
+        let state = StateDir::new();
+        let uplink = Uplink::new();
+        let _world = uplink.0.serve(80);
+        let range = "10.210.0.0/24".parse().expect("range");
+        let routed = Network::routed(IfName::new("routed0").expect("name"), range).state_dir(state.path());
+        for network in [state.network(), routed] {
+            let network = network.mtu(600);
+            let a = Ns::new();
+            wait(async {
+                let half = Rate::mbit(8);
+                let attachment = network.attach(&a, &Attach::new("a").egress(half), &mut ()).await.expect("attach");
+                assert_eq!(a.ip("link show eth0")[0]["mtu"], 600);
+                let host = attachment.record().host_ifname();
+                assert_eq!(Ns::host().ip(&format!("link show {host}"))[0]["ifalias"], "a");
+                assert_eq!(a.reaches(WORLD, 80).expect("a to the world"), HOST);
+                for limits in [Limits::new(), Limits::new().egress(half)] {
+                    network.limit("a", limits).await.expect("limit");
+                }
+                attachment.detach().await.expect("detach");
+            });
+        }
+        assert!(state.files().is_empty(), "{:?}", state.files());
+    });
 }
 
 #[test]
