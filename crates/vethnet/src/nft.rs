@@ -77,7 +77,7 @@ use crate::subnet::Subnet;
 pub(crate) use guard::{Sender, delete_sender, new_sender};
 pub(crate) use message::Pack;
 use message::{Family, Table};
-pub(crate) use published::{delete_elements, new_elements};
+pub(crate) use published::{check_localhost, delete_elements, new_elements};
 use set::{Element, INET, Key, LINKS, MASQUERADE_4, MASQUERADE_6, SUBNETS_4, SUBNETS_6, Set};
 
 const COMMENT: &str = "made by vethnet";
@@ -378,7 +378,7 @@ mod tests {
                     let more = more.min(u16::MAX - host).min(u16::MAX - container);
                     let port = PublishedPort::range(host..=host + more, container..=container + more, Protocol::Udp);
                     match address {
-                        Some(bits) => port.unwrap().at(std::net::Ipv4Addr::from_bits(bits | 0x8000_0000)),
+                        Some(bits) => port.unwrap().at(std::net::Ipv4Addr::from_bits(bits >> 2 | 0x8000_0000)),
                         None => port.unwrap(),
                     }
                 })

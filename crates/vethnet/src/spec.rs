@@ -12,6 +12,7 @@ use crate::limit::Limits;
 use crate::mac::MacAddr;
 use crate::name::{IfName, Owner};
 use crate::network::Network;
+use crate::nft;
 use crate::plan::Layout;
 use crate::port::PublishedPort;
 use crate::qdisc::Rate;
@@ -143,6 +144,12 @@ impl Attach {
                     Error::invalid("published port", "it is published twice").on(Subject::Value(port.to_string()))
                 );
             }
+        }
+        // Any address of each family will do to know whether a port can be reached at all.
+        let families: Vec<_> = layout.ranges.iter().map(|range| range.subnet.address()).collect();
+        for port in &self.ports {
+            nft::check_localhost(port, layout.settings)?;
+            port.targets(&families)?;
         }
         Ranges { subnets: &layout.subnets(), reserved: &layout.gateways() }.sort(&self.addresses)?;
         self.limits.check(layout.mtu)?;

@@ -27,6 +27,15 @@ fn a_plan_is_described_without_a_look_at_the_machine() {
 }
 
 #[test]
+fn what_cannot_be_reached_is_refused_before_anything_is_looked_at() {
+    for port in ["127.0.0.1:8080:80", "[::1]:8080:80", "[2001:db8::1]:8080:80"] {
+        let error = network().describe(&Attach::new("web").publish(port.parse().unwrap())).unwrap_err();
+        assert_eq!((error.operation(), error.kind()), ("published port", crate::ErrorKind::Invalid), "{port}: {error}");
+    }
+    network().localhost().describe(&Attach::new("web").publish("127.0.0.1:8080:80".parse().unwrap())).unwrap();
+}
+
+#[test]
 fn a_routed_plan_has_no_bridge() {
     let network = Network::routed(IfName::new("pods").unwrap(), "10.40.0.0/16".parse().unwrap())
         .subnet("fd40::/64".parse().unwrap());

@@ -29,19 +29,23 @@ pub(crate) fn new_elements(
 ) -> Result<Vec<Request>> {
     let mut requests = Vec::new();
     for port in ports {
-        // That ::1 is never one is said below.
-        if !settings.localhost && port.host_address().is_some_and(|at| at.is_ipv4() && at.is_loopback()) {
-            return Err(Error::invalid("published port", "the network's ports are not published on 127.0.0.0/8")
-                .on(Subject::Value(port.to_string()))
-                .with_hint(
-                    "leave the address out, name one of the machine's others, or have the network publish on localhost",
-                ));
-        }
+        check_localhost(port, settings)?;
         for (map, elements) in elements(port, addresses)? {
             requests.extend(inet(name).new_elements(map, &elements, Some(owner), &subject(port))?);
         }
     }
     Ok(requests)
+}
+
+/// Refuses a port of 127.0.0.0/8 where the table is not made for that.
+pub(crate) fn check_localhost(port: &PublishedPort, settings: Settings) -> Result<()> {
+    // That ::1 is never one is said below.
+    if settings.localhost || !port.host_address().is_some_and(|at| at.is_ipv4() && at.is_loopback()) {
+        return Ok(());
+    }
+    Err(Error::invalid("published port", "the network's ports are not published on 127.0.0.0/8")
+        .on(Subject::Value(port.to_string()))
+        .with_hint("leave the address out, name one of the machine's others, or have the network publish on localhost"))
 }
 
 /// Removes what [`new_elements`] made. One that is not there is ENOENT, and nothing is done.
