@@ -115,18 +115,11 @@ pub(super) fn addresses() -> Request {
 
 /// `struct rtmsg`, of both families
 pub(super) fn routes() -> [Request; 2] {
-    [libc::AF_INET, libc::AF_INET6].map(|family| {
-        let mut header = vec![0; 12];
-        header[0] = family as u8;
-        list("RTM_GETROUTE", RTM_GETROUTE, header)
-    })
+    [libc::AF_INET, libc::AF_INET6]
+        .map(|family| list("RTM_GETROUTE", RTM_GETROUTE, [&[family as u8][..], &[0; 11]].concat()))
 }
 
 /// `struct ndmsg`, of neighbours and of those that are answered for
 pub(super) fn neighbours() -> [Request; 2] {
-    [0, NTF_PROXY].map(|flags| {
-        let mut header = vec![0; 12];
-        header[10] = flags;
-        list("RTM_GETNEIGH", RTM_GETNEIGH, header)
-    })
+    [0, NTF_PROXY].map(|flags| list("RTM_GETNEIGH", RTM_GETNEIGH, [&[0; 10][..], &[flags, 0]].concat()))
 }

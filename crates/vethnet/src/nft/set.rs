@@ -17,12 +17,11 @@ const PROTO: u32 = 12;
 const PORT: u32 = 13;
 pub(super) const IFNAME: u32 = 41;
 
-const fn concat(parts: &[u32]) -> u32 {
+const fn concat(mut parts: &[u32]) -> u32 {
     let mut all = 0;
-    let mut index = 0;
-    while index < parts.len() {
-        all = all << 6 | parts[index];
-        index += 1;
+    while let [first, rest @ ..] = parts {
+        all = all << 6 | *first;
+        parts = rest;
     }
     all
 }

@@ -13,8 +13,8 @@ use crate::net::Net;
 impl Net {
     /// Makes the queueing discipline, instead of whatever is there: `tc qdisc replace`.
     ///
-    /// A [`Tbf`] or [`Netem`] where there is one is changed in place and loses no packet; an [`Htb`] is made anew, without
-    /// classes.
+    /// A [`Tbf`](crate::Tbf) or [`Netem`](crate::Netem) where there is one is changed in place and loses no packet; an
+    /// [`Htb`](crate::Htb) is made anew, without classes.
     ///
     /// * C call: RTM_NEWQDISC with NLM_F_CREATE and NLM_F_REPLACE. Privileges: CAP_NET_ADMIN over the namespace.
     ///
@@ -50,8 +50,8 @@ impl Net {
     /// As [`set_qdisc`](Net::set_qdisc), but not instead of a qdisc of another kind that somebody made there.
     ///
     /// # Errors
-    /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) where there is one of another kind, or an [`Htb`] with another
-    /// handle or default class; and those of `set_qdisc`.
+    /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) where there is one of another kind, or an
+    /// [`Htb`](crate::Htb) with another handle or default class; and those of `set_qdisc`.
     pub async fn ensure_qdisc(
         &self,
         link: impl Into<LinkRef>,
@@ -113,7 +113,7 @@ impl Net {
         Ok(answers.iter().filter_map(|body| Qdisc::parse(body)).filter(|qdisc| qdisc.index == index).collect())
     }
 
-    /// Makes the class of an [`Htb`], or changes the one of this name: `tc class replace`.
+    /// Makes the class of an [`Htb`](crate::Htb), or changes the one of this name: `tc class replace`.
     ///
     /// * C call: RTM_NEWTCLASS with NLM_F_CREATE. Privileges: CAP_NET_ADMIN over the namespace.
     ///
