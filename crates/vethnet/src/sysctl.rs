@@ -3,27 +3,11 @@
 
 use std::path::Path;
 
-use cellkit_core::{Error, ErrorKind, ProcFd, ProcView, Result, Subject};
+use cellkit_core::{Error, ErrorKind, ProcFd, Result, Subject};
 
 use crate::hint::HINTS;
 use crate::name::IfName;
 use crate::plan::{Action, Sysctl};
-
-/// The switch that every network namespace has.
-const PROBE: &str = "sys/net/ipv4/ip_forward";
-
-/// Where the files are.
-///
-/// The machine's own procfs, each lookup in it verified: what a procfs of our own knows has to be read anew each time, and
-/// when it goes away the kernel waits for all its processors. One of our own where the machine's cannot be used for this:
-/// mounted read-only, with something over /proc/sys (as in a container), or without it (`subset=pid`).
-pub(crate) fn proc() -> Result<ProcFd> {
-    let machine = ProcFd::of_the_machine();
-    match machine.and_then(|proc| proc.open_file(Path::new(PROBE), libc::O_WRONLY).map(|_| proc)) {
-        Ok(proc) => Ok(proc),
-        Err(_) => ProcFd::open(ProcView::Whole),
-    }
-}
 
 fn rename(error: &Error, verb: &str, path: &str) -> Error {
     let operation = format!("{verb} {}", path.replace('/', "."));

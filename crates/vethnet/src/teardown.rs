@@ -14,7 +14,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use cellkit_core::{Error, ErrorKind, ProcFd, Result, Subject};
+use cellkit_core::{Error, ErrorKind, ProcFd, ProcView, Result, Subject};
 
 use crate::conntrack;
 use crate::exchange::{Mode, Request};
@@ -29,7 +29,6 @@ use crate::nft;
 use crate::plan::{self, Layout};
 use crate::record::Record;
 use crate::socket::{Family, Socket};
-use crate::sysctl;
 use crate::tables::Tables;
 
 /// The network namespace of the network, ready to be cleaned up.
@@ -46,7 +45,7 @@ impl Host {
     pub(crate) fn here() -> Result<Self> {
         let route = Socket::open(Family::Route)?;
         let netns = route.netns()?;
-        let proc = Arc::new(sysctl::proc()?);
+        let proc = Arc::new(ProcFd::open(ProcView::Whole)?);
         Ok(Self { route, netfilter: Socket::open(Family::Netfilter)?, netns, proc })
     }
 
