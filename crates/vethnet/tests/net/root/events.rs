@@ -162,9 +162,10 @@ fn first_what_there_is_then_what_changes() {
                 "route add 10.6.0.0/16 via 10.1.0.2 table 77",
                 // All that goes with it is not told of.
                 "address delete 10.9.0.1/24 dev va",
+                // One that is up is renamed since Linux 6.2.
                 "link set va down",
-                "link set va up",
                 "link set va name c",
+                "link set c up",
             ] {
                 host.output("ip", line);
                 seen.follow(&mut events).await;
