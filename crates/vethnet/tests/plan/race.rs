@@ -53,7 +53,7 @@ fn racer() {
         if own % 3 == 2 {
             assert!(patiently(|| plan.release(&owner)).expect("release"));
         } else {
-            println!("has {owner} {}", addresses.join(" "));
+            println!("leased {owner} {}", addresses.join(" "));
         }
     }
 }
@@ -82,7 +82,7 @@ fn of_64_processes_none_gets_anothers_address_and_none_is_lost() {
     }
     let (mut addresses, mut owners) = (BTreeSet::new(), BTreeSet::new());
     let entries = look::entries(&dir);
-    for line in said.lines().filter_map(|line| Some(line.split_once("has ")?.1)) {
+    for line in said.lines().filter_map(|line| Some(line.split_once("leased ")?.1)) {
         let mut words = line.split(' ');
         let owner = words.next().expect("owner");
         assert!(owners.insert(owner), "{owner} twice");

@@ -220,7 +220,9 @@ fn another_process_detaches_by_the_record() {
                 assert_eq!(state.files(), [""; 0]);
                 // What was attached anew is not its to detach.
                 let first = network(&state).attach(&netns, &Attach::new("b"), &mut ()).await.expect("other");
-                let second = network(&state).attach(&Ns::new(), &Attach::new("a"), &mut ()).await.expect("anew");
+                // It has to live: a namespace that ends takes the link with it, when the kernel comes to it.
+                let other = Ns::new();
+                let second = network(&state).attach(&other, &Attach::new("a"), &mut ()).await.expect("anew");
                 later.detach().await.expect("nothing to do");
                 assert!(Ns::host().links().contains(&second.record().host_ifname().to_string()));
                 second.detach().await.expect("detach");
