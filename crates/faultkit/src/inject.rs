@@ -398,8 +398,16 @@ fn is_within_row(calls: &[Call], index: usize) -> bool {
     this.is_some() && name(index.checked_sub(1)) == this && name(index.checked_add(1)) == this
 }
 
+/// Whether this is the only thread. One that was joined is in the list of tasks for a moment longer.
 fn is_alone() -> bool {
-    std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1)
+    let until = Instant::now() + Duration::from_secs(2);
+    loop {
+        let alone = std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1);
+        if alone || Instant::now() > until {
+            return alone;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 type Returned = Result<(), Failure>;

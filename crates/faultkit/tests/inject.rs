@@ -2,8 +2,11 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::fd::IntoRawFd;
 use std::process::{Command, Stdio};
 use std::time::Duration;
+
+use nix::sched::{CloneFlags, unshare};
 
 use faultkit::{Call, Counted, End, Failure, Fault, Run, Sweep};
 
@@ -65,6 +68,24 @@ fn every_call_of_an_honest_body_fails_once() {
         });
         assert_eq!(met, ["openat", "read", "close"]);
         assert_eq!(swept.runs, 3);
+    });
+}
+
+#[test]
+fn threads_that_were_joined_are_no_obstacle() {
+    faultkit::isolated!(|| {
+        for _ in 0..20 {
+            // The kernel tells of a joined thread until it has closed what only that one had.
+            let thread = std::thread::spawn(|| {
+                unshare(CloneFlags::CLONE_FILES).expect("unshare");
+                for _ in 0..900 {
+                    let _left_to_the_kernel = File::open("/dev/null").expect("open").into_raw_fd();
+                }
+            });
+            thread.join().expect("join");
+            let swept = Sweep::new(read_passwd).each(Fault::Fail(libc::EMFILE), |_| Ok(()));
+            assert_eq!(swept.runs, 3);
+        }
     });
 }
 
