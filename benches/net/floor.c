@@ -185,6 +185,12 @@ static void up(int index, int flags)
 	end();
 }
 
+static void ask(int index, int flags)
+{
+	begin_link("RTM_GETLINK", RTM_GETLINK, flags, (struct ifinfomsg){ .ifi_index = index }, NULL);
+	end();
+}
+
 static void sysctl(const char *file, const char *link, const char *value)
 {
 	char path[128];
@@ -355,11 +361,16 @@ static void attach(int number_)
 	attr(IFA_ADDRESS, &address, 4);
 	end();
 	up(peer, 0);
-	begin("RTM_NEWROUTE", RTM_NEWROUTE, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, &route_header, sizeof route_header);
+	begin("RTM_NEWROUTE", RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &route_header, sizeof route_header);
 	attr(RTA_GATEWAY, &gateway, 4);
 	number(RTA_OIF, peer);
 	end();
+	/* To be told of a link, the kernel first does what it put off for it: after this, packets pass. */
+	ask(peer, NLM_F_ACK);
 	talk(inside);
+	ask(index, 0);
+	ask(master, NLM_F_ACK);
+	talk(route);
 	step = "setns";
 	ok(setns(home, CLONE_NEWNET));
 	element(netfilter, NFT_MSG_NEWSETELEM, NLM_F_CREATE | NLM_F_EXCL, number_, address);
