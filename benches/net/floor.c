@@ -360,6 +360,13 @@ static void attach(int number_)
 	attr(IFA_LOCAL, &address, 4);
 	attr(IFA_ADDRESS, &address, 4);
 	end();
+	begin_link("RTM_SETLINK", RTM_SETLINK, 0, (struct ifinfomsg){ .ifi_index = peer }, NULL);
+	nest(IFLA_AF_SPEC);
+	nest(AF_INET6);
+	attr(IFLA_INET6_ADDR_GEN_MODE, &(unsigned char){ IN6_ADDR_GEN_MODE_NONE }, 1);
+	close_nest();
+	close_nest();
+	end();
 	up(peer, 0);
 	begin("RTM_NEWROUTE", RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &route_header, sizeof route_header);
 	attr(RTA_GATEWAY, &gateway, 4);

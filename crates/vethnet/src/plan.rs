@@ -422,6 +422,10 @@ pub(crate) fn container(layout: &Layout, record: &Record, metric: Option<u32>) -
     for address in record.addresses_inside() {
         steps.push(Step::NewAddress { end, name: inside.clone(), address });
     }
+    if !layout.has_ipv6() {
+        // Or it would tell all others of addresses that nobody uses, and a bridge would bring it to each of a thousand.
+        steps.push(Step::NoLinkLocal { end, name: inside.clone(), alias: None });
+    }
     steps.push(Step::Up { end, name: inside.clone() });
     for gateway in record.gateways() {
         if routed {

@@ -21,6 +21,7 @@ fn a_plan_is_described_without_a_look_at_the_machine() {
         &format!("write net.ipv6.conf.{host}.autoconf(\"0\")"),
         "RTM_NEWROUTE(default via 10.209.0.1 dev eth0)",
         "RTM_NEWADDR(\"eth0\", 10.209.0.2/22)",
+        "RTM_SETLINK(\"eth0\", addrgenmode none)",
     ] {
         assert!(lines.iter().any(|line| line == part), "{part} in {lines:#?}");
     }

@@ -77,14 +77,13 @@ impl Step {
                 .on(Subject::Interface(name.to_string())),
             ],
             Self::Sysctls { side, list } => sysctl_texts(*side, list),
-            Self::NoLinkLocal { name, alias, .. } => {
+            Self::NoLinkLocal { end, name, alias } => {
                 let alias = alias.as_ref().map(|alias| format!(", alias {alias:?}")).unwrap_or_default();
-                link(
-                    "RTM_SETLINK",
-                    name,
-                    format!("addrgenmode none{alias}"),
-                    "the host's side makes itself no IPv6 address that containers could reach",
-                )
+                let reason = match end {
+                    End::Container => "a network without IPv6 hears nothing of it",
+                    _ => "the host's side makes itself no IPv6 address that containers could reach",
+                };
+                link("RTM_SETLINK", name, format!("addrgenmode none{alias}"), reason)
             }
             Self::PortFlags { name, hairpin, isolated } => {
                 let mut flags = String::new();

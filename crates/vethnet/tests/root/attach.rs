@@ -40,6 +40,7 @@ fn two_containers_reach_each_other_the_gateway_and_the_world() {
             let eth0 = &a.ip("address show dev eth0")[0];
             assert_eq!(eth0["address"], first.record().mac().to_string());
             assert_eq!(eth0["mtu"], 1500);
+            assert_eq!(eth0["addr_info"].as_array().expect("addresses").len(), 1, "no IPv6 link-local");
             assert_eq!(eth0["addr_info"][0]["local"], "10.209.0.2");
             assert_eq!(eth0["addr_info"][0]["broadcast"], "10.209.3.255");
             assert_eq!(a.ip("route show default")[0]["gateway"], "10.209.0.1");
